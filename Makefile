@@ -1,0 +1,65 @@
+# train_relora: `make` builds the trainer and the tokenizer, `make test` runs the tests, `make help` lists the rest.
+CXX      ?= g++
+BUILD    ?= build
+PORTABLE ?= 0
+DEPS     ?=
+
+CXXFLAGS += -std=c++20 -O3 -g1 -fopenmp -Wall -Wextra -Wno-unknown-pragmas -fno-math-errno -fno-trapping-math -MMD -MP -Isrc -I.
+ifeq ($(PORTABLE),0)
+CXXFLAGS += -march=native -mprefer-vector-width=512
+endif
+LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
+ifneq ($(DEPS),)
+CPPFLAGS += -I$(DEPS)/usr/include -I$(DEPS)/include
+LIBDIRS  := $(wildcard $(DEPS)/usr/lib/$(shell $(CXX) -dumpmachine) $(DEPS)/lib $(DEPS)/usr/lib)
+LDFLAGS  += $(LIBDIRS:%=-L%) $(LIBDIRS:%=-Wl,-rpath,%)
+endif
+
+LIB_SRC  := $(wildcard src/*/*.cpp src/kernels/cpu/*.cpp)
+LIB_OBJ  := $(LIB_SRC:%=$(BUILD)/%.o)
+LIB      := $(BUILD)/librelora.a
+TEST_SRC := $(wildcard test/*/*.cpp)
+TEST_BIN := $(BUILD)/tests
+BENCH    := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
+
+all: train_relora data/tokenize
+
+train_relora: $(BUILD)/train_relora.o $(LIB)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+data/tokenize: $(BUILD)/data/tokenize.cpp.o $(LIB)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+$(TEST_BIN): $(TEST_SRC:%=$(BUILD)/%.o) $(LIB)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main -llapack $(LDLIBS)
+$(BUILD)/bench/%: $(BUILD)/dev/bench/%.cpp.o $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+# The program itself holds no device code: the C++ compiler takes it as it is.
+$(BUILD)/train_relora.o: train_relora.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -x c++ -c $< -o $@
+$(BUILD)/%.cpp.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+
+tests: all $(TEST_BIN)
+test: tests
+	./scripts/test.sh
+bench: all $(BENCH)
+	./dev/bench/run.sh
+clean:
+	rm -rf $(BUILD) train_relora data/tokenize
+help:
+	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
+	@echo 'make tests          build the tests; make test: build and run them'
+	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
+	@echo 'make clean          remove everything that was built'
+	@echo 'PORTABLE=1          a binary for any CPU of this architecture (default: -march=native)'
+	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all tests test bench clean help
+.SECONDARY:

@@ -1,0 +1,135 @@
+// Every operation the model and the method are made of, declared once. dispatch.cpp checks shapes and picks device and
+// type; cpu/<op>.cpp holds the arithmetic. Shapes stand behind the arguments, N = B*T rows of a micro-batch.
+// "compute type" is fp32 or bf16, the type of weights and activations; gradients, moments and statistics are fp32.
+// `accumulate` adds to the output instead of overwriting it. All results are bit-reproducible for a fixed thread count.
+#pragma once
+
+#include <vector>
+
+#include "../runtime/rng.h"
+#include "../runtime/tensor.h"
+
+namespace kernels {
+
+// ---- matrix products (matmul) ----------------------------------------------------------------------------------
+
+// c = alpha * op(a) * op(b) [+ bias over rows] [+ c], accumulated in fp32. op transposes when the flag is set.
+// a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type.
+struct Matmul {
+    Tensor a, b, c, bias;
+    bool transpose_a = false, transpose_b = false;
+    float alpha = 1.0f;
+    bool accumulate = false;
+};
+void matmul(const Matmul& args);
+// Bytes of scratch that `matmul` needs for a product of this shape and these types; the largest over a program's products is
+// given once by set_workspace before the first product.
+size_t matmul_workspace_bytes(int64_t rows, int64_t cols, DType input, DType output);
+void set_workspace(const Tensor& workspace);
+
+// ---- embedding ---------------------------------------------------------------------------------------------------
+
+// out[n] = wte[tokens[n]] + wpe[n mod T]
+void embedding_forward(const Tensor& out,            // (N, C)
+                       const int32_t* tokens,        // (N)
+                       const Tensor& wte,            // (V, C)
+                       const Tensor& wpe, int64_t T  // (>=T, C)
+);
+// dwte[tokens[n]] += dout[n] in order of n (deterministic); dwpe[t] (+)= sum over the batch; rows t >= T are left alone
+// when accumulating and zeroed otherwise.
+void embedding_backward(const Tensor& dwte,    // (V, C) fp32, always accumulated into
+                        const Tensor& dwpe,    // (>=T, C) fp32
+                        const Tensor& dout,    // (N, C)
+                        const int32_t* tokens, int64_t T, bool accumulate);
+
+// ---- layer norm --------------------------------------------------------------------------------------------------
+
+// Optional fused residual: when `residual` is given, sum = x + residual is stored and normalised instead of x.
+// out = (v - mean) * rstd * weight + bias with rstd = 1/sqrt(var + 1e-5), over each row.
+struct LayerNormForward {
+    Tensor out, mean, rstd;  // (N, C), (1, N) fp32, (1, N) fp32
+    Tensor x, weight, bias;  // (N, C), (1, C), (1, C)
+    Tensor residual, sum;    // (N, C) both, or neither
+};
+void layernorm_forward(const LayerNormForward& args);
+// dx (+)= the gradient through the norm; dweight, dbias (+)= their sums over rows.
+struct LayerNormBackward {
+    Tensor dx, dweight, dbias;         // (N, C), (1, C) fp32, (1, C) fp32
+    Tensor dout, x, weight, mean, rstd;  // x is what was normalised
+    bool accumulate_dx = false, accumulate = false;
+};
+void layernorm_backward(const LayerNormBackward& args);
+
+// ---- element-wise ------------------------------------------------------------------------------------------------
+
+// tanh form of GELU: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+void gelu_forward(const Tensor& out, const Tensor& x);                     // (N, C)
+void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // dx may be dout
+void add(const Tensor& out, const Tensor& a, const Tensor& b);              // out = a + b
+void convert(const Tensor& out, const Tensor& in);                          // between fp32 and bf16, round to nearest even
+void zero(const Tensor& out);
+// dbias (+)= column sums of dout.
+void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate);  // (1, C) fp32, (N, C)
+// out = x * keep / (1 - p), keep where uniform(element) >= p. With `accumulate`, added to out: the backward of itself.
+void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& stream, bool accumulate);
+
+// ---- causal self-attention ---------------------------------------------------------------------------------------
+
+// qkv rows hold q, k, v of all heads: (B*T, 3C), head h of q at columns h*HS. out = softmax(q k^T / sqrt(HS), causal) v.
+// lse (1, B*NH*T) fp32 = log-sum-exp of the scaled scores, kept for the backward. No (T, T) matrix of more than one head exists
+// at a time on any thread.
+struct Attention {
+    int64_t B = 0, T = 0, NH = 0;
+    Tensor qkv, out, lse;  // (B*T, 3C), (B*T, C), (1, B*NH*T)
+    Tensor scratch;        // (1, attention_scratch_floats) fp32
+};
+int64_t attention_scratch_floats(int64_t T, int64_t head_size);  // over all threads
+void attention_forward(const Attention& args);
+void attention_backward(const Attention& forward, const Tensor& dqkv, const Tensor& dout);  // (B*T, 3C), (B*T, C)
+
+// ---- loss --------------------------------------------------------------------------------------------------------
+
+// Row losses -log softmax(logits[:V])[target] into losses (1, N). With `dlogits`, also dlogits = (softmax - onehot) * scale,
+// zero in the padded columns [V, Vp). `dlogits` may be of the compute type and may not alias fp32 `logits`.
+struct CrossEntropy {
+    Tensor losses, logits, dlogits;  // (1, N) fp32, (N, Vp) fp32, (N, Vp) compute type or empty
+    const int32_t* targets = nullptr;  // (N)
+    int64_t V = 0;
+    float scale = 1.0f;
+};
+void cross_entropy(const CrossEntropy& args);
+
+// ---- optimizer ---------------------------------------------------------------------------------------------------
+
+// Sum of squares of all gradients in a fixed order (independent of the thread count), in double. NaN or Inf if any is.
+double sum_of_squares(const std::vector<Tensor>& gradients);
+
+// One AdamW update (Loshchilov & Hutter, 2019) in one pass over memory:
+//   g *= gradient_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+//   p -= lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + weight_decay * p )
+// `master` is the fp32 parameter; `weight` receives it rounded when the compute type is bf16 (else it is empty).
+struct AdamW {
+    Tensor master, weight, gradient, m, v;
+    float lr = 0, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, weight_decay = 0, gradient_scale = 1;
+    int64_t t = 1;  // 1 at the first update
+};
+void adamw(const AdamW& args);
+
+// ---- the method ----------------------------------------------------------------------------------------------------
+
+// out = uniform on [-bound, bound): element i of the stream. Normal: Box-Muller with the given deviation.
+void fill_uniform(const Tensor& out, float bound, const rng::Stream& stream);
+void fill_normal(const Tensor& out, float stddev, const rng::Stream& stream);
+// Zero entries where uniform(element) <= p (METHOD: keep where uniform > p). Returns how many were selected.
+int64_t prune_random(const Tensor& t, float p, const rng::Stream& stream);
+// Zero exactly ceil(p*n) entries of smallest magnitude; ties at the threshold go in order of index. Returns ceil(p*n).
+// `scratch` (1, n) fp32.
+int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch);
+int64_t count_zeros(const Tensor& t);
+// Frobenius norm squared, in double, in a fixed order.
+double norm_squared(const Tensor& t);
+
+// Use this many threads from now on (0: all that the machine offers). Returns the number in use.
+int set_threads(int threads);
+
+}  // namespace kernels
