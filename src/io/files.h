@@ -1,0 +1,71 @@
+// Files without surprises: every error names the file and the reason, and nothing half-written stays behind.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/sha256.h"
+
+// Throws "cannot <action> <path>: <reason>" for an errno value; a full disk also says how to go on.
+[[noreturn]] void fail_errno(const std::string& action, const std::string& path, int error);
+
+// Writes all bytes to an open file, however many calls that takes; `path` is for the error.
+void write_all(int fd, const void* data, size_t bytes, const std::string& path);
+
+// The whole file as a string.
+std::string read_file(const std::string& path);
+
+// Replaces `path` by `text` so that a crash leaves either the old file or the new one.
+void write_file_atomic(const std::string& path, const std::string& text);
+
+// Makes the names in a folder (new files, renames) survive a power cut.
+void sync_directory(const std::string& path);
+
+// Bytes that a new file at `path` could take; of what is not there yet, the nearest folder above it counts.
+int64_t free_bytes(const std::string& path);
+
+// The files that match a shell pattern, sorted by name; a pattern that matches no file is an error.
+std::vector<std::string> glob_files(const std::string& pattern);
+
+// A new file (or one written over) and its SHA-256. Unless close() succeeded, the destructor removes it.
+class FileWriter {
+  public:
+    explicit FileWriter(const std::string& path);
+    ~FileWriter();
+    FileWriter(const FileWriter&) = delete;
+    FileWriter& operator=(const FileWriter&) = delete;
+
+    void write(const void* data, size_t bytes);
+    // Brings everything to the disk and returns the SHA-256 of the file in hex.
+    std::string close();
+    const std::string& path() const { return path_; }
+
+  private:
+    void flush();
+
+    std::string path_;
+    int fd_ = -1;
+    bool regular_ = false;  // devices can be neither synced nor removed
+    std::vector<char> buffer_;
+    Sha256 hash_;
+};
+
+// A file mapped into memory for reading.
+class MappedFile {
+  public:
+    explicit MappedFile(const std::string& path);
+    ~MappedFile();
+    MappedFile(MappedFile&& other) noexcept;
+    MappedFile& operator=(MappedFile&&) = delete;
+
+    const uint8_t* data() const { return data_; }
+    int64_t size() const { return size_; }
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+    const uint8_t* data_ = nullptr;
+    int64_t size_ = 0;
+};

@@ -1,0 +1,74 @@
+// Lines are appended with one write each, so that a reader never sees half of one.
+#include "io/metrics.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "io/files.h"
+#include "runtime/error.h"
+
+namespace {
+
+std::string quoted(std::string_view text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// The shortest digits that read back as the same value.
+template <class T>
+std::string number(T value) {
+    if (!std::isfinite(value)) return "null";
+    char digits[32];
+    return std::string(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
+}
+
+// Whether a line of an earlier run belongs before a resume at `step`. Lines without a step describe the whole run.
+bool belongs_before(std::string_view line, int64_t step) {
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object()) return false;
+    const auto found = json.find("step");
+    return found == json.end() || (found->is_number_integer() && found->get<int64_t>() <= step);
+}
+
+// The complete lines up to `step`.
+std::string lines_before(const std::string& text, int64_t step) {
+    std::string kept;
+    for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+        const std::string_view line(text.data() + begin, end - begin);
+        if (belongs_before(line, step)) kept.append(line).append("\n");
+    }
+    return kept;
+}
+
+}  // namespace
+
+MetricsLine& MetricsLine::add_raw(std::string_view key, std::string_view json) {
+    if (!fields_.empty()) fields_ += ',';
+    fields_.append(quoted(key)).append(":").append(json);
+    return *this;
+}
+
+MetricsLine& MetricsLine::add(std::string_view key, double value) { return add_raw(key, number(value)); }
+MetricsLine& MetricsLine::add(std::string_view key, float value) { return add_raw(key, number(value)); }
+MetricsLine& MetricsLine::add(std::string_view key, std::string_view value) { return add_raw(key, quoted(value)); }
+
+MetricsLog::MetricsLog(const std::string& path, int64_t resume_step) : path_(path) {
+    if (access(path.c_str(), F_OK) == 0) {
+        const std::string text = read_file(path);
+        const std::string kept = resume_step < 0 ? "" : lines_before(text, resume_step);
+        if (kept != text) write_file_atomic(path, kept);
+    }
+    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd_ < 0) fail_errno("open", path, errno);
+}
+
+MetricsLog::~MetricsLog() { close(fd_); }
+
+void MetricsLog::write(const MetricsLine& line) {
+    const std::string text = line.text() + "\n";
+    write_all(fd_, text.data(), text.size(), path_);
+}

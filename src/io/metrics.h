@@ -1,0 +1,43 @@
+// metrics.jsonl: one JSON object a line, readable while the run goes on and exact across a resume.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+// Builds one line: MetricsLine().add("step", 3).add("loss", 2.5).text() is {"step":3,"loss":2.5}
+class MetricsLine {
+  public:
+    // Not a number and infinities become null, which JSON has, unlike them. The digits read back as the same value.
+    MetricsLine& add(std::string_view key, double value);
+    MetricsLine& add(std::string_view key, float value);
+    MetricsLine& add(std::string_view key, std::string_view value);
+    template <std::integral T>
+    MetricsLine& add(std::string_view key, T value) {
+        return add_raw(key, std::to_string(value));
+    }
+    std::string text() const { return "{" + fields_ + "}"; }
+
+  private:
+    MetricsLine& add_raw(std::string_view key, std::string_view json);
+
+    std::string fields_;
+};
+
+// The file. A line is on its way to the disk when write() returns.
+class MetricsLog {
+  public:
+    // Opens the file to append. Of an earlier run only the lines up to `resume_step` stay: later ones, and a line that was
+    // cut off, are dropped. -1 starts anew.
+    MetricsLog(const std::string& path, int64_t resume_step);
+    ~MetricsLog();
+    MetricsLog(const MetricsLog&) = delete;
+    MetricsLog& operator=(const MetricsLog&) = delete;
+
+    void write(const MetricsLine& line);
+
+  private:
+    std::string path_;
+    int fd_ = -1;
+};

@@ -1,0 +1,76 @@
+// The safetensors file format: named arrays behind a JSON header. Knows nothing of models.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "io/files.h"
+
+using Metadata = std::map<std::string, std::string>;
+
+// "[2, 3]"
+std::string shape_text(const std::vector<int64_t>& shape);
+
+// One array: its name, its type as the format spells it ("F32", "BF16", …), its shape and where its bytes are.
+struct SafetensorsEntry {
+    std::string name;
+    std::string dtype;
+    std::vector<int64_t> shape;
+    int64_t begin = 0, end = 0;  // bytes from the start of the data
+    int64_t bytes() const { return end - begin; }
+};
+
+// Writes a file front to back: first add() every array, then write() their bytes in the same order, then close().
+class SafetensorsWriter {
+  public:
+    explicit SafetensorsWriter(const std::string& path, const Metadata& metadata = {});
+
+    void add(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape);
+    // The next bytes of array `name`; several calls may share one array.
+    void write(const std::string& name, const void* data, size_t bytes);
+    // Returns the SHA-256 of the file in hex.
+    std::string close();
+
+  private:
+    void write_header();
+    void skip_complete();
+
+    FileWriter file_;
+    Metadata metadata_;
+    std::vector<SafetensorsEntry> entries_;
+    bool header_written_ = false;
+    size_t current_ = 0;   // the array that is being written
+    int64_t written_ = 0;  // bytes of all arrays so far
+};
+
+// A file mapped for reading, all of its header checked.
+class SafetensorsReader {
+  public:
+    explicit SafetensorsReader(const std::string& path);
+
+    // In the order of their bytes.
+    const std::vector<SafetensorsEntry>& entries() const { return entries_; }
+    const Metadata& metadata() const { return metadata_; }
+    const std::string& path() const { return file_.path(); }
+    // nullptr if there is no such array.
+    const SafetensorsEntry* find(const std::string& name) const;
+    // Throws if there is no such array, or if it has another shape than the one given.
+    const SafetensorsEntry& at(const std::string& name) const;
+    const SafetensorsEntry& at(const std::string& name, const std::vector<int64_t>& shape) const;
+    // The array's bytes. An array behind one of odd length need not be aligned: copy it with memcpy.
+    const uint8_t* data(const SafetensorsEntry& entry) const { return data_ + entry.begin; }
+
+  private:
+    void parse_header(const char* begin, const char* end);
+    void check_layout(int64_t data_bytes);
+
+    MappedFile file_;
+    const uint8_t* data_ = nullptr;
+    Metadata metadata_;
+    std::vector<SafetensorsEntry> entries_;
+    std::unordered_map<std::string, size_t> index_;
+};

@@ -1,0 +1,45 @@
+// SHA-256 by libcrypto.
+#include "io/sha256.h"
+
+#include <openssl/evp.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "runtime/error.h"
+
+Sha256::Sha256() : context(EVP_MD_CTX_new()) {
+    CHECK(context && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1, "libcrypto has no SHA-256");
+}
+
+Sha256::~Sha256() { EVP_MD_CTX_free(context); }
+
+void Sha256::update(const void* data, size_t bytes) {
+    CHECK(EVP_DigestUpdate(context, data, bytes) == 1, "libcrypto failed to hash ", bytes, " bytes");
+}
+
+std::string Sha256::hex() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    CHECK(EVP_DigestFinal_ex(context, digest, &size) == 1, "libcrypto failed to finish a SHA-256");
+    std::string text;
+    for (unsigned int i = 0; i < size; i++) {
+        text += "0123456789abcdef"[digest[i] >> 4];
+        text += "0123456789abcdef"[digest[i] & 15];
+    }
+    return text;
+}
+
+std::string sha256_file(const std::string& path) {
+    std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+    CHECK(file, "cannot read ", path, ": ", std::strerror(errno));
+    Sha256 hash;
+    std::vector<char> buffer(1 << 20);
+    while (const size_t bytes = std::fread(buffer.data(), 1, buffer.size(), file.get()))
+        hash.update(buffer.data(), bytes);
+    CHECK(!std::ferror(file.get()), "cannot read ", path, ": ", std::strerror(errno));
+    return hash.hex();
+}

@@ -1,0 +1,209 @@
+// Files, their hashes and failures, and the metrics log.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "io/files.h"
+#include "io/metrics.h"
+#include "runtime/error.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder of its own for each test.
+class Files : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string pattern = (fs::temp_directory_path() / "relora_files_XXXXXX").string();
+        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+        folder = pattern;
+    }
+    void TearDown() override { fs::remove_all(folder); }
+    std::string path(const std::string& name) const { return (folder / name).string(); }
+    void put(const std::string& name, const std::string& text) const { std::ofstream(path(name)) << text; }
+
+    fs::path folder;
+};
+using Metrics = Files;
+
+template <class Function>
+std::string error_of(const Function& function) {
+    try {
+        function();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "no error";
+}
+
+// No file may grow beyond `bytes` while this is alive: a disk that fills up in the middle of a file.
+struct FileSizeLimit {
+    explicit FileSizeLimit(rlim_t bytes) : old_handler(std::signal(SIGXFSZ, SIG_IGN)) {
+        getrlimit(RLIMIT_FSIZE, &old);
+        const rlimit limit{bytes, old.rlim_max};
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    ~FileSizeLimit() {
+        setrlimit(RLIMIT_FSIZE, &old);
+        std::signal(SIGXFSZ, old_handler);
+    }
+    rlimit old;
+    void (*old_handler)(int);
+};
+
+// The test vectors of FIPS 180-2: "abc", and a million times "a", which is much more than the writer's buffer at a time.
+TEST_F(Files, WriterReturnsTheHashOfWhatIsInTheFile) {
+    FileWriter small(path("small"));
+    small.write("ab", 2);
+    small.write("c", 1);
+    EXPECT_EQ(small.close(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    EXPECT_EQ(read_file(path("small")), "abc");
+
+    const std::string million(1000000, 'a');
+    FileWriter large(path("large"));
+    for (size_t done = 0; done < million.size(); done += 12500) large.write(million.data() + done, 12500);
+    EXPECT_EQ(large.close(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    EXPECT_EQ(read_file(path("large")), million);
+}
+
+TEST_F(Files, WriterKeepsTheOrderOfSmallAndLargePieces) {
+    std::string expected;
+    FileWriter writer(path("mixed"));
+    for (const size_t bytes : {3u, 3000000u, 1u, 0u, 1048576u, 5u, 1048575u}) {
+        const std::string piece(bytes, char('a' + expected.size() % 26));
+        writer.write(piece.data(), piece.size());
+        expected += piece;
+    }
+    writer.close();
+    EXPECT_TRUE(read_file(path("mixed")) == expected);
+}
+
+TEST_F(Files, WriterReplacesALongerFile) {
+    put("file", "something long");
+    FileWriter writer(path("file"));
+    writer.write("x", 1);
+    writer.close();
+    EXPECT_EQ(read_file(path("file")), "x");
+}
+
+TEST_F(Files, UnclosedWriterLeavesNothing) {
+    {
+        FileWriter writer(path("partial"));
+        writer.write("x", 1);
+        EXPECT_TRUE(fs::exists(path("partial")));
+    }
+    EXPECT_FALSE(fs::exists(path("partial")));
+}
+
+TEST_F(Files, FullDiskSaysWhatToDo) {
+    const std::string error = error_of([] {
+        FileWriter writer("/dev/full");
+        writer.write("x", 1);
+        writer.close();
+    });
+    EXPECT_EQ(error, "cannot write /dev/full: No space left on device; free space and run again with --resume");
+    EXPECT_TRUE(fs::exists("/dev/full"));
+}
+
+TEST_F(Files, FailedWriteRemovesThePartialFile) {
+    const std::string data(3 << 20, 'x');
+    const FileSizeLimit limit(2 << 20);
+    const std::string error = error_of([&] {
+        FileWriter writer(path("big"));
+        writer.write(data.data(), data.size());
+        writer.close();
+    });
+    EXPECT_EQ(error, "cannot write " + path("big") + ": File too large");
+    EXPECT_FALSE(fs::exists(path("big")));
+}
+
+TEST_F(Files, FailedAtomicWriteKeepsTheOldFile) {
+    write_file_atomic(path("file"), "old");
+    {
+        const FileSizeLimit limit(1000);
+        EXPECT_THROW(write_file_atomic(path("file"), std::string(2000, 'n')), Error);
+    }
+    EXPECT_EQ(read_file(path("file")), "old");
+    write_file_atomic(path("file"), "new");
+    EXPECT_EQ(read_file(path("file")), "new");
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 1) << "a temporary file is left";
+}
+
+TEST_F(Files, ErrorsNameTheFileAndTheReason) {
+    const std::string missing = path("missing");
+    EXPECT_EQ(error_of([&] { read_file(missing); }), "cannot open " + missing + ": No such file or directory");
+    EXPECT_EQ(error_of([&] { MappedFile file(missing); }), "cannot open " + missing + ": No such file or directory");
+    EXPECT_EQ(error_of([&] { FileWriter writer(missing + "/x"); }),
+              "cannot create " + missing + "/x: No such file or directory");
+    EXPECT_EQ(error_of([&] { read_file(folder); }), "cannot read " + folder.string() + ": Is a directory");
+    EXPECT_EQ(error_of([&] { MappedFile file(folder); }),
+              "cannot read " + folder.string() + ": it is not a regular file");
+    EXPECT_EQ(error_of([&] { sync_directory(missing); }), "cannot open " + missing + ": No such file or directory");
+}
+
+TEST_F(Files, GlobIsSortedAndLeavesFoldersOut) {
+    for (const char* name : {"train_02.bin", "train_00.bin", "train_01.bin", "val.bin"}) put(name, "");
+    fs::create_directory(folder / "train_03.bin");
+    EXPECT_EQ(glob_files(path("train_*.bin")),
+              (std::vector<std::string>{path("train_00.bin"), path("train_01.bin"), path("train_02.bin")}));
+    EXPECT_EQ(error_of([&] { glob_files(path("test_*.bin")); }), "no file matches " + path("test_*.bin"));
+}
+
+TEST_F(Files, FreeSpaceIsThatOfTheFileSystem) {
+    // What the standard library reports, within what others may write meanwhile.
+    const double expected = double(fs::space(folder).available);
+    EXPECT_NEAR(double(free_bytes(folder)), expected, 0.05 * expected);
+    EXPECT_NEAR(double(free_bytes(path("not/yet/there"))), expected, 0.05 * expected);
+}
+
+TEST_F(Metrics, LinesAreJsonAndNumbersRoundTrip) {
+    const double values[] = {0.1, 1.0 / 3, 5e-324, std::numeric_limits<double>::max(), -2.5e-5, 3, -0.0};
+    for (const double value : values) {
+        const std::string text = MetricsLine().add("x", value).text();
+        EXPECT_EQ(nlohmann::json::parse(text).at("x").get<double>(), value) << text;
+    }
+    EXPECT_EQ(MetricsLine().add("a", 0.1).add("b", 0.1f).add("c", int64_t(1) << 62).add("d", -7).text(),
+              R"({"a":0.1,"b":0.1,"c":4611686018427387904,"d":-7})");
+    EXPECT_EQ(MetricsLine().add("nan", std::nan("")).add("inf", HUGE_VALF).text(), R"({"nan":null,"inf":null})");
+    EXPECT_EQ(MetricsLine().add("s", "a\"b\\c\n\xC3\xA9").text(), "{\"s\":\"a\\\"b\\\\c\\n\xC3\xA9\"}");
+    EXPECT_EQ(MetricsLine().text(), "{}");
+}
+
+TEST_F(Metrics, EveryLineIsInTheFileAtOnce) {
+    MetricsLog log(path("metrics.jsonl"), -1);
+    log.write(MetricsLine().add("step", 1));
+    EXPECT_EQ(read_file(path("metrics.jsonl")), "{\"step\":1}\n");
+    log.write(MetricsLine().add("step", 2));
+    EXPECT_EQ(read_file(path("metrics.jsonl")), "{\"step\":1}\n{\"step\":2}\n");
+}
+
+TEST_F(Metrics, ResumeDropsLaterLinesAndACutOffLine) {
+    const std::string file = path("metrics.jsonl");
+    put("metrics.jsonl",
+        "{\"note\":\"no step\"}\n{\"step\":1}\n{\"step\":2}\n{\"loss\":1,\"step\":3}\n{\"step\":2,\"val_loss\":2}\n{\"step\":2");
+    {
+        MetricsLog log(file, 2);
+        log.write(MetricsLine().add("step", 3));
+    }
+    EXPECT_EQ(read_file(file),
+              "{\"note\":\"no step\"}\n{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"val_loss\":2}\n{\"step\":3}\n");
+    {
+        MetricsLog log(file, 0);
+    }
+    EXPECT_EQ(read_file(file), "{\"note\":\"no step\"}\n");
+    {
+        MetricsLog log(file, -1);
+    }
+    EXPECT_EQ(read_file(file), "");
+}
+
+}  // namespace
