@@ -19,8 +19,8 @@ struct DataState {
 // The window that comes `i`-th among `n` in an epoch. For fixed (n, seed, epoch) a permutation of 0 … n-1.
 int64_t shuffled_window(int64_t i, int64_t n, uint64_t seed, int64_t epoch);
 
-// A global batch is the next world*B windows; rank r has the r-th B of them. A batch that reaches the end of an epoch goes
-// on with the next epoch's windows. A thread reads the next batch while this one is being used.
+// A global batch is the next world*B windows; rank r has the r-th B of them. A batch that reaches the end of an epoch
+// goes on with the next epoch's windows. A thread reads the next batch while this one is being used.
 class DataLoader {
   public:
     // `data` must outlive the loader. Throws if the data set is smaller than one global batch.

@@ -28,8 +28,8 @@ class MetricsLine {
 // The file. A line is on its way to the disk when write() returns.
 class MetricsLog {
   public:
-    // Opens the file to append. Of an earlier run only the lines up to `resume_step` stay: later ones, and a line that was
-    // cut off, are dropped. -1 starts anew.
+    // Opens the file to append. Of an earlier run only the lines up to `resume_step` stay: later ones, and a line that
+    // was cut off, are dropped. -1 starts anew.
     MetricsLog(const std::string& path, int64_t resume_step);
     ~MetricsLog();
     MetricsLog(const MetricsLog&) = delete;

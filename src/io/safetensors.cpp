@@ -1,4 +1,5 @@
-// Layout: header length (u64, little-endian), JSON {"name": {"dtype", "shape", "data_offsets"}, …}, bytes of the arrays.
+// Layout: header length (u64, little-endian), JSON {"name": {"dtype", "shape", "data_offsets"}, …}, bytes of the
+// arrays.
 #include "io/safetensors.h"
 
 #include <algorithm>

@@ -43,7 +43,8 @@ TokenDataset::TokenDataset(const std::vector<std::string>& paths, int vocab_size
 void TokenDataset::add_shard(const std::string& path) {
     Shard shard{.file = MappedFile(path)};
     const int64_t size = shard.file.size();
-    CHECK(size >= kHeaderBytes, "shard ", path, " is too short: ", size, " bytes, the header alone needs ", kHeaderBytes);
+    CHECK(size >= kHeaderBytes, "shard ", path, " is too short: ", size, " bytes, the header alone needs ",
+          kHeaderBytes);
     int32_t header[3];
     std::memcpy(header, shard.file.data(), sizeof header);
     const auto [magic, version, count] = header;
@@ -67,7 +68,8 @@ void TokenDataset::check_tokens(const Shard& shard, int64_t begin, int64_t end) 
         const uint16_t* tokens = shard.tokens() + block;
         const int64_t count = std::min(kScanBlock, end - block);
         if (max_token(tokens, count) < vocab_size_) continue;
-        const int64_t i = std::find_if(tokens, tokens + count, [&](int token) { return token >= vocab_size_; }) - tokens;
+        const int64_t i =
+            std::find_if(tokens, tokens + count, [&](int token) { return token >= vocab_size_; }) - tokens;
         FAIL("shard ", shard.file.path(), " holds token ", tokens[i], " at position ", block + i,
              ", beyond the vocabulary of ", vocab_size_, " tokens");
     }
@@ -89,8 +91,8 @@ void TokenDataset::read(int64_t begin, int64_t count, int32_t* tokens) const {
 }
 
 void TokenDataset::read_window(int64_t window, int T, int32_t* inputs, int32_t* targets) const {
-    CHECK(window >= 0 && window < num_windows(T), name_, " has ", num_windows(T), " windows of ", T,
-          " tokens, number ", window, " was asked for");
+    CHECK(window >= 0 && window < num_windows(T), name_, " has ", num_windows(T), " windows of ", T, " tokens, number ",
+          window, " was asked for");
     read(window * T, T, inputs);
     std::copy_n(inputs + 1, T - 1, targets);
     read((window + 1) * T, 1, targets + T - 1);

@@ -1,5 +1,5 @@
-// Token shards as one long stream. The format is llm.c's: 256 int32 of header (magic, version, token count), then uint16
-// tokens, so that published shards work as they are.
+// Token shards as one long stream. The format is llm.c's: 256 int32 of header (magic, version, token count), then
+// uint16 tokens, so that published shards work as they are.
 #pragma once
 
 #include <cstdint>

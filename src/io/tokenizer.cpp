@@ -128,7 +128,7 @@ struct WordCache::Tables {
     static constexpr int kBits = 16;
     std::vector<ShortWord> short_words{size_t(1) << kBits};
     std::unordered_map<std::string, std::vector<uint16_t>> long_words;
-    const void* owner = nullptr;  // whose words these are
+    std::shared_ptr<const BpeMerges> owner;  // whose words these are
 
     ShortWord& at(const WordKey& key) {
         const uint64_t mixed = (key.low ^ key.high * 0x9E3779B97F4A7C15ull) * 0xD6E8FEB86659FD93ull;
@@ -221,9 +221,9 @@ void Tokenizer::encode(std::string_view text, WordCache& cache, std::vector<uint
     std::string mended;
     if (find_invalid_utf8(text) != std::string_view::npos) text = mended = replace_invalid_utf8(text);
 
-    if (!cache.tables || cache.tables->owner != merges.get()) {
+    if (!cache.tables || cache.tables->owner != merges) {
         cache.tables = std::make_unique<WordCache::Tables>();
-        cache.tables->owner = merges.get();
+        cache.tables->owner = merges;
     }
     WordCache::Tables& tables = *cache.tables;
 

@@ -22,9 +22,7 @@ struct Matmul {
     bool accumulate = false;
 };
 void matmul(const Matmul& args);
-// Bytes of scratch that `matmul` needs for a product of this shape and these types; the largest over a program's products is
-// given once by set_workspace before the first product.
-size_t matmul_workspace_bytes(int64_t rows, int64_t cols, DType input, DType output);
+// fp32 memory in which a bf16 result is accumulated: as many elements as the largest bf16 result has.
 void set_workspace(const Tensor& workspace);
 
 // ---- embedding ---------------------------------------------------------------------------------------------------
@@ -68,6 +66,8 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // d
 void add(const Tensor& out, const Tensor& a, const Tensor& b);              // out = a + b
 void convert(const Tensor& out, const Tensor& in);                          // between fp32 and bf16, round to nearest even
 void zero(const Tensor& out);
+void fill(const Tensor& out, float value);  // fp32
+double sum(const Tensor& t);                // fp32, in double, in a fixed order
 // dbias (+)= column sums of dout.
 void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate);  // (1, C) fp32, (N, C)
 // out = x * keep / (1 - p), keep where uniform(element) >= p. With `accumulate`, added to out: the backward of itself.
@@ -90,7 +90,8 @@ void attention_backward(const Attention& forward, const Tensor& dqkv, const Tens
 // ---- loss --------------------------------------------------------------------------------------------------------
 
 // Row losses -log softmax(logits[:V])[target] into losses (1, N). With `dlogits`, also dlogits = (softmax - onehot) * scale,
-// zero in the padded columns [V, Vp). `dlogits` may be of the compute type and may not alias fp32 `logits`.
+// zero in the padded columns [V, Vp). `dlogits` is fp32 or bf16; fp32 `dlogits` may be `logits` itself (in place), bf16 may not
+// share its memory.
 struct CrossEntropy {
     Tensor losses, logits, dlogits;  // (1, N) fp32, (N, Vp) fp32, (N, Vp) compute type or empty
     const int32_t* targets = nullptr;  // (N)

@@ -117,9 +117,9 @@ TEST_F(Shards, StrayTokenIsFoundWhereverItIs) {
     for (const size_t place : {0u, 1u, 63u, 99999u, 100002u}) {
         tokens[place] = 256;
         const std::string path = put("stray.bin", shard_bytes(tokens));
-        EXPECT_EQ(error_of([&] { TokenDataset data(path, 256); }),
-                  "shard " + path + " holds token 256 at position " + std::to_string(place) +
-                      ", beyond the vocabulary of 256 tokens");
+        EXPECT_EQ(error_of([&] { TokenDataset data(path, 256); }), "shard " + path + " holds token 256 at position " +
+                                                                       std::to_string(place) +
+                                                                       ", beyond the vocabulary of 256 tokens");
         tokens[place] = 255;
     }
     tokens[7] = 65535;
@@ -177,13 +177,13 @@ TEST(Shuffle, DependsOnSeedAndEpochOnly) {
         return windows;
     };
     EXPECT_EQ(order(1, 0), order(1, 0));
-    std::set<std::vector<int64_t>> orders = {order(1, 0), order(1, 1), order(1, 2), order(2, 0), order(2, 1),
-                                             order(uint64_t(1) << 32, 0)};
+    std::set<std::vector<int64_t>> orders = {order(1, 0), order(1, 1), order(1, 2),
+                                             order(2, 0), order(2, 1), order(uint64_t(1) << 32, 0)};
     EXPECT_EQ(orders.size(), 6u);
 }
 
-// Chi-squared against the uniform distribution, over epochs: all 6 orders of 3 windows (5 degrees of freedom), and where
-// each of 10 positions goes (9 each). A true shuffle exceeds these bounds with probability 1e-6 each.
+// Chi-squared against the uniform distribution, over epochs: all 6 orders of 3 windows (5 degrees of freedom), and
+// where each of 10 positions goes (9 each). A true shuffle exceeds these bounds with probability 1e-6 each.
 TEST(Shuffle, IsUniform) {
     const int epochs = 6000;
     std::map<std::array<int64_t, 3>, int> orders;
@@ -267,7 +267,9 @@ TEST_F(Loader, RestoredLoaderGoesOnExactly) {
         EXPECT_EQ(windows_of(second, 4, 10, 12), expected);
     }
     DataLoader other(data, 4, 10, 9, true);
-    EXPECT_NE(error_of([&] { other.restore({0, 17}); }).find("data position 17 of epoch 0 is not within the 17 windows"),
+    EXPECT_NE(error_of([&] {
+                  other.restore({0, 17});
+              }).find("data position 17 of epoch 0 is not within the 17 windows"),
               std::string::npos);
 }
 
@@ -288,8 +290,9 @@ TEST_F(Loader, RanksShareEveryBatch) {
 TEST_F(Loader, TooSmallADataSetIsAClearError) {
     const std::string path = put_counting("tiny.bin", 0, 80);
     const TokenDataset data(path, 256);
-    EXPECT_EQ(error_of([&] { DataLoader loader(data, 4, 10, 0, true, 0, 2); }),
-              path + " holds 80 tokens, one batch of 8 sequences of 10 needs 81: use more data, fewer or shorter sequences");
+    EXPECT_EQ(
+        error_of([&] { DataLoader loader(data, 4, 10, 0, true, 0, 2); }),
+        path + " holds 80 tokens, one batch of 8 sequences of 10 needs 81: use more data, fewer or shorter sequences");
     const TokenDataset enough(put_counting("tiny.bin", 0, 81), 256);
     EXPECT_EQ(error_of([&] { DataLoader loader(enough, 4, 10, 0, true, 0, 2); }), "no error");
     EXPECT_EQ(error_of([&] { DataLoader loader(enough, 1, 10, 0, true, 2, 2); }), "rank 2 is not one of 2");

@@ -60,7 +60,8 @@ struct FileSizeLimit {
     void (*old_handler)(int);
 };
 
-// The test vectors of FIPS 180-2: "abc", and a million times "a", which is much more than the writer's buffer at a time.
+// The test vectors of FIPS 180-2: "abc", and a million times "a", which is much more than the writer's buffer at a
+// time.
 TEST_F(Files, WriterReturnsTheHashOfWhatIsInTheFile) {
     FileWriter small(path("small"));
     small.write("ab", 2);
@@ -189,20 +190,17 @@ TEST_F(Metrics, EveryLineIsInTheFileAtOnce) {
 TEST_F(Metrics, ResumeDropsLaterLinesAndACutOffLine) {
     const std::string file = path("metrics.jsonl");
     put("metrics.jsonl",
-        "{\"note\":\"no step\"}\n{\"step\":1}\n{\"step\":2}\n{\"loss\":1,\"step\":3}\n{\"step\":2,\"val_loss\":2}\n{\"step\":2");
+        "{\"note\":\"no "
+        "step\"}\n{\"step\":1}\n{\"step\":2}\n{\"loss\":1,\"step\":3}\n{\"step\":2,\"val_loss\":2}\n{\"step\":2");
     {
         MetricsLog log(file, 2);
         log.write(MetricsLine().add("step", 3));
     }
     EXPECT_EQ(read_file(file),
               "{\"note\":\"no step\"}\n{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"val_loss\":2}\n{\"step\":3}\n");
-    {
-        MetricsLog log(file, 0);
-    }
+    { MetricsLog log(file, 0); }
     EXPECT_EQ(read_file(file), "{\"note\":\"no step\"}\n");
-    {
-        MetricsLog log(file, -1);
-    }
+    { MetricsLog log(file, -1); }
     EXPECT_EQ(read_file(file), "");
 }
 

@@ -47,10 +47,9 @@ std::string with_header(const std::string& header, size_t data_bytes) {
 
 // [1, -2] as F32 and [1, 2, 3] as BF16. The header has 149 characters and is padded to 152 = 0x98.
 std::string golden_file() {
-    const std::string header =
-        R"({"__metadata__":{"format":"pt"},)"
-        R"("a.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
-        R"("b":{"dtype":"BF16","shape":[3],"data_offsets":[8,14]}})";
+    const std::string header = R"({"__metadata__":{"format":"pt"},)"
+                               R"("a.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
+                               R"("b":{"dtype":"BF16","shape":[3],"data_offsets":[8,14]}})";
     EXPECT_EQ(header.size(), 149u);
     return std::string("\x98\0\0\0\0\0\0\0", 8) + header + "   " +
            std::string("\x00\x00\x80\x3F\x00\x00\x00\xC0\x80\x3F\x00\x40\x40\x40", 14);
@@ -90,8 +89,7 @@ TEST_F(Safetensors, ReadsTheBytesOfTheFormat) {
     EXPECT_EQ(std::memcmp(reader.data(b), "\x80\x3F\x00\x40\x40\x40", 6), 0);
     EXPECT_EQ(reader.find("c"), nullptr);
     EXPECT_EQ(error_of([&] { reader.at("c"); }), path + " has no tensor c");
-    EXPECT_EQ(error_of([&] { reader.at("b", {1, 3}); }),
-              path + ": tensor b has the shape [3], [1, 3] is needed");
+    EXPECT_EQ(error_of([&] { reader.at("b", {1, 3}); }), path + ": tensor b has the shape [3], [1, 3] is needed");
 }
 
 // The header may name the arrays in any order, and a scalar has the shape [].
@@ -155,9 +153,10 @@ TEST_F(Safetensors, WriterRefusesWhatWouldBeAWrongFile) {
                   w.add("c", "F32", {1});
               }),
               path + ": tensor c was added after the first bytes were written");
-    EXPECT_EQ(error_with([&](auto& w) { w.add("c", "float", {1}); }),
-              path + ": tensor c has the unknown dtype float");
-    EXPECT_EQ(error_with([&](auto& w) { w.add("c", "F32", {1, -1}); }),
+    EXPECT_EQ(error_with([&](auto& w) { w.add("c", "float", {1}); }), path + ": tensor c has the unknown dtype float");
+    EXPECT_EQ(error_with([&](auto& w) {
+                  w.add("c", "F32", {1, -1});
+              }),
               path + ": tensor c has the impossible shape [1, -1]");
 }
 

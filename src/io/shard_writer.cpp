@@ -1,0 +1,97 @@
+// Writes token shards.
+#include "io/shard_writer.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "io/files.h"
+#include "runtime/error.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string shard_name(const std::string& split, int index) {
+    char digits[16];
+    std::snprintf(digits, sizeof(digits), "_%06d.bin", index);
+    return split + digits;
+}
+
+}  // namespace
+
+ShardWriter::ShardWriter(const std::string& folder, const std::string& split, int64_t shard_tokens)
+    : folder(folder), split(split), shard_tokens(shard_tokens) {
+    CHECK(shard_tokens > 0 && shard_tokens <= kMaxShardTokens, "a shard of ", shard_tokens, " tokens: the format holds 1 to ",
+          kMaxShardTokens);
+}
+
+ShardWriter::~ShardWriter() {
+    if (fd >= 0) close(fd);
+    for (const std::string& path : temporary_paths) unlink(path.c_str());
+}
+
+void ShardWriter::write(const std::vector<uint16_t>& tokens) {
+    for (size_t at = 0; at < tokens.size();) {
+        if (fd < 0) open_shard();
+        const size_t count = std::min(tokens.size() - at, size_t(shard_tokens - tokens_in_shard));
+        write_all(fd, tokens.data() + at, count * sizeof(uint16_t), temporary_paths.back());
+        at += count;
+        tokens_in_shard += int64_t(count);
+        tokens_written += int64_t(count);
+        if (tokens_in_shard == shard_tokens) close_shard();
+    }
+}
+
+void ShardWriter::commit() {
+    if (fd >= 0) close_shard();
+    const std::vector<std::string> old_shards = find_shards(folder, split);
+    for (size_t i = temporary_paths.size(); i-- > 0;) {
+        const std::string path = fs::path(folder) / shard_name(split, int(i));
+        if (rename(temporary_paths[i].c_str(), path.c_str()) != 0) fail_errno("write", path, errno);
+        temporary_paths.pop_back();
+    }
+    const int64_t count = (tokens_written + shard_tokens - 1) / shard_tokens;
+    for (const std::string& path : old_shards)
+        if (fs::path(path).filename() >= shard_name(split, int(count))) unlink(path.c_str());
+    sync_directory(folder);
+}
+
+void ShardWriter::open_shard() {
+    const std::string path = fs::path(folder) / (shard_name(split, shards()) + ".tmp");
+    fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) fail_errno("create", path, errno);
+    temporary_paths.push_back(path);
+    tokens_in_shard = 0;
+    const int32_t header[kShardHeaderInts] = {kShardMagic, kShardVersion};
+    write_all(fd, header, sizeof(header), path);
+}
+
+// The count goes into the header last: until then a shard says that it is empty.
+void ShardWriter::close_shard() {
+    const std::string& path = temporary_paths.back();
+    const int32_t count = int32_t(tokens_in_shard);
+    if (pwrite(fd, &count, sizeof(count), 2 * sizeof(int32_t)) != ssize_t(sizeof(count)) || fsync(fd) != 0)
+        fail_errno("write", path, errno);
+    const int result = close(fd);
+    fd = -1;
+    if (result != 0) fail_errno("write", path, errno);
+}
+
+std::vector<std::string> find_shards(const std::string& folder, const std::string& split) {
+    std::vector<std::string> paths;
+    if (!fs::is_directory(folder)) return paths;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+        const std::string name = entry.path().filename();
+        const size_t digits = split.size() + 1;
+        const bool shard = name.size() == digits + 10 && name.starts_with(split + '_') && name.ends_with(".bin") &&
+                           name.find_first_not_of("0123456789", digits) == digits + 6;
+        if (shard) paths.push_back(entry.path());
+    }
+    std::sort(paths.begin(), paths.end());
+    return paths;
+}

@@ -1,0 +1,37 @@
+// Ops that treat every element alike: add, convert, zero.
+#include <cstring>
+
+#include "cpu.h"
+#include "parallel.h"
+#include "vector_math.h"
+
+namespace kernels::cpu {
+
+template <class T>
+void add(T* out, const T* a, const T* b, int64_t n) {
+    for_parts(n, [=](Range part) {
+#pragma omp simd
+        for (int64_t i = part.first; i < part.last; i++) store(out[i], float(a[i]) + float(b[i]));
+    });
+}
+
+template <class Out, class In>
+void convert(Out* out, const In* in, int64_t n) {
+    for_parts(n, [=](Range part) {
+#pragma omp simd
+        for (int64_t i = part.first; i < part.last; i++) store(out[i], float(in[i]));
+    });
+}
+
+void zero(void* out, int64_t bytes) {
+    for_parts(bytes, [=](Range part) { std::memset(static_cast<char*>(out) + part.first, 0, size_t(part.count())); });
+}
+
+template void add(float*, const float*, const float*, int64_t);
+template void add(bf16*, const bf16*, const bf16*, int64_t);
+template void convert(float*, const float*, int64_t);
+template void convert(float*, const bf16*, int64_t);
+template void convert(bf16*, const float*, int64_t);
+template void convert(bf16*, const bf16*, int64_t);
+
+}  // namespace kernels::cpu

@@ -1,0 +1,26 @@
+// Runs of consecutive words of a random stream, drawn a vector of Philox blocks at a time.
+#pragma once
+
+#include <cstdint>
+
+#include "../../runtime/rng.h"
+
+namespace kernels::cpu {
+
+inline constexpr int kRandomBlocks = 64;
+inline constexpr int kRandomRun = 4 * kRandomBlocks;
+
+// words[i] = stream.bits(first + i) for i < kRandomRun; `first` is a multiple of 4.
+inline void random_run(const rng::Stream& stream, uint64_t first, uint32_t* words) {
+    const rng::Stream s = stream;
+#pragma omp simd
+    for (int i = 0; i < kRandomBlocks; i++) {
+        const rng::Block block = s.block(first / 4 + uint64_t(i));
+        words[4 * i] = block.x[0];
+        words[4 * i + 1] = block.x[1];
+        words[4 * i + 2] = block.x[2];
+        words[4 * i + 3] = block.x[3];
+    }
+}
+
+}  // namespace kernels::cpu

@@ -1,0 +1,309 @@
+// The public ops: each checks its shapes and types, then hands raw pointers to the implementation for the device and
+// the type. Ops other than matmul and attention demand contiguous tensors.
+#include <cmath>
+#include <initializer_list>
+
+#include "cpu/cpu.h"
+
+namespace kernels {
+namespace {
+
+// Stands for "any" where a check takes a type.
+constexpr DType kComputeType = DType(-1);
+
+struct Operand {
+    const char* name;
+    const Tensor& tensor;
+    int64_t rows, cols;
+    DType dtype = kComputeType;
+};
+
+// Throws unless every operand has memory, the given shape, its type and contiguous rows, all are on one device, and those
+// without a type of their own are of one compute type, which is returned (fp32 if there is none).
+DType check(const char* op, std::initializer_list<Operand> operands) {
+    DType compute = kComputeType;
+    for (const auto& [name, t, rows, cols, dtype] : operands) {
+        CHECK(t.data, op, ": ", name, " has no memory");
+        CHECK(t.rows == rows && t.cols == cols, op, ": ", name, " is (", t.rows, ", ", t.cols, ") and should be (", rows,
+              ", ", cols, ")");
+        CHECK(t.contiguous(), op, ": the rows of ", name, " are ", t.ld, " apart and should be contiguous (", cols, ")");
+        CHECK(t.device == operands.begin()->tensor.device, op, ": ", name, " is on another device than ",
+              operands.begin()->name);
+        if (dtype != kComputeType) {
+            CHECK(t.dtype == dtype, op, ": ", name, " is ", dtype_name(t.dtype), " and should be ", dtype_name(dtype));
+        } else {
+            CHECK(t.dtype != DType::i32, op, ": ", name, " is int32 and should be fp32 or bf16");
+            if (compute == kComputeType) compute = t.dtype;
+            CHECK(t.dtype == compute, op, ": ", name, " is ", dtype_name(t.dtype), " and should be ",
+                  dtype_name(compute), " like the rest");
+        }
+    }
+    return compute == kComputeType ? DType::f32 : compute;
+}
+
+// The place of every op's second branch: a CUDA half is reached by `if (t.device == Device::cuda) return cuda::op(…)`
+// ahead of this call.
+void require_cpu(const char* op, const Tensor& t) {
+    CHECK(t.device == Device::cpu, op, ": a tensor is on a CUDA device, but this binary was built without CUDA");
+}
+
+// Calls body with a null pointer to the element type.
+template <class Body>
+auto by_type(DType type, const Body& body) {
+    return type == DType::bf16 ? body(static_cast<bf16*>(nullptr)) : body(static_cast<float*>(nullptr));
+}
+
+template <class T>
+T* optional(const Tensor& t) {
+    return t.empty() ? nullptr : t.get<T>();
+}
+
+void check_ids(const char* op, const char* name, const int32_t* ids, int64_t N, int64_t limit) {
+    for (int64_t n = 0; n < N; n++)
+        CHECK(ids[n] >= 0 && ids[n] < limit, op, ": ", name, " ", n, " is ", ids[n], " and should be below ", limit);
+}
+
+void check_positions(const char* op, int64_t N, int64_t T, const char* name, int64_t rows) {
+    CHECK(T > 0 && N % T == 0, op, ": ", N, " rows aren't whole sequences of ", T);
+    CHECK(T <= rows, op, ": sequences of ", T, " exceed the ", rows, " positions of ", name);
+}
+
+void check_probability(const char* op, double p, bool one_allowed) {
+    CHECK(p >= 0 && (p < 1 || (one_allowed && p == 1)), op, ": p is ", p, " and should be in [0, 1",
+          one_allowed ? "]" : ")");
+}
+
+}  // namespace
+
+// ---- embedding ---------------------------------------------------------------------------------------------------
+
+void embedding_forward(const Tensor& out, const int32_t* tokens, const Tensor& wte, const Tensor& wpe, int64_t T) {
+    const int64_t N = out.rows, C = out.cols;
+    const DType type = check("embedding_forward",
+                             {{"out", out, N, C}, {"wte", wte, wte.rows, C}, {"wpe", wpe, wpe.rows, C}});
+    check_positions("embedding_forward", N, T, "wpe", wpe.rows);
+    require_cpu("embedding_forward", out);
+    check_ids("embedding_forward", "token", tokens, N, wte.rows);
+    by_type(type, [&]<class E>(E*) {
+        cpu::embedding_forward(out.get<E>(), tokens, wte.get<E>(), wpe.get<E>(), N, T, C);
+    });
+}
+
+void embedding_backward(const Tensor& dwte, const Tensor& dwpe, const Tensor& dout, const int32_t* tokens, int64_t T,
+                        bool accumulate) {
+    const int64_t N = dout.rows, C = dout.cols;
+    const DType type = check("embedding_backward", {{"dwte", dwte, dwte.rows, C, DType::f32},
+                                                    {"dwpe", dwpe, dwpe.rows, C, DType::f32},
+                                                    {"dout", dout, N, C}});
+    check_positions("embedding_backward", N, T, "dwpe", dwpe.rows);
+    require_cpu("embedding_backward", dout);
+    check_ids("embedding_backward", "token", tokens, N, dwte.rows);
+    by_type(type, [&]<class E>(E*) {
+        cpu::embedding_backward(dwte.get<float>(), dwpe.get<float>(), dwpe.rows, dout.get<E>(), tokens, N, T, C,
+                                accumulate);
+    });
+}
+
+// ---- layer norm --------------------------------------------------------------------------------------------------
+
+void layernorm_forward(const LayerNormForward& a) {
+    const int64_t N = a.x.rows, C = a.x.cols;
+    const DType type = check("layernorm_forward", {{"x", a.x, N, C},
+                                                   {"out", a.out, N, C},
+                                                   {"weight", a.weight, 1, C},
+                                                   {"bias", a.bias, 1, C},
+                                                   {"mean", a.mean, 1, N, DType::f32},
+                                                   {"rstd", a.rstd, 1, N, DType::f32}});
+    CHECK(a.residual.empty() == a.sum.empty(), "layernorm_forward: residual and sum go together, one is missing");
+    if (!a.residual.empty())
+        check("layernorm_forward", {{"x", a.x, N, C}, {"residual", a.residual, N, C}, {"sum", a.sum, N, C}});
+    require_cpu("layernorm_forward", a.x);
+    by_type(type, [&]<class E>(E*) {
+        cpu::layernorm_forward(a.out.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), a.x.get<E>(),
+                               a.weight.get<E>(), a.bias.get<E>(), optional<E>(a.residual), optional<E>(a.sum), N, C);
+    });
+}
+
+void layernorm_backward(const LayerNormBackward& a) {
+    const int64_t N = a.x.rows, C = a.x.cols;
+    const DType type = check("layernorm_backward", {{"x", a.x, N, C},
+                                                    {"dx", a.dx, N, C},
+                                                    {"dout", a.dout, N, C},
+                                                    {"weight", a.weight, 1, C},
+                                                    {"dweight", a.dweight, 1, C, DType::f32},
+                                                    {"dbias", a.dbias, 1, C, DType::f32},
+                                                    {"mean", a.mean, 1, N, DType::f32},
+                                                    {"rstd", a.rstd, 1, N, DType::f32}});
+    require_cpu("layernorm_backward", a.x);
+    by_type(type, [&]<class E>(E*) {
+        cpu::layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(), a.dout.get<E>(),
+                                a.x.get<E>(), a.weight.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), N, C,
+                                a.accumulate_dx, a.accumulate);
+    });
+}
+
+// ---- element-wise ------------------------------------------------------------------------------------------------
+
+void gelu_forward(const Tensor& out, const Tensor& x) {
+    const DType type = check("gelu_forward", {{"x", x, x.rows, x.cols}, {"out", out, x.rows, x.cols}});
+    require_cpu("gelu_forward", x);
+    by_type(type, [&]<class E>(E*) { cpu::gelu_forward(out.get<E>(), x.get<E>(), x.size()); });
+}
+
+void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
+    const DType type = check("gelu_backward", {{"x", x, x.rows, x.cols},
+                                               {"dout", dout, x.rows, x.cols},
+                                               {"dx", dx, x.rows, x.cols}});
+    require_cpu("gelu_backward", x);
+    by_type(type, [&]<class E>(E*) { cpu::gelu_backward(dx.get<E>(), dout.get<E>(), x.get<E>(), x.size()); });
+}
+
+void add(const Tensor& out, const Tensor& a, const Tensor& b) {
+    const DType type = check("add", {{"a", a, a.rows, a.cols}, {"b", b, a.rows, a.cols}, {"out", out, a.rows, a.cols}});
+    require_cpu("add", a);
+    by_type(type, [&]<class E>(E*) { cpu::add(out.get<E>(), a.get<E>(), b.get<E>(), a.size()); });
+}
+
+void convert(const Tensor& out, const Tensor& in) {
+    const DType in_type = check("convert", {{"in", in, in.rows, in.cols}});
+    const DType out_type = check("convert", {{"out", out, in.rows, in.cols}});
+    CHECK(out.device == in.device, "convert: out is on another device than in");
+    require_cpu("convert", in);
+    by_type(in_type, [&]<class In>(In*) {
+        by_type(out_type, [&]<class Out>(Out*) { cpu::convert(out.get<Out>(), in.get<In>(), in.size()); });
+    });
+}
+
+void zero(const Tensor& out) {
+    check("zero", {{"out", out, out.rows, out.cols, out.dtype}});
+    require_cpu("zero", out);
+    cpu::zero(out.data, int64_t(out.bytes()));
+}
+
+void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate) {
+    const DType type = check("bias_backward", {{"dout", dout, dout.rows, dout.cols},
+                                               {"dbias", dbias, 1, dout.cols, DType::f32}});
+    require_cpu("bias_backward", dout);
+    by_type(type, [&]<class E>(E*) {
+        cpu::bias_backward(dbias.get<float>(), dout.get<E>(), dout.rows, dout.cols, accumulate);
+    });
+}
+
+void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& stream, bool accumulate) {
+    const DType type = check("dropout", {{"x", x, x.rows, x.cols}, {"out", out, x.rows, x.cols}});
+    check_probability("dropout", p, false);
+    require_cpu("dropout", x);
+    by_type(type, [&]<class E>(E*) { cpu::dropout(out.get<E>(), x.get<E>(), x.size(), p, stream, accumulate); });
+}
+
+// ---- loss --------------------------------------------------------------------------------------------------------
+
+void cross_entropy(const CrossEntropy& a) {
+    const int64_t N = a.logits.rows, Vp = a.logits.cols;
+    check("cross_entropy", {{"logits", a.logits, N, Vp, DType::f32}, {"losses", a.losses, 1, N, DType::f32}});
+    CHECK(a.V > 0 && a.V <= Vp, "cross_entropy: V is ", a.V, " and should be in [1, ", Vp, "]");
+    DType type = DType::f32;
+    if (!a.dlogits.empty()) {
+        type = check("cross_entropy", {{"dlogits", a.dlogits, N, Vp}});
+        CHECK(a.dlogits.device == a.logits.device, "cross_entropy: dlogits is on another device than logits");
+        CHECK(type == DType::f32 || a.dlogits.data != a.logits.data,
+              "cross_entropy: bf16 dlogits can't lie on the fp32 logits");
+    }
+    require_cpu("cross_entropy", a.logits);
+    check_ids("cross_entropy", "target", a.targets, N, a.V);
+    by_type(type, [&]<class E>(E*) {
+        cpu::cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits), a.targets, N, a.V, Vp,
+                           a.scale);
+    });
+}
+
+// ---- optimizer ---------------------------------------------------------------------------------------------------
+
+double sum_of_squares(const std::vector<Tensor>& gradients) {
+    double total = 0;
+    for (const Tensor& g : gradients) {
+        check("sum_of_squares", {{"a gradient", g, g.rows, g.cols, DType::f32}});
+        require_cpu("sum_of_squares", g);
+        total += cpu::sum_of_squares(g.get<float>(), g.size());
+    }
+    return total;
+}
+
+void adamw(const AdamW& a) {
+    const int64_t rows = a.master.rows, cols = a.master.cols;
+    check("adamw", {{"master", a.master, rows, cols, DType::f32},
+                    {"gradient", a.gradient, rows, cols, DType::f32},
+                    {"m", a.m, rows, cols, DType::f32},
+                    {"v", a.v, rows, cols, DType::f32}});
+    CHECK(a.t >= 1, "adamw: t is ", a.t, " and should be 1 at the first update");
+    DType type = DType::f32;
+    if (!a.weight.empty()) {
+        type = check("adamw", {{"weight", a.weight, rows, cols}});
+        CHECK(a.weight.device == a.master.device, "adamw: weight is on another device than master");
+    }
+    const cpu::AdamWFactors factors = {
+        .lr = a.lr,
+        .beta1 = a.beta1,
+        .one_minus_beta1 = float(1.0 - double(a.beta1)),
+        .beta2 = a.beta2,
+        .one_minus_beta2 = float(1.0 - double(a.beta2)),
+        .m_correction = float(1.0 / (1.0 - std::pow(double(a.beta1), double(a.t)))),
+        .v_correction = float(1.0 / (1.0 - std::pow(double(a.beta2), double(a.t)))),
+        .eps = a.eps,
+        .weight_decay = a.weight_decay,
+        .gradient_scale = a.gradient_scale,
+    };
+    require_cpu("adamw", a.master);
+    by_type(type, [&]<class E>(E*) {
+        cpu::adamw(a.master.get<float>(), optional<E>(a.weight), a.gradient.get<float>(), a.m.get<float>(),
+                   a.v.get<float>(), a.master.size(), factors);
+    });
+}
+
+// ---- the method --------------------------------------------------------------------------------------------------
+
+void fill_uniform(const Tensor& out, float bound, const rng::Stream& stream) {
+    const DType type = check("fill_uniform", {{"out", out, out.rows, out.cols}});
+    require_cpu("fill_uniform", out);
+    by_type(type, [&]<class E>(E*) { cpu::fill_uniform(out.get<E>(), out.size(), bound, stream); });
+}
+
+void fill_normal(const Tensor& out, float stddev, const rng::Stream& stream) {
+    const DType type = check("fill_normal", {{"out", out, out.rows, out.cols}});
+    require_cpu("fill_normal", out);
+    by_type(type, [&]<class E>(E*) { cpu::fill_normal(out.get<E>(), out.size(), stddev, stream); });
+}
+
+int64_t prune_random(const Tensor& t, float p, const rng::Stream& stream) {
+    const DType type = check("prune_random", {{"t", t, t.rows, t.cols}});
+    check_probability("prune_random", p, true);
+    require_cpu("prune_random", t);
+    return by_type(type, [&]<class E>(E*) { return cpu::prune_random(t.get<E>(), t.size(), p, stream); });
+}
+
+int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch) {
+    const int64_t n = t.size();
+    const DType type = check("prune_magnitude", {{"t", t, t.rows, t.cols}});
+    check("prune_magnitude", {{"scratch", scratch, 1, n, DType::f32}});
+    check_probability("prune_magnitude", p, true);
+    // 0.07 * 100 is 7.000000000000001 in double: a product within its own rounding of an integer counts as that integer.
+    const double product = p * double(n), nearest = std::nearbyint(product);
+    const int64_t k = int64_t(std::abs(product - nearest) <= 4.5e-16 * product ? nearest : std::ceil(product));
+    require_cpu("prune_magnitude", t);
+    by_type(type, [&]<class E>(E*) { cpu::prune_magnitude(t.get<E>(), n, k, scratch.get<float>()); });
+    return k;
+}
+
+int64_t count_zeros(const Tensor& t) {
+    const DType type = check("count_zeros", {{"t", t, t.rows, t.cols}});
+    require_cpu("count_zeros", t);
+    return by_type(type, [&]<class E>(E*) { return cpu::count_zeros(t.get<E>(), t.size()); });
+}
+
+double norm_squared(const Tensor& t) {
+    const DType type = check("norm_squared", {{"t", t, t.rows, t.cols}});
+    require_cpu("norm_squared", t);
+    return by_type(type, [&]<class E>(E*) { return cpu::sum_of_squares(t.get<E>(), t.size()); });
+}
+
+}  // namespace kernels

@@ -1,0 +1,224 @@
+// The network: memory of a phase, forward, backward. N = B*T rows.
+#include <algorithm>
+
+#include "gpt2.h"
+
+namespace {
+// Rows of logits computed at once: large enough for efficient products, small enough that they never exist whole.
+constexpr int64_t kLogitBytes = int64_t(64) << 20;
+
+int64_t logit_rows(const GPT2Config& config, int64_t N) {
+    return std::clamp<int64_t>(kLogitBytes / (4 * config.padded_vocab()), 1, N);
+}
+}  // namespace
+
+// ---- memory ------------------------------------------------------------------------------------------------------
+
+void GPT2::plan_adapters(MemoryPlan& plan, const PhaseShape& shape) {
+    if (!wrapped()) return;
+    const int64_t N = shape.B * shape.T;
+    int64_t stacked = 0, in = 0, delta = 0;
+    for (relora::Adapter& a : adapters_) {
+        for (Parameter* p : {&a.A, &a.B}) {
+            plan.add(&p->weight, MemoryCategory::adapters, type_, p->rows, p->cols);
+            if (type_ != DType::f32) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
+        }
+        // With recomputation one block's worth is shared by all.
+        if (!shape.recompute || a.id < kLinears) plan.add(&a.u, MemoryCategory::activations, type_, N, a.sections * a.rank);
+        stacked = std::max(stacked, a.sections * a.rank);
+        in = std::max(in, a.in);
+        delta = std::max(delta, a.in * a.out);
+    }
+    plan.add(&scratch_.du, MemoryCategory::workspaces, type_, N, stacked);
+    plan.add(&scratch_.delta, MemoryCategory::workspaces, DType::f32, 1, delta);
+    if (adapters_[0].dropout > 0) plan.add(&scratch_.dropped, MemoryCategory::workspaces, type_, N, in);
+}
+
+void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
+    const int64_t B = shape.B, T = shape.T, N = B * T, C = config_.channels, L = config_.layers;
+    const auto activation = [&](Tensor& t, int64_t cols) { plan.add(&t, MemoryCategory::activations, type_, N, cols); };
+    const auto statistic = [&](Tensor& t, int64_t n) { plan.add(&t, MemoryCategory::activations, DType::f32, 1, n); };
+    // Without a backward two blocks' inputs are enough; without recomputation every block keeps its own activations.
+    residual_.assign(size_t(shape.trains ? L + 1 : 2), {});
+    blocks_activations_.assign(size_t(shape.recompute || !shape.trains ? 1 : L), {});
+    for (Tensor& t : residual_) activation(t, C);
+    for (BlockActivations& a : blocks_activations_) {
+        activation(a.ln1, C);
+        activation(a.qkv, 3 * C);
+        activation(a.attention, C);
+        activation(a.residual2, C);
+        activation(a.ln2, C);
+        activation(a.fch, 4 * C);
+        activation(a.fch_gelu, 4 * C);
+        for (Tensor* t : {&a.ln1_mean, &a.ln1_rstd, &a.ln2_mean, &a.ln2_rstd}) statistic(*t, N);
+        statistic(a.lse, N * config_.heads);
+    }
+    activation(projected_, C);
+    activation(lnf_, C);
+    for (Tensor* t : {&lnf_mean_, &lnf_rstd_, &losses_}) statistic(*t, N);
+
+    const int64_t chunk = logit_rows(config_, N);
+    plan.add(&logits_, MemoryCategory::workspaces, DType::f32, chunk, config_.padded_vocab());
+    if (shape.trains) {
+        if (type_ != DType::f32) plan.add(&dlogits_, MemoryCategory::workspaces, type_, chunk, config_.padded_vocab());
+        activation(dresidual_, C);
+        activation(dbuffer_, C);
+        activation(dqkv_, 3 * C);
+        activation(dfch_, 4 * C);
+    }
+    plan.add(&attention_scratch_, MemoryCategory::workspaces, DType::f32, 1,
+             kernels::attention_scratch_floats(T, config_.head_size()));
+    // bf16 results are accumulated in fp32; the largest are the MLP's.
+    if (type_ != DType::f32) plan.add(&matmul_workspace_, MemoryCategory::workspaces, DType::f32, N, 4 * C);
+}
+
+void GPT2::plan_phase(MemoryPlan& plan, const PhaseShape& shape) {
+    if (shape.trains)
+        for (Parameter* p : trained_parameters()) {
+            plan.add(&p->gradient, MemoryCategory::gradients, DType::f32, p->rows, p->cols);
+            plan.add(&p->m, MemoryCategory::moments, DType::f32, p->rows, p->cols);
+            plan.add(&p->v, MemoryCategory::moments, DType::f32, p->rows, p->cols);
+        }
+    plan_adapters(plan, shape);
+    plan_activations(plan, shape);
+}
+
+void GPT2::allocate_phase(const PhaseShape& shape) {
+    recompute_ = shape.recompute;
+    max_rows_ = shape.B * shape.T;
+    plan_phase(phase_plan_, shape);
+    phase_plan_.allocate();
+    for (relora::Adapter& a : adapters_) {
+        if (type_ == DType::f32)
+            for (Parameter* p : {&a.A, &a.B}) p->master = p->weight;
+        if (shape.recompute && a.id >= kLinears)
+            a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
+    }
+    if (type_ == DType::f32) dlogits_ = logits_;
+    kernels::set_workspace(matmul_workspace_);
+    for (Parameter* p : trained_parameters()) p->adam_step = 0;
+}
+
+void GPT2::release_phase() { phase_plan_.release(); }
+
+// ---- forward -----------------------------------------------------------------------------------------------------
+
+// From the block's input to its output, left in `projected_` + residual2; the next norm adds the two.
+void GPT2::block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass) {
+    const int64_t N = B * T;
+    const Block& w = blocks_[size_t(layer)];
+    const BlockActivations& a = activations(layer);
+    const auto rows = [&](const Tensor& t) { return t.row_range(0, N); };
+    const auto linear = [&](int i, const Tensor& y, const Tensor& x) {
+        relora::linear_forward(y, x, w.linear[i], scratch_, pass);
+    };
+    const Tensor projected = rows(projected_);
+
+    kernels::layernorm_forward({.out = rows(a.ln1), .mean = a.ln1_mean.col_range(0, N), .rstd = a.ln1_rstd.col_range(0, N),
+                                .x = rows(block_input(layer)), .weight = w.ln1_weight->weight, .bias = w.ln1_bias->weight});
+    linear(kAttnQKV, rows(a.qkv), rows(a.ln1));
+    kernels::attention_forward(attention(layer, B, T));
+    linear(kAttnProj, projected, rows(a.attention));
+    kernels::layernorm_forward({.out = rows(a.ln2), .mean = a.ln2_mean.col_range(0, N), .rstd = a.ln2_rstd.col_range(0, N),
+                                .x = projected, .weight = w.ln2_weight->weight, .bias = w.ln2_bias->weight,
+                                .residual = rows(block_input(layer)), .sum = rows(a.residual2)});
+    linear(kMlpFc, rows(a.fch), rows(a.ln2));
+    kernels::gelu_forward(rows(a.fch_gelu), rows(a.fch));
+    linear(kMlpProj, projected, rows(a.fch_gelu));
+}
+
+kernels::Attention GPT2::attention(int layer, int64_t B, int64_t T) {
+    const BlockActivations& a = activations(layer);
+    return {.B = B, .T = T, .NH = config_.heads, .qkv = a.qkv.row_range(0, B * T), .out = a.attention.row_range(0, B * T),
+            .lse = a.lse.col_range(0, B * T * config_.heads), .scratch = attention_scratch_};
+}
+
+void GPT2::embed_and_run_blocks(const int32_t* tokens, int64_t B, int64_t T, const relora::Pass& pass) {
+    const int64_t N = B * T;
+    CHECK(N <= max_rows_, "a batch of ", B, " x ", T, " tokens in memory planned for ", max_rows_);
+    kernels::embedding_forward(block_input(0).row_range(0, N), tokens, wte_->weight, wpe_->weight, T);
+    for (int layer = 0; layer < config_.layers; layer++) {
+        block_forward(layer, B, T, pass);
+        kernels::add(block_input(layer + 1).row_range(0, N), projected_.row_range(0, N),
+                     activations(layer).residual2.row_range(0, N));
+    }
+    kernels::layernorm_forward({.out = lnf_.row_range(0, N), .mean = lnf_mean_.col_range(0, N),
+                                .rstd = lnf_rstd_.col_range(0, N), .x = block_input(int(config_.layers)).row_range(0, N),
+                                .weight = lnf_weight_->weight, .bias = lnf_bias_->weight});
+}
+
+// LM head and cross-entropy, a chunk of rows at a time, forward and backward together so that no logits are kept.
+double GPT2::head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate) {
+    const int64_t chunk = logits_.rows;
+    for (int64_t first = 0; first < N; first += chunk) {
+        const int64_t count = std::min(chunk, N - first);
+        const Tensor logits = logits_.row_range(0, count), x = lnf_.row_range(first, count);
+        const Tensor dlogits = backward ? dlogits_.row_range(0, count) : Tensor{};
+        kernels::matmul({.a = x, .b = wte_->weight, .c = logits, .transpose_b = true});
+        kernels::cross_entropy({.losses = losses_.col_range(first, count), .logits = logits, .dlogits = dlogits,
+                                .targets = targets + first, .V = config_.vocab_size, .scale = gradient_scale / float(N)});
+        if (!backward) continue;
+        kernels::matmul({.a = dlogits, .b = wte_->weight, .c = dbuffer_.row_range(first, count)});
+        kernels::matmul({.a = dlogits, .b = x, .c = wte_->gradient, .transpose_a = true, .accumulate = accumulate || first > 0});
+    }
+    return kernels::sum(losses_.col_range(0, N)) / double(N);
+}
+
+double GPT2::forward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T) {
+    embed_and_run_blocks(tokens, B, T, {});
+    return head(targets, B * T, 0, false, false);
+}
+
+const float* GPT2::logits_at(const int32_t* tokens, int64_t T, int64_t position) {
+    embed_and_run_blocks(tokens, 1, T, {});
+    const Tensor logits = logits_.row_range(0, 1);
+    kernels::matmul({.a = lnf_.row_range(position, 1), .b = wte_->weight, .c = logits, .transpose_b = true});
+    return logits.get<float>();
+}
+
+// ---- backward ----------------------------------------------------------------------------------------------------
+
+// Takes the gradient of the block's output in `dresidual_` to the gradient of its input, in the same place.
+void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate) {
+    const int64_t N = B * T;
+    const Block& w = blocks_[size_t(layer)];
+    const BlockActivations& a = activations(layer);
+    const auto rows = [&](const Tensor& t) { return t.row_range(0, N); };
+    const auto linear = [&](int i, const Tensor& dx, const Tensor& dy, const Tensor& x) {
+        relora::linear_backward(dx, dy, x, w.linear[i], scratch_, pass, accumulate);
+    };
+    const auto norm = [&](Parameter* weight, Parameter* bias, const Tensor& x, const Tensor& mean, const Tensor& rstd) {
+        kernels::layernorm_backward({.dx = rows(dresidual_), .dweight = weight->gradient, .dbias = bias->gradient,
+                                     .dout = rows(dbuffer_), .x = rows(x), .weight = weight->weight,
+                                     .mean = mean.col_range(0, N), .rstd = rstd.col_range(0, N),
+                                     .accumulate_dx = true, .accumulate = accumulate});
+    };
+
+    linear(kMlpProj, rows(dfch_), rows(dresidual_), rows(a.fch_gelu));
+    kernels::gelu_backward(rows(dfch_), rows(dfch_), rows(a.fch));
+    linear(kMlpFc, rows(dbuffer_), rows(dfch_), rows(a.ln2));
+    norm(w.ln2_weight, w.ln2_bias, a.residual2, a.ln2_mean, a.ln2_rstd);
+    linear(kAttnProj, rows(dbuffer_), rows(dresidual_), rows(a.attention));
+    kernels::attention_backward(attention(layer, B, T), rows(dqkv_), rows(dbuffer_));
+    linear(kAttnQKV, rows(dbuffer_), rows(dqkv_), rows(a.ln1));
+    norm(w.ln1_weight, w.ln1_bias, block_input(layer), a.ln1_mean, a.ln1_rstd);
+}
+
+double GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
+                              bool accumulate, const relora::Pass& pass) {
+    const int64_t N = B * T;
+    embed_and_run_blocks(tokens, B, T, pass);
+    const double loss = head(targets, N, gradient_scale, true, accumulate);
+    kernels::layernorm_backward({.dx = dresidual_.row_range(0, N), .dweight = lnf_weight_->gradient,
+                                 .dbias = lnf_bias_->gradient, .dout = dbuffer_.row_range(0, N),
+                                 .x = block_input(int(config_.layers)).row_range(0, N), .weight = lnf_weight_->weight,
+                                 .mean = lnf_mean_.col_range(0, N), .rstd = lnf_rstd_.col_range(0, N),
+                                 .accumulate_dx = false, .accumulate = accumulate});
+    for (int layer = int(config_.layers) - 1; layer >= 0; layer--) {
+        // The last block's activations are still those of the forward pass.
+        if (recompute_ && layer < int(config_.layers) - 1) block_forward(layer, B, T, pass);
+        block_backward(layer, B, T, pass, accumulate);
+    }
+    kernels::embedding_backward(wte_->gradient, wpe_->gradient, dresidual_.row_range(0, N), tokens, T, accumulate);
+    return loss;
+}

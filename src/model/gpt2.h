@@ -1,0 +1,145 @@
+// GPT-2: configuration, parameter table, memory plan, forward and backward.
+// Pre-LayerNorm blocks, learned positions, tanh GELU, LM head tied to the token embedding.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../../relora.cuh"
+#include "../runtime/memory.h"
+
+struct GPT2Config {
+    int64_t vocab_size = 50257, max_positions = 1024, layers = 12, heads = 12, channels = 768;
+
+    // Rows of the embedding in memory: a multiple of 64, so that products have aligned sizes. The padding stays zero.
+    int64_t padded_vocab() const { return (vocab_size + 63) / 64 * 64; }
+    int64_t head_size() const { return channels / heads; }
+    int64_t num_parameters() const;  // without padding
+};
+
+// Named sizes: gpt2, gpt2-medium, gpt2-large, gpt2-xl, and small ones for the CPU. Throws with the list of names.
+GPT2Config named_config(const std::string& name);
+std::string config_names();
+
+// The full-rank model whose size comes closest to `parameters`, with the head size, vocabulary and positions of `like`:
+// among shapes within 2 % of it (else the closest) the one whose width to depth ratio is nearest to `like`'s.
+GPT2Config control_config(const GPT2Config& like, int64_t parameters);
+
+// Which linears get adapters: attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj.
+enum LinearIndex { kAttnQKV = 0, kAttnProj = 1, kMlpFc = 2, kMlpProj = 3, kLinears = 4 };
+struct LoraConfig {
+    int64_t rank = 128;
+    double alpha = 32;
+    double dropout = 0;
+    bool targets[kLinears] = {true, true, true, true};
+    bool separate_qkv = true;
+};
+const char* linear_name(int linear);
+int64_t linear_in(const GPT2Config& config, int linear);
+int64_t linear_out(const GPT2Config& config, int linear);
+
+// What a phase of training needs memory for.
+struct PhaseShape {
+    int64_t B = 1, T = 1;  // sequences in a micro-batch, their length
+    bool recompute = false;  // keep only the blocks' inputs, run each block's forward again in its backward
+    bool trains = true;      // false: forward only (evaluation, sampling, export)
+};
+
+class GPT2 {
+  public:
+    // Builds the parameter table; no memory is allocated before allocate_weights().
+    GPT2(const GPT2Config& config, DType compute_type);
+
+    // ---- memory
+    void allocate_weights();                 // weights and masters, for the whole run
+    void allocate_phase(const PhaseShape&);  // gradients, moments, adapters, activations, workspaces
+    void release_phase();
+    // What both would take, without allocating: {persistent plan, phase plan} filled in.
+    void plan_weights(MemoryPlan& plan);
+    void plan_phase(MemoryPlan& plan, const PhaseShape& shape);
+
+    // ---- weights
+    void initialise(uint64_t seed);  // GPT-2's: N(0, 0.02), residual projections N(0, 0.02/sqrt(2L)), wpe N(0, 0.02)
+    void masters_to_weights();       // after loading masters
+
+    // ---- the method
+    // Freezes the targeted linears and creates their adapters; call between release_phase and allocate_phase.
+    void wrap(const LoraConfig& config);
+    bool wrapped() const { return !adapters_.empty(); }
+    void initialise_adapters(uint64_t seed, uint64_t restart);
+    // Merges every adapter into its weight; returns the Frobenius norm of the whole update.
+    double merge();
+    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t restart);
+
+    // ---- forward and backward, over B*T tokens that fit the phase's shape
+    // Mean loss over the batch. With `backward`, gradients of gradient_scale * mean loss are added to what is there
+    // (accumulate) or overwrite it.
+    double forward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T);
+    double forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
+                            bool accumulate, const relora::Pass& pass);
+    // Logits (padded vocabulary) of row `position` of one sequence of length T.
+    const float* logits_at(const int32_t* tokens, int64_t T, int64_t position);
+
+    // ---- optimizer
+    double gradient_norm() const;
+    // One AdamW update of everything that trains; `gradient_scale` is the clipping factor.
+    void update(const kernels::AdamW& hyper, float gradient_scale);
+
+    // Every parameter, then every adapter's A and B.
+    std::vector<Parameter*> parameters();
+    std::vector<Parameter*> trained_parameters();
+    int64_t num_trained() const;  // elements, without vocabulary padding
+    // FLOPs of forward and backward per token: 6 N + 12 L C T over the products that a phase runs (backward of a
+    // frozen weight has no weight gradient), adapters included.
+    double flops_per_token(int64_t T) const;
+    const GPT2Config& config() const { return config_; }
+    DType compute_type() const { return type_; }
+    const std::vector<relora::Adapter>& adapters() const { return adapters_; }
+
+  private:
+    struct Block {
+        Parameter *ln1_weight, *ln1_bias, *ln2_weight, *ln2_bias;
+        relora::Linear linear[kLinears];
+    };
+    // Activations of one block, N = B*T.
+    struct BlockActivations {
+        Tensor ln1, ln1_mean, ln1_rstd;  // (N, C), (1, N), (1, N)
+        Tensor qkv, attention, lse;      // (N, 3C), (N, C), (1, B*NH*T)
+        Tensor residual2;                // (N, C): after attention
+        Tensor ln2, ln2_mean, ln2_rstd;  // (N, C), (1, N), (1, N)
+        Tensor fch, fch_gelu;            // (N, 4C) both
+    };
+
+    Parameter* add_parameter(const std::string& name, int64_t rows, int64_t cols, bool is_matrix, bool conv1d);
+    void plan_adapters(MemoryPlan& plan, const PhaseShape& shape);
+    void plan_activations(MemoryPlan& plan, const PhaseShape& shape);
+    void embed_and_run_blocks(const int32_t* tokens, int64_t B, int64_t T, const relora::Pass& pass);
+    void block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass);
+    kernels::Attention attention(int layer, int64_t B, int64_t T);
+    void block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate);
+    double head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate);
+    BlockActivations& activations(int layer) { return blocks_activations_[size_t(layer) % blocks_activations_.size()]; }
+    // Input of a block, or of the final norm for layer L.
+    const Tensor& block_input(int layer) const { return residual_[size_t(layer) % residual_.size()]; }
+
+    GPT2Config config_;
+    DType type_;
+    std::vector<std::unique_ptr<Parameter>> table_;
+    Parameter *wte_ = nullptr, *wpe_ = nullptr, *lnf_weight_ = nullptr, *lnf_bias_ = nullptr;
+    std::vector<Block> blocks_;
+    std::vector<relora::Adapter> adapters_;  // its size is fixed by wrap(): linears point into it
+
+    MemoryPlan weights_plan_, phase_plan_;
+    bool recompute_ = false;
+    int64_t max_rows_ = 0;
+    std::vector<Tensor> residual_;  // L+1 of (N, C): input of each block, then of the final norm
+    std::vector<BlockActivations> blocks_activations_;
+    Tensor projected_;                        // (N, C): a linear's output before it joins the residual stream
+    Tensor lnf_, lnf_mean_, lnf_rstd_;        // (N, C), (1, N), (1, N)
+    Tensor losses_, logits_, dlogits_;        // (1, N), (chunk, Vp) fp32, (chunk, Vp) compute type
+    Tensor dresidual_, dbuffer_, dqkv_, dfch_;  // (N, C), (N, C), (N, 3C), (N, 4C)
+    Tensor attention_scratch_, matmul_workspace_;
+    relora::Scratch scratch_;
+};
