@@ -22,12 +22,14 @@ TEST_SRC := $(wildcard test/*/*.cpp)
 TEST_BIN := $(BUILD)/tests
 BENCH    := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
 
-all: train_relora data/tokenize
+all: train_relora data/tokenize data/rdb_strings
 
 train_relora: $(BUILD)/train_relora.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 data/tokenize: $(BUILD)/data/tokenize.cpp.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+data/rdb_strings: $(BUILD)/data/rdb_strings.cpp.o $(LIB)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lz $(LDLIBS)
 $(TEST_BIN): $(TEST_SRC:%=$(BUILD)/%.o) $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main -llapack $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/dev/bench/%.cpp.o $(LIB)
@@ -51,7 +53,7 @@ test: tests
 bench: all $(BENCH)
 	./dev/bench/run.sh
 clean:
-	rm -rf $(BUILD) train_relora data/tokenize
+	rm -rf $(BUILD) train_relora data/tokenize data/rdb_strings
 help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
 	@echo 'make tests          build the tests; make test: build and run them'

@@ -53,7 +53,7 @@ train=()
 for novel in data/austen/*.txt; do
     [ "$novel" = data/austen/persuasion.txt ] || train+=("$novel")
 done
-data/tokenize --val data/austen/persuasion.txt --out data/austen/shards "${train[@]}"
+data/tokenize --overwrite --val data/austen/persuasion.txt --out data/austen/shards "${train[@]}"
 
 # train MODE RUN_FOLDER [OPTION…]
 train() {

@@ -26,7 +26,7 @@ sources=$(make -n tests 2>/dev/null | grep -c -- ' -c ' || true)
 echo "building ($sources files to compile) …"
 start=$SECONDS
 if ! make -j"$(nproc)" tests >build/make.log 2>&1; then
-    grep -E -B2 -A6 'error|Error|undefined reference' build/make.log | head -n 60
+    grep -E -B2 -A6 'error|Error|undefined reference' build/make.log | head -n 60 || true
     broken 'FAILED: the build; everything it said is in build/make.log'
     finish
 fi
@@ -56,15 +56,15 @@ run_gtest() {
                 printf '  (%s)\n' "${line% total)}"
                 suite_failed=0 suite_skipped=0
                 ;;
-            '[       OK ] '*) [ -z "$current" ] || { passed=$((passed + 1)) done=$((done + 1)); current=''; } ;;
-            '[  SKIPPED ] '*)
+            *"[       OK ] $current"*) [ -z "$current" ] || { passed=$((passed + 1)) done=$((done + 1)); current=''; } ;;
+            *"[  SKIPPED ] $current"*)
                 [ -n "$current" ] || continue  # the list at the end names them once more
                 said=${said%$'\n'}
                 said=${said##*$'\n'}
                 printf '  skipped: %s (%s)\n' "$current" "${said#"${said%%[! ]*}"}"
                 skipped=$((skipped + 1)) suite_skipped=$((suite_skipped + 1)) done=$((done + 1)) current=''
                 ;;
-            '[  FAILED  ] '*)
+            *"[  FAILED  ] $current"*)
                 [ -n "$current" ] || continue
                 printf '%s  FAILED: %s\n' "$said" "$current"
                 failed=$((failed + 1)) suite_failed=$((suite_failed + 1)) done=$((done + 1)) current=''

@@ -15,9 +15,9 @@ constexpr int kRounds = 8;
 }  // namespace
 
 int64_t shuffled_window(int64_t i, int64_t n, uint64_t seed, int64_t epoch) {
-    // The network permutes 0 … 4^half - 1, which holds n and is less than 4n. Walking along the cycle until it comes
-    // back below n makes that a permutation of 0 … n-1 (Black and Rogaway, "Ciphers with arbitrary finite domains",
-    // 2002).
+    // The network permutes 0 … 4^half - 1, which holds n and for n > 1 is less than 4n. Walking along the cycle until
+    // it comes back below n makes that a permutation of 0 … n-1 (Black and Rogaway, "Ciphers with arbitrary finite
+    // domains", 2002).
     const int half = std::max(1, (int(std::bit_width(uint64_t(n - 1))) + 1) / 2);
     const uint64_t mask = (uint64_t(1) << half) - 1;
     uint64_t place = uint64_t(i);

@@ -1,5 +1,4 @@
-// Layout: header length (u64, little-endian), JSON {"name": {"dtype", "shape", "data_offsets"}, …}, bytes of the
-// arrays.
+// Layout: header length (u64), JSON {"name": {"dtype", "shape", "data_offsets"}, …}, bytes of the arrays.
 #include "io/safetensors.h"
 
 #include <algorithm>

@@ -60,8 +60,7 @@ struct FileSizeLimit {
     void (*old_handler)(int);
 };
 
-// The test vectors of FIPS 180-2: "abc", and a million times "a", which is much more than the writer's buffer at a
-// time.
+// The test vectors of FIPS 180-2: "abc", and a million times "a" in pieces.
 TEST_F(Files, WriterReturnsTheHashOfWhatIsInTheFile) {
     FileWriter small(path("small"));
     small.write("ab", 2);

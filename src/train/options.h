@@ -1,0 +1,75 @@
+// Every option of the program: its name, unit, default and range; and what the unset ones become.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "../../relora.cuh"
+#include "../model/gpt2.h"
+
+// A value of -1 (or an empty string) on an option with a derived default means "not given"; resolve() fills it in.
+struct Options {
+    // data
+    std::string train_data, val_data, tokenizer;
+    int64_t batch_size = 8, seq_len = 1024, total_batch_tokens = -1;
+    // model
+    std::string model, init_from;
+    int64_t layers = -1, heads = -1, channels = -1, vocab_size = -1, positions = -1;
+    uint64_t seed = 1337;
+    // method
+    std::string mode = "relora";
+    int64_t rank = 128;
+    double alpha = 32, lora_dropout = 0;
+    std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate";
+    int64_t warm_start_steps = -1, merge_every = -1, reset_every = -1;
+    std::string reset = "magnitude:0.99";
+    bool reset_adam_step = false;
+    // schedule and optimizer
+    std::string schedule = "cosine";
+    int64_t max_steps = -1, max_tokens = -1, warmup_steps = -1, restart_warmup_steps = -1;
+    double lr = 6e-4, lora_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
+    bool skip_zero_rate = false;
+    double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0;
+    // run
+    std::string out, device = "auto", dtype = "fp32", recompute = "none", export_dir;
+    int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, log_every = 1, threads = 0;
+    int64_t sample_tokens = 256, top_k = 0;
+    double temperature = 0.8;
+    std::string prompt;
+    bool resume = false, dry_run = false, print_schedule = false, profile = false;
+
+    // What resolve() derives.
+    GPT2Config config;
+    LoraConfig lora;
+    relora::Reset reset_config;
+    int64_t accumulation = 1;  // micro-steps per update
+
+    bool low_rank() const { return mode == "lora" || mode == "relora"; }
+    bool restarts() const { return mode == "relora"; }
+    DType compute_type() const { return dtype == "bf16" ? DType::bf16 : DType::f32; }
+
+    // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.
+    void resolve();
+    // The options as a TOML file that --config takes.
+    std::string to_toml();
+    // name -> value of the options that decide the numbers of a run: a resume must have the same.
+    std::vector<std::pair<std::string, std::string>> trajectory();
+
+    // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
+    bool parse(int argc, char** argv);
+
+  private:
+    struct Entry {
+        std::string name;
+        std::function<std::string()> text;  // the value as TOML
+        bool stored, decides_numbers;
+    };
+    void resolve_model();
+    void resolve_steps();
+    void resolve_method();
+    std::vector<Entry> entries_;
+};
+
+inline constexpr const char* kVersion = "0.1.0";

@@ -1,0 +1,199 @@
+// What options become: derived defaults, and refusal of what can't line up, with the numbers that would.
+#include <algorithm>
+#include <cmath>
+
+#include "options.h"
+
+namespace {
+
+// "N or M": the multiples of `unit` next to `value`.
+std::string nearest_multiples(int64_t value, int64_t unit) {
+    const int64_t below = value / unit * unit;
+    return below > 0 ? str(below, " or ", below + unit) : str(below + unit);
+}
+
+// The divisors of n next to `value`.
+std::string nearest_divisors(int64_t n, int64_t value) {
+    int64_t below = 1, above = n;
+    for (int64_t d = 1; d <= n; d++)
+        if (n % d == 0) {
+            if (d <= value) below = d;
+            if (d >= value) {
+                above = d;
+                break;
+            }
+        }
+    return below == above ? str(below) : str(below, " or ", above);
+}
+
+double parse_fraction(const std::string& option, const std::string& text) {
+    size_t used = 0;
+    double value = -1;
+    try {
+        value = std::stod(text, &used);
+    } catch (const std::exception&) {
+    }
+    USAGE_CHECK(used == text.size() && used > 0 && value >= 0 && value <= 1, "--reset ", option, ": '", text,
+                "' is not a fraction between 0 and 1");
+    return value;
+}
+
+}  // namespace
+
+void Options::resolve_model() {
+    const bool by_shape = layers >= 0 || heads >= 0 || channels >= 0;
+    USAGE_CHECK(!by_shape || model.empty(), "--model ", model, " and --layers, --heads, --channels exclude each other");
+    USAGE_CHECK(!by_shape || (layers > 0 && heads > 0 && channels > 0),
+                "--layers, --heads and --channels must be given together");
+    if (by_shape) {
+        config.layers = layers;
+        config.heads = heads;
+        config.channels = channels;
+        config.max_positions = seq_len;
+    } else if (init_from.empty()) {
+        if (model.empty()) model = "gpt2";
+        config = named_config(model);
+    } else {
+        USAGE_CHECK(model.empty(), "--model ", model, " and --init-from exclude each other: the shape comes from the weights");
+    }
+    if (positions > 0) config.max_positions = positions;
+    if (vocab_size > 0) config.vocab_size = vocab_size;
+    USAGE_CHECK(config.channels % config.heads == 0, "--heads ", config.heads, " doesn't divide --channels ",
+                config.channels, "; ", nearest_divisors(config.channels, config.heads), " would");
+    USAGE_CHECK(seq_len <= config.max_positions, "--seq-len ", seq_len, " is longer than the model's ",
+                config.max_positions, " positions");
+}
+
+void Options::resolve_steps() {
+    const int64_t micro = batch_size * seq_len;
+    if (total_batch_tokens < 0) total_batch_tokens = micro;
+    USAGE_CHECK(total_batch_tokens % micro == 0, "--total-batch-tokens ", total_batch_tokens, " is not a multiple of --batch-size ",
+                batch_size, " x --seq-len ", seq_len, " = ", micro, "; ", nearest_multiples(total_batch_tokens, micro), " would be");
+    accumulation = total_batch_tokens / micro;
+
+    if (max_tokens > 0) {
+        const int64_t steps = max_tokens / total_batch_tokens;
+        USAGE_CHECK(steps > 0, "--max-tokens ", max_tokens, " is less than one update of ", total_batch_tokens, " tokens");
+        // A stored configuration has both, and then they agree.
+        USAGE_CHECK(max_steps < 0 || max_steps == steps, "--max-steps ", max_steps, " and --max-tokens ", max_tokens, " (",
+                    steps, " updates) contradict each other");
+        max_steps = steps;
+    }
+    if (max_steps < 0) max_steps = 20000;
+    if (warmup_steps < 0) warmup_steps = std::min<int64_t>(500, max_steps / 20);
+    USAGE_CHECK(warmup_steps < max_steps || max_steps == 1, "--warmup-steps ", warmup_steps, " leaves nothing of --max-steps ",
+                max_steps, "; at most ", max_steps - 1);
+
+    if (!low_rank()) {
+        USAGE_CHECK(warm_start_steps <= 0, "--warm-start-steps is for --mode lora or relora, not ", mode);
+        USAGE_CHECK(merge_every < 0, "--merge-every is for --mode relora, not ", mode);
+        USAGE_CHECK(reset_every < 0, "--reset-every is for --mode relora, not ", mode);
+        warm_start_steps = 0;
+        return;
+    }
+    // As the paper: a quarter of the run is warm start, the rest three cycles.
+    if (warm_start_steps < 0) {
+        const bool warm = mode == "relora" && init_from.empty();
+        const int64_t cycle = merge_every > 0 ? merge_every : std::max<int64_t>(1, max_steps / 4);
+        warm_start_steps = warm ? max_steps - max_steps * 3 / 4 / cycle * cycle : 0;
+        if (warm && warm_start_steps == max_steps) warm_start_steps = 0;
+    }
+    const int64_t low = max_steps - warm_start_steps;
+    USAGE_CHECK(low > 0, "--warm-start-steps ", warm_start_steps, " leaves nothing of --max-steps ", max_steps,
+                " for the low-rank phase");
+    USAGE_CHECK(warmup_steps < low || low == 1, "--warmup-steps ", warmup_steps, " doesn't fit into the low-rank phase of ", low,
+                " updates; at most ", low - 1);
+    if (mode == "lora") {
+        USAGE_CHECK(merge_every < 0, "--merge-every is for --mode relora: lora never restarts");
+        USAGE_CHECK(reset_every <= 0, "--reset-every is for --mode relora: lora never restarts");
+        reset_every = 0;
+        return;
+    }
+    if (merge_every < 0) {
+        USAGE_CHECK(low % 3 == 0, "the low-rank phase of ", low, " updates (--max-steps ", max_steps, " - --warm-start-steps ",
+                    warm_start_steps, ") can't be split into three cycles; give --merge-every, a divisor of it such as ",
+                    nearest_divisors(low, low / 3));
+        merge_every = low / 3;
+    }
+    if (reset_every < 0) reset_every = merge_every;
+    const auto fits = [&](const char* name, int64_t period) {
+        USAGE_CHECK(low % period == 0, name, " ", period, " doesn't divide the low-rank phase of ", low, " updates (--max-steps ",
+                    max_steps, " - --warm-start-steps ", warm_start_steps, "); ", nearest_divisors(low, period),
+                    " would, or --max-steps ", warm_start_steps + std::max<int64_t>(1, low / period) * period);
+    };
+    fits("--merge-every", merge_every);
+    if (reset_every == 0) {
+        USAGE_CHECK(restart_warmup_steps <= 0, "--restart-warmup-steps ", restart_warmup_steps,
+                    " needs a cycle: --reset-every is 0");
+        restart_warmup_steps = 0;
+        return;
+    }
+    fits("--reset-every", reset_every);
+    USAGE_CHECK(merge_every % reset_every == 0 || reset_every % merge_every == 0, "--merge-every ", merge_every,
+                " and --reset-every ", reset_every, " never line up: one must be a multiple of the other, e.g. --reset-every ",
+                reset_every < merge_every ? nearest_divisors(merge_every, reset_every) : nearest_multiples(reset_every, merge_every));
+    if (restart_warmup_steps < 0) restart_warmup_steps = std::clamp<int64_t>(reset_every / 20, 1, 100);
+    USAGE_CHECK(restart_warmup_steps < reset_every || restart_warmup_steps == 0, "--restart-warmup-steps ",
+                restart_warmup_steps, " doesn't fit into a cycle of ", reset_every, " updates; at most ", reset_every - 1);
+    USAGE_CHECK(warmup_steps <= reset_every, "--warmup-steps ", warmup_steps, " is longer than the first cycle of ",
+                reset_every, " updates; at most ", reset_every);
+}
+
+void Options::resolve_method() {
+    const size_t colon = reset.find(':');
+    const std::string kind = reset.substr(0, colon), argument = colon == std::string::npos ? "" : reset.substr(colon + 1);
+    using relora::ResetKind;
+    const bool takes_fraction = kind == "random" || kind == "magnitude";
+    USAGE_CHECK(takes_fraction || ((kind == "zero" || kind == "none") && colon == std::string::npos), "--reset ", reset,
+                " is unknown; it is zero, random:P, magnitude:P or none");
+    reset_config.kind = kind == "zero" ? ResetKind::zero : kind == "none" ? ResetKind::none
+                        : kind == "random" ? ResetKind::random : ResetKind::magnitude;
+    if (takes_fraction) reset_config.fraction = parse_fraction(kind, argument);
+    reset_config.adam_step = reset_adam_step;
+
+    lora.rank = rank;
+    lora.alpha = alpha;
+    lora.dropout = lora_dropout;
+    lora.separate_qkv = qkv_adapters == "separate";
+    std::fill(lora.targets, lora.targets + kLinears, false);
+    std::istringstream list(targets);
+    for (std::string target; std::getline(list, target, ',');) {
+        int found = -1;
+        for (int i = 0; i < kLinears; i++)
+            if (target == linear_name(i)) found = i;
+        USAGE_CHECK(found >= 0, "--targets: '", target, "' is not one of attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj");
+        lora.targets[found] = true;
+    }
+    USAGE_CHECK(std::find(lora.targets, lora.targets + kLinears, true) != lora.targets + kLinears, "--targets is empty");
+    if (lora_lr < 0) lora_lr = 2 * lr;
+    if (low_rank() || mode == "control") {
+        int64_t most = 1 << 30;
+        const char* tightest = "";
+        for (int i = 0; i < kLinears; i++) {
+            if (!lora.targets[i]) continue;
+            const int64_t out = linear_out(config, i) / (i == kAttnQKV && lora.separate_qkv ? 3 : 1);
+            const int64_t limit = std::min(linear_in(config, i), out);
+            if (limit < most) {
+                most = limit;
+                tightest = linear_name(i);
+            }
+        }
+        USAGE_CHECK(rank <= most, "--rank ", rank, " is above ", most, ", the most that ", tightest, " of this model can have");
+    }
+}
+
+void Options::resolve() {
+    resolve_model();
+    resolve_steps();
+    resolve_method();
+    if (mode == "control") {
+        USAGE_CHECK(init_from.empty(), "--mode control trains from scratch: --init-from ", init_from, " can't be used");
+        GPT2 like(config, DType::f32);
+        like.wrap(lora);
+        config = control_config(config, like.num_trained());
+    }
+    if (out.empty()) out = str("runs/", mode, "-", seed);
+#ifndef WITH_CUDA
+    USAGE_CHECK(device != "cuda", "--device cuda: this binary was built without CUDA; use --device cpu");
+#endif
+}
