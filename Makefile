@@ -4,7 +4,7 @@ BUILD    ?= build
 PORTABLE ?= 0
 DEPS     ?=
 
-CXXFLAGS += -std=c++20 -O3 -g1 -fopenmp -Wall -Wextra -Wno-unknown-pragmas -fno-math-errno -fno-trapping-math -MMD -MP -Isrc -I.
+CXXFLAGS += -std=c++20 -O3 -g1 -fopenmp -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -fno-math-errno -fno-trapping-math -MMD -MP -Isrc -I.
 ifeq ($(PORTABLE),0)
 CXXFLAGS += -march=native -mprefer-vector-width=512
 endif

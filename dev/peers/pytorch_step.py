@@ -161,7 +161,8 @@ def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as users run it; no effect on a CPU without reduced fp32
+    if args.device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, as users run it; on a CPU fp32 stays fp32
     trainer = Trainer(args)
     for _ in range(WARM_UP_STEPS):
         trainer.timed_step()

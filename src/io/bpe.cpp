@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <bitset>
 #include <functional>
 #include <queue>
 #include <utility>
@@ -19,13 +20,15 @@ BpeMerges::BpeMerges(const std::vector<std::string>& tokens, int skip) {
     table.assign(slots, {0, kNone});
     shift = 64 - std::countr_zero(slots);
 
-    int byte_tokens = 0;
+    std::bitset<256> have;
     for (size_t id = 0; id < tokens.size(); id++) {
         if (tokens[id].size() != 1 || int(id) == skip) continue;
-        byte_ids[uint8_t(tokens[id][0])] = uint16_t(id);
-        byte_tokens++;
+        const auto byte = uint8_t(tokens[id][0]);
+        CHECK(!have[byte], "tokens ", byte_ids[byte], " and ", id, " of the vocabulary are the same byte");
+        have.set(byte);
+        byte_ids[byte] = uint16_t(id);
     }
-    CHECK(byte_tokens == 256, "the vocabulary has ", byte_tokens, " tokens of one byte, not 256");
+    CHECK(have.all(), "the vocabulary has tokens for only ", have.count(), " of the 256 bytes");
 
     // The last merge that makes a token joins what the merges before it leave of the token's bytes.
     std::vector<uint16_t> parts;

@@ -1,5 +1,6 @@
 // The tokenizer against an independent encoder's ids, PCRE2, and a brute-force merger; data/tokenize from text to shards.
 #define PCRE2_CODE_UNIT_WIDTH 8
+#define GTEST_DONT_DEFINE_FAIL 1
 #include "io/tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -67,7 +69,7 @@ std::vector<std::string> split_by_pcre2(const std::string& text) {
     const size_t* range = pcre2_get_ovector_pointer(match);
     std::vector<std::string> words;
     for (size_t at = 0; at < text.size(); at = range[1]) {
-        if (pcre2_match(pattern, PCRE2_SPTR(text.data()), text.size(), at, 0, match, nullptr) < 0 || range[0] != at) break;
+        if (pcre2_match(pattern, PCRE2_SPTR(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK, match, nullptr) < 0 || range[0] != at) break;
         words.push_back(text.substr(range[0], range[1] - range[0]));
     }
     pcre2_match_data_free(match);
@@ -229,7 +231,7 @@ TEST(Tokenizer, HeapAndScanMergeAlike) {
         merges.merge_by_scan(scanned);
         merges.merge_by_heap(heaped);
         EXPECT_EQ(scanned, heaped);
-        if (before > 100) EXPECT_LT(scanned.size(), before);
+        EXPECT_TRUE(before < 100 || scanned.size() < before) << before << " parts, none merged";
     }
 }
 
@@ -313,6 +315,7 @@ TEST(Tokenizer, BadTablesGetOneClearLine) {
         {file.substr(0, file.size() - 1), "ends inside token 296 of 297"},
         {file + "x", "has 1 bytes after its last token"},
         {table_file(empty), "holds an empty token, id 280"},
+        {table_file(hole), "tokens 3 and 4 of the vocabulary are the same byte"},
         {table_file(orphan), "token 260 of the vocabulary is not a merge"},
     };
     for (const auto& [content, expected] : cases) {
@@ -321,7 +324,6 @@ TEST(Tokenizer, BadTablesGetOneClearLine) {
         EXPECT_NE(error.find(expected), std::string::npos) << error;
         EXPECT_NE(error.find(path), std::string::npos) << error;
     }
-    EXPECT_NE(error_of([&] { Tokenizer::load(folder.write("bad.bin", table_file(hole))); }), "no error");
     const std::string error = error_of([&] { Tokenizer::gpt2(folder.write("vocab.bpe", "#version: 0.2\n")); });
     EXPECT_NE(error.find("is not GPT-2's vocabulary: its SHA-256 is "), std::string::npos) << error;
 }

@@ -38,10 +38,8 @@ int64_t thread_scratch(int64_t T, int64_t HS) { return 8 * T * HS + 2 * kQueryBl
 
 }  // namespace
 
-int64_t attention_scratch_floats(int64_t T, int64_t head_size) { return omp_get_max_threads() * thread_scratch(T, head_size); }
-
 template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH, int64_t HS) {
+static void forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH, int64_t HS) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
 #pragma omp parallel for schedule(static)
@@ -65,7 +63,7 @@ void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t
                 float sum = 0;
 #pragma omp simd reduction(+ : sum)
                 for (int64_t j = 0; j < visible; j++) {
-                    row[j] = vexp(row[j] - max);
+                    row[j] = vector_exp(row[j] - max);
                     sum += row[j];
                 }
                 const float inverse = 1.0f / sum;
@@ -81,7 +79,7 @@ void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t
 }
 
 template <class T>
-void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
+static void backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
                         int64_t Tn, int64_t NH, int64_t HS) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
@@ -111,7 +109,7 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
                 const float row_lse = lse[bh * Tn + t];
 #pragma omp simd
                 for (int64_t j = 0; j < visible; j++) {
-                    p_row[j] = vexp(p_row[j] - row_lse);
+                    p_row[j] = vector_exp(p_row[j] - row_lse);
                     dp_row[j] = p_row[j] * (dp_row[j] - dot) * scale;
                 }
                 for (int64_t j = visible; j < keys; j++) p_row[j] = dp_row[j] = 0;
@@ -127,11 +125,23 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
     }
 }
 
-template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t);
-template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t);
-template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t, int64_t,
-                                 int64_t, int64_t);
-template void attention_backward(bf16*, const bf16*, const bf16*, const float*, const bf16*, float*, int64_t, int64_t,
-                                 int64_t, int64_t);
+void attention_forward(const Attention& a) {
+    const auto run = [&]<class T>(T*) {
+        forward(a.out.get<T>(), a.lse.get<float>(), a.qkv.get<T>(), a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH);
+    };
+    a.qkv.dtype == DType::f32 ? run((float*)nullptr) : run((bf16*)nullptr);
+}
+
+void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& dout) {
+    const auto run = [&]<class T>(T*) {
+        backward(dqkv.get<T>(), dout.get<T>(), a.out.get<T>(), a.lse.get<float>(), a.qkv.get<T>(), a.scratch.get<float>(), a.B,
+                 a.T, a.NH, a.out.cols / a.NH);
+    };
+    a.qkv.dtype == DType::f32 ? run((float*)nullptr) : run((bf16*)nullptr);
+}
 
 }  // namespace kernels::cpu
+
+int64_t kernels::attention_scratch_floats(int64_t T, int64_t head_size) {
+    return omp_get_max_threads() * cpu::thread_scratch(T, head_size);
+}

@@ -8,12 +8,19 @@
 
 namespace kernels::cpu {
 
-// ---- matmul.cpp, attention.cpp: they take the ops' own argument structs, with leading dimensions -----------------
+// ---- matmul.cpp, attention.cpp -----------------------------------------------------------------------------------
 
+// The only op whose rows may have gaps, so it takes the tensors.
 void matmul(const Matmul& args);
 void set_matmul_workspace(const Tensor& workspace);
-void attention_forward(const Attention& args);
-void attention_backward(const Attention& forward, const Tensor& dqkv, const Tensor& dout);
+
+int64_t attention_scratch_floats(int64_t T, int64_t head_size);
+template <class T>
+void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t seq_len, int64_t NH,
+                       int64_t HS);
+template <class T>
+void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
+                        int64_t seq_len, int64_t NH, int64_t HS);
 
 // ---- embedding.cpp -----------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ Softmax softmax_sums(const float* x, int64_t V) {
         for (int64_t c = first; c < last; c++) max = x[c] > max ? x[c] : max;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t c = first; c < last; c++) sum += vector_exp(x[c] - max);
+        for (int64_t c = first; c < last; c++) sum += vexp(x[c] - max);
         result.sum = result.sum * std::exp(double(result.max) - double(max)) + sum;
         result.max = max;
     }
@@ -51,7 +51,7 @@ void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t
         // Taken before the pass, which may overwrite the logits.
         const float target_probability = float(std::exp(double(x[target]) - double(max)) / s.sum);
 #pragma omp simd
-        for (int64_t c = 0; c < V; c++) store(d[c], vector_exp(x[c] - max) * factor);
+        for (int64_t c = 0; c < V; c++) store(d[c], vexp(x[c] - max) * factor);
         store(d[target], (target_probability - 1.0f) * scale);
         std::fill(d + V, d + Vp, T());
     }

@@ -9,7 +9,7 @@ namespace {
 constexpr float kTwoSqrt2OverPi = 1.5957691216f;  // 2 sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
-inline float gate(float x) { return 1.0f / (1.0f + vector_exp(-kTwoSqrt2OverPi * (x + kCubic * x * x * x))); }
+inline float gate(float x) { return 1.0f / (1.0f + vexp(-kTwoSqrt2OverPi * (x + kCubic * x * x * x))); }
 
 }  // namespace
 

@@ -39,9 +39,9 @@ void fill_normal(T* out, int64_t n, float stddev, const rng::Stream& stream) {
 #pragma omp simd
         for (int i = 0; i < kRandomRun / 2; i++) {
             const float u = 1.0f - rng::to_uniform(words[2 * i]);  // (0, 1]: the logarithm stays finite
-            const float radius = stddev * std::sqrt(-2.0f * vector_log(u));
+            const float radius = stddev * std::sqrt(-2.0f * vlog(u));
             float cosine, sine;
-            vector_cos_sin(rng::to_uniform(words[2 * i + 1]), cosine, sine);
+            vcos_sin(rng::to_uniform(words[2 * i + 1]), cosine, sine);
             values[2 * i] = radius * cosine;
             values[2 * i + 1] = radius * sine;
         }

@@ -13,7 +13,7 @@ namespace kernels::cpu {
 inline void store(float& to, float value) { to = value; }
 inline void store(bf16& to, float value) { to.bits = bf16(value).bits; }
 
-inline float vector_exp(float x) {
+inline float vexp(float x) {
     // e^x = 2^n e^r with |r| <= ln(2)/2. Beyond the clamp the result is 0 or Inf in fp32; the comparisons keep a NaN.
     x = x < -104.0f ? -104.0f : x;
     x = x > 89.0f ? 89.0f : x;
@@ -40,7 +40,7 @@ inline float vector_exp(float x) {
 }
 
 // Natural logarithm of a positive normal number.
-inline float vector_log(float x) {
+inline float vlog(float x) {
     // x = m 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1)/(m + 1).
     const uint32_t bits = std::bit_cast<uint32_t>(x) - 0x3F3504F3u;
     const float e = float(int32_t(bits) >> 23);
@@ -54,7 +54,7 @@ inline float vector_log(float x) {
 }
 
 // cos(2 pi u) and sin(2 pi u) for u in [0, 1].
-inline void vector_cos_sin(float u, float& cosine, float& sine) {
+inline void vcos_sin(float u, float& cosine, float& sine) {
     // The nearest quarter turn is split off exactly; |t| <= pi/4 remains.
     const int32_t quarter = int32_t(u * 4.0f + 0.5f);
     const float t = (u - float(quarter) * 0.25f) * 6.28318531f, z = t * t;
