@@ -1,6 +1,6 @@
-// Gets the texts out of an R data base (.rdb) without R: rdb_strings FILE.rdb DIR writes one text file per record, named
-// after the record's first line. A record is {u32 big-endian length, zlib stream of that length when inflated}; inside is R's
-// XDR serialization, of which only the strings are read.
+// Gets the texts out of an R data base (.rdb) without R: rdb_strings FILE.rdb DIR writes one text file per record,
+// named after the record's first line. A record is {u32 big-endian length, zlib stream of that length when inflated};
+// inside is R's XDR serialization, of which only the strings are read.
 #include <zlib.h>
 
 #include <cctype>
@@ -56,8 +56,10 @@ std::vector<std::string> strings_in(const std::vector<uint8_t>& record) {
 std::string file_name(const std::string& title) {
     std::string name;
     for (const unsigned char c : title) {
-        if (std::isalnum(c)) name += char(std::tolower(c));
-        else if (!name.empty() && name.back() != '_') name += '_';
+        if (std::isalnum(c))
+            name += char(std::tolower(c));
+        else if (!name.empty() && name.back() != '_')
+            name += '_';
     }
     return name;
 }
@@ -68,7 +70,8 @@ void extract(const std::string& path, const std::filesystem::path& folder) {
     for (int64_t at = 0; at < file.size();) {
         const int64_t start = at;
         const std::vector<std::string> lines = strings_in(inflate_record(file, at));
-        CHECK(!lines.empty() && !file_name(lines[0]).empty(), path, ": the record at byte ", start, " begins with no title");
+        CHECK(!lines.empty() && !file_name(lines[0]).empty(), path, ": the record at byte ", start,
+              " begins with no title");
         std::string text;
         for (const std::string& line : lines) text += line + '\n';
         write_file_atomic(folder / (file_name(lines[0]) + ".txt"), text);

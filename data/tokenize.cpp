@@ -72,8 +72,8 @@ std::vector<std::string> expand(const std::vector<std::string>& names) {
     return files;
 }
 
-// The end of the piece that starts at `begin`. Text is cut before white space that follows a visible ASCII character, JSONL
-// behind a line: neither changes the ids, because no word of GPT-2's spans such a place.
+// The end of the piece that starts at `begin`. Text is cut before white space that follows a visible ASCII character,
+// JSONL behind a line: neither changes the ids, because no word of GPT-2's spans such a place.
 size_t piece_end(std::string_view text, size_t begin, size_t end, bool jsonl) {
     if (end - begin <= kPieceBytes) return end;
     for (size_t at = begin + kPieceBytes; at < end; at++) {
@@ -110,7 +110,8 @@ void encode_lines(Piece& piece, const Tokenizer& tokenizer, const std::string& f
             const auto object = nlohmann::json::parse(line, nullptr, false);
             const bool good = object.is_object() && object.contains(field) && object[field].is_string();
             CHECK(good, piece.file->path(), " line ", 1 + std::count(text.begin(), text.begin() + at, '\n'), ": ",
-                  object.is_discarded() ? "not valid JSON" : "no string in the field \"" + field + "\" (see --text-field)");
+                  object.is_discarded() ? "not valid JSON"
+                                        : "no string in the field \"" + field + "\" (see --text-field)");
             piece.ids.push_back(uint16_t(tokenizer.end_of_text()));
             tokenizer.encode(object[field].get_ref<const std::string&>(), cache, piece.ids);
         }
@@ -194,7 +195,8 @@ struct Input {
     bool validation;
 };
 
-// Training and validation files. A file that is named for validation is left out of training, as in `DIR --val DIR/a.txt`.
+// Training and validation files. A file that is named for validation is left out of training, as in `DIR --val
+// DIR/a.txt`.
 std::vector<Input> list_inputs(const Options& options) {
     std::vector<Input> inputs;
     std::set<fs::path> validation;
@@ -214,7 +216,8 @@ std::vector<Input> list_inputs(const Options& options) {
 void tokenize(const Options& options) {
     const std::vector<Input> inputs = list_inputs(options);
     const bool occupied = !find_shards(options.out, "train").empty() || !find_shards(options.out, "val").empty();
-    USAGE_CHECK(options.overwrite || !occupied, options.out, " holds shards already: name another folder or add --overwrite");
+    USAGE_CHECK(options.overwrite || !occupied, options.out,
+                " holds shards already: name another folder or add --overwrite");
     const Tokenizer tokenizer = options.vocab.empty() ? Tokenizer::byte_level() : Tokenizer::gpt2(options.vocab);
 
     int64_t bytes_in_all = 0, bytes = 0;
@@ -263,24 +266,31 @@ void tokenize(const Options& options) {
     val.commit();
     std::printf("%s: %lld training tokens in %d shard%s, %lld validation tokens in %d shard%s, vocabulary %d, %.1f s\n",
                 options.out.c_str(), (long long)train.tokens(), train_shards, train_shards == 1 ? "" : "s",
-                (long long)val.tokens(), val_shards, val_shards == 1 ? "" : "s", tokenizer.vocab_size(), progress.seconds());
+                (long long)val.tokens(), val_shards, val_shards == 1 ? "" : "s", tokenizer.vocab_size(),
+                progress.seconds());
 }
 
 void declare_options(CLI::App& app, Options& options) {
     app.set_version_flag("--version", kVersion);
-    app.add_option("inputs", options.inputs, "text files (a document each), .jsonl files (a document a line), or folders of them")
+    app.add_option("inputs", options.inputs,
+                   "text files (a document each), .jsonl files (a document a line), or folders of them")
         ->required();
-    app.add_option("--out", options.out, "folder for train_000000.bin, val_000000.bin, ... and tokenizer.bin")->required();
+    app.add_option("--out", options.out, "folder for train_000000.bin, val_000000.bin, ... and tokenizer.bin")
+        ->required();
     app.add_option("--vocab", options.vocab, "GPT-2's vocab.bpe or gpt2.tiktoken (default: byte-level tokens)");
     auto* val = app.add_option("--val", options.val_inputs, "files or folders for validation; left out of training");
-    app.add_option("--val-fraction", options.val_fraction, "share of every input, from its end, that goes to validation (0 to 0.5)")
+    app.add_option("--val-fraction", options.val_fraction,
+                   "share of every input, from its end, that goes to validation (0 to 0.5)")
         ->check(CLI::Range(0.0, 0.5))
         ->excludes(val);
-    app.add_option("--text-field", options.text_field, "field of a .jsonl line that holds the text")->capture_default_str();
+    app.add_option("--text-field", options.text_field, "field of a .jsonl line that holds the text")
+        ->capture_default_str();
     app.add_option("--shard-tokens", options.shard_tokens, "tokens in a shard (1 to 2147483647)")
         ->check(CLI::Range(int64_t(1), kMaxShardTokens))
         ->capture_default_str();
-    app.add_option("--threads", options.threads, "threads (1 to 1024)")->check(CLI::Range(1, 1024))->capture_default_str();
+    app.add_option("--threads", options.threads, "threads (1 to 1024)")
+        ->check(CLI::Range(1, 1024))
+        ->capture_default_str();
     app.add_flag("--overwrite", options.overwrite, "replace the shards that are in the folder");
 }
 

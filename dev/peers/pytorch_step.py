@@ -11,6 +11,9 @@ ends. The peak is that of steady-state steps: what set-up and compilation took b
 import argparse
 import json
 import math
+import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -21,6 +24,14 @@ import torch.nn.functional as F
 MODELS = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-large": (36, 20, 1280), "gpt2-xl": (48, 25, 1600)}
 VOCAB, PADDED_VOCAB, POSITIONS = 50257, 50304, 1024
 WARM_UP_STEPS = 2
+
+
+def avoid_broken_amx():
+    """Some virtual machines report AMX and fault on its first instruction: try in a child, and if it dies go without."""
+    trial = [sys.executable, "-c", "import torch; a = torch.ones(512, 512).bfloat16(); a @ a"]
+    if subprocess.run(trial, stderr=subprocess.DEVNULL, check=False).returncode == -signal.SIGILL:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_BF16"
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
 
 
 def emit(prefix="", **fields):
@@ -163,11 +174,12 @@ def main():
     torch.manual_seed(0)
     if args.device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, as users run it; on a CPU fp32 stays fp32
+    isa = avoid_broken_amx() if args.device == "cpu" and args.dtype == "bf16" else "all"
     trainer = Trainer(args)
     for _ in range(WARM_UP_STEPS):
         trainer.timed_step()
     trainer.reset_peak()
-    emit("ready ", torch=torch.__version__, parameters=sum(p.numel() for p in trainer.model.parameters()),
+    emit("ready ", torch=torch.__version__, max_cpu_isa=isa, parameters=sum(p.numel() for p in trainer.model.parameters()),
          trained=sum(p.numel() for p in trainer.trained), **vars(args))
     for line in sys.stdin:
         if line.strip() == "quit":

@@ -11,7 +11,7 @@
 #include "runtime/error.h"
 
 namespace {
-// Longer words are merged by the heap: it is the faster one from about here on, and it bounds the cost of endless runs.
+// Longer words are merged by the heap, which bounds the cost of endless runs.
 constexpr size_t kLongestScan = 256;
 }  // namespace
 
@@ -44,8 +44,10 @@ BpeMerges::BpeMerges(const std::vector<std::string>& tokens, int skip) {
 void BpeMerges::encode_word(std::string_view word, std::vector<uint16_t>& out) const {
     std::vector<uint16_t> parts(word.size());
     for (size_t i = 0; i < word.size(); i++) parts[i] = byte_ids[uint8_t(word[i])];
-    if (word.size() <= kLongestScan) merge_by_scan(parts);
-    else merge_by_heap(parts);
+    if (word.size() <= kLongestScan)
+        merge_by_scan(parts);
+    else
+        merge_by_heap(parts);
     out.insert(out.end(), parts.begin(), parts.end());
 }
 

@@ -7,18 +7,19 @@
 #include <string_view>
 #include <vector>
 
-// The merges that a vocabulary implies. A token's id is its rank: of all neighbours that can merge, the pair whose merged
-// token has the lowest id goes first, and the leftmost of equals.
+// The merges that a vocabulary implies. A token's id is its rank: of all neighbours that can merge, the pair whose
+// merged token has the lowest id goes first, and the leftmost of equals.
 class BpeMerges {
   public:
-    // tokens[id] holds a token's bytes; every byte must be a token. The token `skip` (end of text) takes part in no merge.
+    // tokens[id] holds a token's bytes; every byte must be a token. The token `skip` (end of text) takes part in no
+    // merge.
     BpeMerges(const std::vector<std::string>& tokens, int skip);
 
     // Appends the ids of one word.
     void encode_word(std::string_view word, std::vector<uint16_t>& out) const;
 
-    // Both merge `parts` in place, to the same result. The scan looks for the best pair again after every merge: fastest for
-    // words, quadratic in length. The heap takes n log n.
+    // Both merge `parts` in place, to the same result. The scan looks for the best pair again after every merge:
+    // fastest for words, quadratic in length. The heap takes n log n.
     void merge_by_scan(std::vector<uint16_t>& parts) const;
     void merge_by_heap(std::vector<uint16_t>& parts) const;
 

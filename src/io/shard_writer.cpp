@@ -26,8 +26,8 @@ std::string shard_name(const std::string& split, int index) {
 
 ShardWriter::ShardWriter(const std::string& folder, const std::string& split, int64_t shard_tokens)
     : folder(folder), split(split), shard_tokens(shard_tokens) {
-    CHECK(shard_tokens > 0 && shard_tokens <= kMaxShardTokens, "a shard of ", shard_tokens, " tokens: the format holds 1 to ",
-          kMaxShardTokens);
+    CHECK(shard_tokens > 0 && shard_tokens <= kMaxShardTokens, "a shard of ", shard_tokens,
+          " tokens: the format holds 1 to ", kMaxShardTokens);
 }
 
 ShardWriter::~ShardWriter() {

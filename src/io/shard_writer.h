@@ -10,8 +10,8 @@ inline constexpr int32_t kShardVersion = 1;
 inline constexpr size_t kShardHeaderInts = 256;
 inline constexpr int64_t kMaxShardTokens = INT32_MAX;
 
-// A sequence of shards DIR/<split>_000000.bin, DIR/<split>_000001.bin, … of `shard_tokens` each, the last one shorter. They
-// have temporary names until commit(); without it the destructor removes them.
+// A sequence of shards DIR/<split>_000000.bin, DIR/<split>_000001.bin, … of `shard_tokens` each, the last one shorter.
+// They have temporary names until commit(); without it the destructor removes them.
 class ShardWriter {
   public:
     ShardWriter(const std::string& folder, const std::string& split, int64_t shard_tokens);

@@ -40,14 +40,17 @@ ByteAlphabet gpt2_bytes() {
         alphabet.byte_of_char[character] = char(byte);
     };
     for (int byte = 0; byte < 256; byte++) {
-        if ((byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE) add(byte, byte);
-        else others.push_back(byte);
+        if ((byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE)
+            add(byte, byte);
+        else
+            others.push_back(byte);
     }
     for (size_t i = 0; i < others.size(); i++) add(others[i], 0x100 + int(i));
     return alphabet;
 }
 
-// vocab.bpe: a line "#version", then a line "left right" per merge. The file is known by its hash: no line can be wrong.
+// vocab.bpe: a line "#version", then a line "left right" per merge. The file is known by its hash: no line can be
+// wrong.
 std::vector<std::string> tokens_of_vocab_bpe(const std::string& text) {
     ByteAlphabet alphabet = gpt2_bytes();
     std::istringstream lines(text);
@@ -158,8 +161,9 @@ Tokenizer Tokenizer::gpt2(const std::string& vocabulary_path) {
     Sha256 hash;
     hash.update(text.data(), text.size());
     const std::string hex = hash.hex();
-    CHECK(hex == kVocabBpeSha256 || hex == kTiktokenSha256, vocabulary_path, " is not GPT-2's vocabulary: its SHA-256 is ",
-          hex, ", that of vocab.bpe is ", kVocabBpeSha256, " and that of gpt2.tiktoken ", kTiktokenSha256);
+    CHECK(hex == kVocabBpeSha256 || hex == kTiktokenSha256, vocabulary_path,
+          " is not GPT-2's vocabulary: its SHA-256 is ", hex, ", that of vocab.bpe is ", kVocabBpeSha256,
+          " and that of gpt2.tiktoken ", kTiktokenSha256);
     std::vector<std::string> tokens = hex == kVocabBpeSha256 ? tokens_of_vocab_bpe(text) : tokens_of_tiktoken(text);
     tokens.push_back(kEndOfText);
     const int end_id = int(tokens.size()) - 1;
@@ -169,15 +173,16 @@ Tokenizer Tokenizer::gpt2(const std::string& vocabulary_path) {
 Tokenizer Tokenizer::load(const std::string& path) {
     const std::string file = read_file(path);
     int32_t header[kHeaderInts];
-    CHECK(file.size() >= sizeof(header), path, " is no tokenizer table: ", file.size(), " bytes, less than the header of ",
-          sizeof(header));
+    CHECK(file.size() >= sizeof(header), path, " is no tokenizer table: ", file.size(),
+          " bytes, less than the header of ", sizeof(header));
     std::memcpy(header, file.data(), sizeof(header));
     CHECK(header[0] == kTableMagic, path, " is no tokenizer table: magic ", header[0], ", not ", kTableMagic);
-    CHECK(header[1] == kTableVersion, path, " has version ", header[1], " of the tokenizer table; this program reads version ",
-          kTableVersion);
+    CHECK(header[1] == kTableVersion, path, " has version ", header[1],
+          " of the tokenizer table; this program reads version ", kTableVersion);
     const int32_t count = header[2], end_id = header[3];
     CHECK(count > 256 && count <= 65536, path, " announces ", count, " tokens; a table has 257 to 65536");
-    CHECK(end_id >= 0 && end_id < count, path, " gives the end of text the id ", end_id, ", outside its ", count, " tokens");
+    CHECK(end_id >= 0 && end_id < count, path, " gives the end of text the id ", end_id, ", outside its ", count,
+          " tokens");
     std::vector<std::string> tokens;
     size_t at = sizeof(header);
     for (int32_t id = 0; id < count; id++) {

@@ -36,7 +36,8 @@ class Tokenizer {
     int end_of_text() const { return end_id; }
     bool is_byte_level() const { return !merges; }
 
-    // "<|endoftext|>" in the text is not special. Bytes that are not UTF-8 become U+FFFD first, except at the byte level.
+    // "<|endoftext|>" in the text is not special. Bytes that are not UTF-8 become U+FFFD first, except at the byte
+    // level.
     std::vector<int> encode(std::string_view text) const;
     // The same for much text: appends to `ids`, and looks words up in this thread's cache.
     void encode(std::string_view text, WordCache& cache, std::vector<uint16_t>& ids) const;

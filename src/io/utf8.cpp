@@ -55,8 +55,10 @@ std::string replace_invalid_utf8(std::string_view text) {
     mended.reserve(text.size());
     for (size_t at = 0; at < text.size();) {
         const Sequence sequence = sequence_at(text, at);
-        if (sequence.valid) mended += text.substr(at, sequence.bytes);
-        else mended += "\xEF\xBF\xBD";
+        if (sequence.valid)
+            mended += text.substr(at, sequence.bytes);
+        else
+            mended += "\xEF\xBF\xBD";
         at += sequence.bytes;
     }
     return mended;

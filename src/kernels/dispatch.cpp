@@ -60,7 +60,7 @@ T* optional(const Tensor& t) {
 
 void check_ids(const char* op, const char* name, const int32_t* ids, int64_t N, int64_t limit) {
     for (int64_t n = 0; n < N; n++)
-        CHECK(ids[n] >= 0 && ids[n] < limit, op, ": ", name, " ", n, " is ", ids[n], " and should be below ", limit);
+        CHECK(ids[n] >= 0 && ids[n] < limit, op, ": ", name, " ", n, " is ", ids[n], " and should be in [0, ", limit, ")");
 }
 
 void check_positions(const char* op, int64_t N, int64_t T, const char* name, int64_t rows) {
@@ -305,5 +305,73 @@ double norm_squared(const Tensor& t) {
     require_cpu("norm_squared", t);
     return by_type(type, [&]<class E>(E*) { return cpu::sum_of_squares(t.get<E>(), t.size()); });
 }
+
+// ---- matrix products ---------------------------------------------------------------------------------------------
+
+void matmul(const Matmul& m) {
+    const int64_t K = m.transpose_a ? m.a.rows : m.a.cols;
+    CHECK(m.a.data && m.b.data && m.c.data, "matmul: an operand has no memory");
+    CHECK((m.transpose_a ? m.a.cols : m.a.rows) == m.c.rows && (m.transpose_b ? m.b.rows : m.b.cols) == m.c.cols &&
+              (m.transpose_b ? m.b.cols : m.b.rows) == K,
+          "matmul: (", m.a.rows, ", ", m.a.cols, ")", m.transpose_a ? "^T" : "", " x (", m.b.rows, ", ", m.b.cols, ")",
+          m.transpose_b ? "^T" : "", " can't be (", m.c.rows, ", ", m.c.cols, ")");
+    CHECK(m.a.dtype == m.b.dtype && m.a.dtype != DType::i32, "matmul: a is ", dtype_name(m.a.dtype), ", b is ", dtype_name(m.b.dtype));
+    CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
+    CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
+          "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
+    require_cpu("matmul", m.c);
+    cpu::matmul(m);
+}
+
+void set_workspace(const Tensor& workspace) { cpu::set_matmul_workspace(workspace); }
+
+// ---- attention ---------------------------------------------------------------------------------------------------
+
+int64_t attention_scratch_floats(int64_t T, int64_t head_size) { return cpu::attention_scratch_floats(T, head_size); }
+
+namespace {
+DType check_attention(const Attention& a) {
+    const int64_t N = a.B * a.T, C = a.out.cols;
+    CHECK(a.NH > 0 && C % a.NH == 0, "attention: ", a.NH, " heads don't divide ", C, " channels");
+    CHECK(a.scratch.size() >= attention_scratch_floats(a.T, C / a.NH), "attention: the scratch holds ", a.scratch.size(),
+          " floats and should hold ", attention_scratch_floats(a.T, C / a.NH));
+    check("attention", {{"lse", a.lse, 1, N * a.NH, DType::f32}});
+    require_cpu("attention", a.out);
+    return check("attention", {{"qkv", a.qkv, N, 3 * C}, {"out", a.out, N, C}});
+}
+}  // namespace
+
+void attention_forward(const Attention& a) {
+    by_type(check_attention(a), [&]<class E>(E*) {
+        cpu::attention_forward(a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(), a.scratch.get<float>(), a.B, a.T, a.NH,
+                               a.out.cols / a.NH);
+    });
+}
+
+void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& dout) {
+    const DType type = check_attention(a);
+    check("attention_backward", {{"out", a.out, a.out.rows, a.out.cols}, {"dout", dout, a.out.rows, a.out.cols},
+                                 {"dqkv", dqkv, a.qkv.rows, a.qkv.cols}});
+    by_type(type, [&]<class E>(E*) {
+        cpu::attention_backward(dqkv.get<E>(), dout.get<E>(), a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
+                                a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH);
+    });
+}
+
+// ---- the rest ----------------------------------------------------------------------------------------------------
+
+void fill(const Tensor& out, float value) {
+    check("fill", {{"out", out, out.rows, out.cols, DType::f32}});
+    require_cpu("fill", out);
+    cpu::fill(out.get<float>(), out.size(), value);
+}
+
+double sum(const Tensor& t) {
+    check("sum", {{"t", t, t.rows, t.cols, DType::f32}});
+    require_cpu("sum", t);
+    return cpu::sum(t.get<float>(), t.size());
+}
+
+int set_threads(int threads) { return cpu::set_threads(threads); }
 
 }  // namespace kernels

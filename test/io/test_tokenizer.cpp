@@ -1,8 +1,7 @@
-// The tokenizer against an independent encoder's ids, PCRE2, and a brute-force merger; data/tokenize from text to shards.
+// The tokenizer against an independent encoder's ids, PCRE2, and a brute-force merger; data/tokenize from text to
+// shards.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #define GTEST_DONT_DEFINE_FAIL 1
-#include "io/tokenizer.h"
-
 #include <gtest/gtest.h>
 #include <pcre2.h>
 #include <sys/wait.h>
@@ -19,6 +18,7 @@
 #include "io/bpe.h"
 #include "io/files.h"
 #include "io/shard_writer.h"
+#include "io/tokenizer.h"
 #include "io/utf8.h"
 #include "io/word_splitter.h"
 #include "runtime/error.h"
@@ -69,7 +69,9 @@ std::vector<std::string> split_by_pcre2(const std::string& text) {
     const size_t* range = pcre2_get_ovector_pointer(match);
     std::vector<std::string> words;
     for (size_t at = 0; at < text.size(); at = range[1]) {
-        if (pcre2_match(pattern, PCRE2_SPTR(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK, match, nullptr) < 0 || range[0] != at) break;
+        if (pcre2_match(pattern, PCRE2_SPTR(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK, match, nullptr) < 0 ||
+            range[0] != at)
+            break;
         words.push_back(text.substr(range[0], range[1] - range[0]));
     }
     pcre2_match_data_free(match);
@@ -203,7 +205,8 @@ TEST(Tokenizer, MergesAreThoseOfBruteForce) {
     WordCache cache;
     for (int trial = 0; trial < 400; trial++) {
         std::string text;
-        for (int i = random() % 60 + (trial % 50 == 0 ? 900 : 0); i > 0; i--) text += letters[random() % (trial % 50 ? 16 : 5)];
+        for (int i = random() % 60 + (trial % 50 == 0 ? 900 : 0); i > 0; i--)
+            text += letters[random() % (trial % 50 ? 16 : 5)];
         const std::vector<int> expected = brute_force(tokens, text);
         std::vector<uint16_t> ids;
         tokenizer.encode(text, cache, ids);
@@ -236,9 +239,10 @@ TEST(Tokenizer, HeapAndScanMergeAlike) {
 }
 
 TEST(Tokenizer, SplitterFindsTheWordsOfThePattern) {
-    const std::vector<std::string> pieces = {"a",  "Z", "é", "中", "1",  "½",      "٣",      " ",      "  ", "\n", "\t",      "\r",
-                                             "'",  "s", "t", "re", "ll", "\u00a0", "\u3000", "\u180e", "!",  "_",  "\u200b", "🙂",
-                                             "\x1c", "ʰ", "\u0301", "\u2028", "\u0085", "ve", "d", "m"};
+    const std::vector<std::string> pieces = {"a",    "Z",      "é",      "中",     "1",      "½",  "٣",      " ",
+                                             "  ",   "\n",     "\t",     "\r",     "'",      "s",  "t",      "re",
+                                             "ll",   "\u00a0", "\u3000", "\u180e", "!",      "_",  "\u200b", "🙂",
+                                             "\x1c", "ʰ",      "\u0301", "\u2028", "\u0085", "ve", "d",      "m"};
     std::mt19937 random(5);
     for (int trial = 0; trial < 3000; trial++) {
         std::string text;
@@ -249,8 +253,8 @@ TEST(Tokenizer, SplitterFindsTheWordsOfThePattern) {
     for (uint32_t c = 1; c < 0x110000; c += c < 0x3100 ? 1 : 101) {
         if (c >= 0xD800 && c < 0xE000) continue;
         const std::string character =
-            c < 0x80 ? std::string{char(c)}
-            : c < 0x800 ? std::string{char(0xC0 | c >> 6), char(0x80 | (c & 63))}
+            c < 0x80      ? std::string{char(c)}
+            : c < 0x800   ? std::string{char(0xC0 | c >> 6), char(0x80 | (c & 63))}
             : c < 0x10000 ? std::string{char(0xE0 | c >> 12), char(0x80 | (c >> 6 & 63)), char(0x80 | (c & 63))}
                           : std::string{char(0xF0 | c >> 18), char(0x80 | (c >> 12 & 63)), char(0x80 | (c >> 6 & 63)),
                                         char(0x80 | (c & 63))};
@@ -287,10 +291,10 @@ TEST(Tokenizer, Utf8ErrorsAreFoundAndMended) {
         {"plain", none, "plain"},
         {"é中🙂\xF4\x8F\xBF\xBF", none, "é中🙂\xF4\x8F\xBF\xBF"},
         {"a\xFFz", 1, "a" + mark + "z"},
-        {"\xC0\xAF", 0, mark + mark},                           // overlong
-        {"\xED\xA0\x80", 0, mark + mark + mark},                // surrogate
-        {"\xF4\x90\x80\x80", 0, mark + mark + mark + mark},     // above U+10FFFF
-        {"ab\xE4\xB8", 2, "ab" + mark},                         // cut short: one piece
+        {"\xC0\xAF", 0, mark + mark},                        // overlong
+        {"\xED\xA0\x80", 0, mark + mark + mark},             // surrogate
+        {"\xF4\x90\x80\x80", 0, mark + mark + mark + mark},  // above U+10FFFF
+        {"ab\xE4\xB8", 2, "ab" + mark},                      // cut short: one piece
         {"\xF0\x9F\x99x", 0, mark + "x"},
         {std::string(70, 'x') + "\x80", 70, std::string(70, 'x') + mark},
     };
@@ -337,8 +341,8 @@ TEST(Tokenize, TextBecomesShards) {
     folder.write("in/v.txt", "val");
     folder.write("docs.jsonl", "{\"text\": \"x\\u00e9\", \"n\": 1}\n\n{\"text\": \"\"}\n{\"text\": \"last\"}");
     const std::string in = folder.path / "in", out = folder.path / "out";
-    const auto [code, log] = run_tokenize(in + " " + (folder.path / "docs.jsonl").string() + " --val " + in + "/v.txt --out " +
-                                              out + " --shard-tokens 8 --threads 3",
+    const auto [code, log] = run_tokenize(in + " " + (folder.path / "docs.jsonl").string() + " --val " + in +
+                                              "/v.txt --out " + out + " --shard-tokens 8 --threads 3",
                                           folder);
     ASSERT_EQ(code, 0) << log;
     std::vector<int> expected;

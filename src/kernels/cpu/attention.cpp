@@ -38,8 +38,10 @@ int64_t thread_scratch(int64_t T, int64_t HS) { return 8 * T * HS + 2 * kQueryBl
 
 }  // namespace
 
+int64_t attention_scratch_floats(int64_t T, int64_t head_size) { return omp_get_max_threads() * thread_scratch(T, head_size); }
+
 template <class T>
-static void forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH, int64_t HS) {
+void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH, int64_t HS) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
 #pragma omp parallel for schedule(static)
@@ -63,7 +65,7 @@ static void forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B,
                 float sum = 0;
 #pragma omp simd reduction(+ : sum)
                 for (int64_t j = 0; j < visible; j++) {
-                    row[j] = vector_exp(row[j] - max);
+                    row[j] = vexp(row[j] - max);
                     sum += row[j];
                 }
                 const float inverse = 1.0f / sum;
@@ -79,7 +81,7 @@ static void forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B,
 }
 
 template <class T>
-static void backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
+void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
                         int64_t Tn, int64_t NH, int64_t HS) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
@@ -109,7 +111,7 @@ static void backward(T* dqkv, const T* dout, const T* out, const float* lse, con
                 const float row_lse = lse[bh * Tn + t];
 #pragma omp simd
                 for (int64_t j = 0; j < visible; j++) {
-                    p_row[j] = vector_exp(p_row[j] - row_lse);
+                    p_row[j] = vexp(p_row[j] - row_lse);
                     dp_row[j] = p_row[j] * (dp_row[j] - dot) * scale;
                 }
                 for (int64_t j = visible; j < keys; j++) p_row[j] = dp_row[j] = 0;
@@ -125,23 +127,11 @@ static void backward(T* dqkv, const T* dout, const T* out, const float* lse, con
     }
 }
 
-void attention_forward(const Attention& a) {
-    const auto run = [&]<class T>(T*) {
-        forward(a.out.get<T>(), a.lse.get<float>(), a.qkv.get<T>(), a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH);
-    };
-    a.qkv.dtype == DType::f32 ? run((float*)nullptr) : run((bf16*)nullptr);
-}
-
-void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& dout) {
-    const auto run = [&]<class T>(T*) {
-        backward(dqkv.get<T>(), dout.get<T>(), a.out.get<T>(), a.lse.get<float>(), a.qkv.get<T>(), a.scratch.get<float>(), a.B,
-                 a.T, a.NH, a.out.cols / a.NH);
-    };
-    a.qkv.dtype == DType::f32 ? run((float*)nullptr) : run((bf16*)nullptr);
-}
+template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t);
+template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t);
+template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t, int64_t,
+                                 int64_t, int64_t);
+template void attention_backward(bf16*, const bf16*, const bf16*, const float*, const bf16*, float*, int64_t, int64_t,
+                                 int64_t, int64_t);
 
 }  // namespace kernels::cpu
-
-int64_t kernels::attention_scratch_floats(int64_t T, int64_t head_size) {
-    return omp_get_max_threads() * cpu::thread_scratch(T, head_size);
-}

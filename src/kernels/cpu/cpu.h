@@ -13,6 +13,7 @@ namespace kernels::cpu {
 // The only op whose rows may have gaps, so it takes the tensors.
 void matmul(const Matmul& args);
 void set_matmul_workspace(const Tensor& workspace);
+int set_threads(int threads);
 
 int64_t attention_scratch_floats(int64_t T, int64_t head_size);
 template <class T>
@@ -53,6 +54,7 @@ void add(T* out, const T* a, const T* b, int64_t n);
 template <class Out, class In>
 void convert(Out* out, const In* in, int64_t n);
 void zero(void* out, int64_t bytes);
+void fill(float* out, int64_t n, float value);
 
 // ---- cross_entropy.cpp -------------------------------------------------------------------------------------------
 
@@ -76,6 +78,7 @@ void adamw(float* master, T* weight, const float* gradient, float* m, float* v, 
 
 template <class T>
 void bias_backward(float* dbias, const T* dout, int64_t N, int64_t C, bool accumulate);
+double sum(const float* x, int64_t n);
 template <class T>
 double sum_of_squares(const T* x, int64_t n);
 template <class T>

@@ -1,4 +1,4 @@
-// Ops that treat every element alike: add, convert, zero.
+// Ops that treat every element alike: add, convert, zero, fill.
 #include <cstring>
 
 #include "cpu.h"
@@ -25,6 +25,10 @@ void convert(Out* out, const In* in, int64_t n) {
 
 void zero(void* out, int64_t bytes) {
     for_parts(bytes, [=](Range part) { std::memset(static_cast<char*>(out) + part.first, 0, size_t(part.count())); });
+}
+
+void fill(float* out, int64_t n, float value) {
+    for_parts(n, [=](Range part) { std::fill(out + part.first, out + part.last, value); });
 }
 
 template void add(float*, const float*, const float*, int64_t);

@@ -20,7 +20,7 @@ void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* we
 #pragma omp parallel if (N * C >= kParallelMin)
     {
         // The row as fp32: it stays in L1 for the three passes.
-        float* row = thread_scratch<float, RowScratch>(size_t(C));
+        float* row = thread_memory<float, RowScratch>(size_t(C));
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < N; n++) {
             const T* from = x + n * C;
@@ -62,7 +62,7 @@ void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, cons
                         bool accumulate) {
     // Every thread sums dweight and dbias over its own rows; the parts are then added in order of the threads.
     const int64_t stride = (C + 31) / 16 * 16;  // a gap keeps two threads' sums off one cache line
-    float* partials = thread_scratch<float, PartialScratch>(size_t(2 * stride * omp_get_max_threads()));
+    float* partials = thread_memory<float, PartialScratch>(size_t(2 * stride * omp_get_max_threads()));
 #pragma omp parallel if (N * C >= kParallelMin)
     {
         const int thread = omp_get_thread_num(), threads = omp_get_num_threads();

@@ -1,6 +1,7 @@
 // Matrix products on oneDNN. A bf16 result is accumulated in fp32 in the workspace and rounded once, after bias and
 // accumulation; an fp32 result is written directly.
 #include <dnnl.hpp>
+#include <omp.h>
 
 #include <map>
 #include <string>
@@ -103,6 +104,11 @@ Tensor workspace;
 }  // namespace
 
 void set_matmul_workspace(const Tensor& memory) { workspace = memory; }
+
+int set_threads(int threads) {
+    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+    return omp_get_max_threads();
+}
 
 void matmul(const Matmul& m) {
     if (m.c.dtype == DType::f32) return multiply(m);

@@ -36,7 +36,7 @@ void for_parts(int64_t n, const Body& body) {
 
 // At least `count` elements that belong to the calling thread until its next call for the same type and tag.
 template <class T, class Tag>
-T* thread_scratch(size_t count) {
+T* thread_memory(size_t count) {
     static thread_local std::vector<T> memory;
     if (memory.size() < count) memory.resize(count);
     return memory.data();

@@ -25,7 +25,7 @@ struct Threshold {
 // k in [1, n]. One pass finds the bin that holds the k-th entry, a second collects the bin, a selection finishes.
 template <class T>
 Threshold kth_smallest(const T* t, int64_t n, int64_t k, uint32_t* candidates) {
-    int64_t* counts = thread_scratch<int64_t, HistogramScratch>(kBins);
+    int64_t* counts = thread_memory<int64_t, HistogramScratch>(kBins);
     std::fill(counts, counts + kBins, 0);
 #pragma omp parallel for schedule(static) reduction(+ : counts[:kBins]) if (n >= kParallelMin)
     for (int64_t i = 0; i < n; i++) counts[magnitude(float(t[i])) >> kBinShift]++;

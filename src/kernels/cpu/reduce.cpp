@@ -48,10 +48,17 @@ void bias_backward(float* dbias, const T* dout, int64_t N, int64_t C, bool accum
     }
 }
 
+// One thread: the sums that are asked for are a micro-batch's row losses.
+double sum(const float* x, int64_t n) {
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) total += x[i];
+    return total;
+}
+
 template <class T>
 double sum_of_squares(const T* x, int64_t n) {
     const int64_t chunks = (n + kChunk - 1) / kChunk;
-    double* sums = thread_scratch<double, SquaresScratch>(size_t(chunks));
+    double* sums = thread_memory<double, SquaresScratch>(size_t(chunks));
 #pragma omp parallel for schedule(static) if (chunks > 1)
     for (int64_t i = 0; i < chunks; i++) sums[i] = chunk_squares(x + i * kChunk, std::min(kChunk, n - i * kChunk));
     double total = 0;

@@ -1,0 +1,69 @@
+#!/bin/bash
+# Build and run every benchmark of dev/bench; `make bench` calls this. Results go to dev/results/DATE-CPU.txt (machine, commands,
+# tables) and dev/results/DATE-CPU.jsonl (the same rows, one object a line).
+#
+#   PEER_PYTHON=python   an interpreter that has torch: times PyTorch's step beside ours (else only ours)
+#   ROUNDS=9             rounds of the step comparison
+#   COMPARE="..."        more options for dev/bench/compare.py, such as "--modes full,relora"
+#   NAME=...             another name for the two files
+#
+# A benchmark is a program build/bench/NAME from dev/bench/NAME.cpp, run without arguments: lines of its stdout that begin with
+# "{" are rows, all others its table. build/bench/step is the worker of compare.py instead.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+cpu_model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
+slug=$(printf '%s' "${cpu_model:-$(uname -m)}" | tr '[:upper:]' '[:lower:]' | sed 's/([^)]*)//g; s/[^a-z0-9]\{1,\}/-/g; s/-$//')
+name=${NAME:-$(date +%Y-%m-%d)-$slug}
+mkdir -p dev/results
+text=dev/results/$name.txt
+rows=dev/results/$name.jsonl
+fresh_text=$(mktemp) fresh_rows=$(mktemp)
+trap 'rm -f "$fresh_text" "$fresh_rows"' EXIT
+
+programs=()
+for source in dev/bench/*.cpp; do
+    [ -e "$source" ] || { echo "dev/bench/run.sh: no benchmark in dev/bench/*.cpp" >&2; exit 1; }
+    programs+=("build/bench/$(basename "$source" .cpp)")
+done
+make all "${programs[@]}"
+
+# Prints the command and its table to the terminal and the text file; rows go to the rows file.
+bench() {
+    { echo; echo "\$ $*"; } | tee -a "$fresh_text"
+    "$@" | while IFS= read -r line; do
+        case $line in
+        '{'*) printf '%s\n' "$line" >>"$fresh_rows" ;;
+        *) printf '%s\n' "$line" | tee -a "$fresh_text" ;;
+        esac
+    done
+}
+
+{
+    echo "\$ ${PEER_PYTHON:+PEER_PYTHON=python }${ROUNDS:+ROUNDS=$ROUNDS }${COMPARE:+COMPARE=\"$COMPARE\" }dev/bench/run.sh"
+    echo "$(date -u '+%Y-%m-%d %H:%M UTC'), ${cpu_model:-unknown CPU}, $(nproc) CPUs, $(awk '/^MemTotal/ {printf "%.0f", $2 / 2^20}' /proc/meminfo) GiB," \
+         "load $(cut -d' ' -f1-3 /proc/loadavg), ${CXX:-g++} $("${CXX:-g++}" -dumpfullversion)"
+    if [ -n "${PEER_PYTHON:-}" ]; then
+        "$PEER_PYTHON" -c 'import sys, torch; print("peer: torch", torch.__version__, "on Python", sys.version.split()[0])'
+    fi
+} | tee "$fresh_text"
+
+# compare.py writes its rows itself. The path of the interpreter stays out of the record.
+compare=(python3 dev/bench/compare.py --rounds "${ROUNDS:-9}" ${COMPARE:-})
+{ echo; echo "\$ ${compare[*]}${PEER_PYTHON:+ --peer-python python}"; } | tee -a "$fresh_text"
+"${compare[@]}" ${PEER_PYTHON:+--peer-python "$PEER_PYTHON"} --json "$fresh_rows" | tee -a "$fresh_text"
+
+failed=()
+for program in "${programs[@]}"; do
+    [ "$program" = build/bench/step ] || bench "$program" || failed+=("$program")
+done
+
+cp "$fresh_text" "$text"
+cp "$fresh_rows" "$rows"
+chmod 644 "$text" "$rows"
+echo
+echo "$text and $rows written"
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "dev/bench/run.sh: failed: ${failed[*]}" >&2
+    exit 1
+fi

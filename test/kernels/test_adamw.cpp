@@ -1,0 +1,40 @@
+// AdamW against its formula in fp64, over several updates.
+#include "op_test.h"
+
+template <class T>
+class AdamW : public PerType<T> {};
+TYPED_TEST_SUITE(AdamW, StorageTypes);
+
+TYPED_TEST(AdamW, FollowsTheFormulaForTenUpdates) {
+    for (const Shape& shape : kShapes)
+        for (const bool with_weight : {false, true}) {
+            const auto [rows, cols] = shape;
+            Buffer<float> master(rows, cols), gradient(rows, cols), m(rows, cols), v(rows, cols);
+            Buffer<TypeParam> weight(rows, cols, 7.0);
+            master.randomize(1, 0.05);
+            const double lr = 3e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, decay = 0.1, clip = 0.25;
+            std::vector<double> p, pm(size_t(master.size()), 0.0), pv(size_t(master.size()), 0.0);
+            for (int64_t i = 0; i < master.size(); i++) p.push_back(master[i]);
+            for (int64_t t = 1; t <= 10; t++) {
+                gradient.randomize(unsigned(10 + t), 0.3);
+                if (t < 4) gradient.set(0, 0.0);  // 0/(0 + eps) first, then a late start
+                kernels::adamw({.master = master.tensor(), .weight = with_weight ? weight.tensor() : Tensor{},
+                                .gradient = gradient.tensor(), .m = m.tensor(), .v = v.tensor(), .lr = float(lr),
+                                .beta1 = float(beta1), .beta2 = float(beta2), .eps = float(eps),
+                                .weight_decay = float(decay), .gradient_scale = float(clip), .t = t});
+                for (size_t i = 0; i < p.size(); i++) {
+                    const double g = gradient[int64_t(i)] * clip;
+                    pm[i] = beta1 * pm[i] + (1 - beta1) * g;
+                    pv[i] = beta2 * pv[i] + (1 - beta2) * g * g;
+                    const double m_hat = pm[i] / (1 - std::pow(beta1, t)), v_hat = pv[i] / (1 - std::pow(beta2, t));
+                    p[i] -= lr * (m_hat / (std::sqrt(v_hat) + eps) + decay * p[i]);
+                }
+            }
+            for (int64_t i = 0; i < master.size(); i++) {
+                EXPECT_NEAR(master[i], p[size_t(i)], 1e-7) << at(shape, i);
+                EXPECT_NEAR(m[i], pm[size_t(i)], 1e-7) << at(shape, i);
+                EXPECT_NEAR(v[i], pv[size_t(i)], 1e-6 * pv[size_t(i)] + 1e-12) << at(shape, i);
+                EXPECT_EQ(weight[i], with_weight ? double(float(TypeParam(float(master[i])))) : 7.0) << at(shape, i);
+            }
+        }
+}

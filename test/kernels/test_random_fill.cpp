@@ -1,0 +1,113 @@
+// Random numbers: Philox against the vectors that its authors distribute, moments, and each op against the stream.
+#include "op_test.h"
+
+namespace {
+const rng::Stream kStream{1234, rng::Purpose::init, 7, 3};
+// Sizes with tails, below and above what runs on several threads.
+const std::vector<Shape> kSizes = {{1, 1}, {3, 5}, {1, 255}, {1, 257}, {67, 1000}};
+}  // namespace
+
+TEST(Philox, KnownAnswers) {
+    const auto expect_block = [](const rng::Block& block, std::array<uint32_t, 4> want) {
+        for (size_t i = 0; i < 4; i++) EXPECT_EQ(block.x[i], want[i]) << i;
+    };
+    expect_block(rng::philox(0, 0, 0), {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+    expect_block(rng::philox(~0ull, ~0ull, ~0ull), {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+    // Digits of pi.
+    expect_block(rng::philox(0x85a308d3243f6a88, 0x0370734413198a2e, 0x299f31d0a4093822),
+                 {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
+}
+
+TEST(Stream, DiffersInEveryPartOfItsName) {
+    const uint32_t base = kStream.bits(5);
+    rng::Stream seed = kStream, purpose = kStream, id = kStream, epoch = kStream;
+    seed.seed++;
+    purpose.purpose = rng::Purpose::prune;
+    id.id++;
+    epoch.epoch++;
+    for (const rng::Stream& other : {seed, purpose, id, epoch}) EXPECT_NE(other.bits(5), base);
+    EXPECT_NE(kStream.bits(6), base);
+}
+
+template <class T>
+class RandomFill : public PerType<T> {};
+TYPED_TEST_SUITE(RandomFill, StorageTypes);
+
+TYPED_TEST(RandomFill, UniformIsTheStreamScaled) {
+    for (const Shape& shape : kSizes) {
+        Buffer<TypeParam> out(shape.rows, shape.cols);
+        kernels::fill_uniform(out.tensor(), 0.3f, kStream);
+        for (int64_t i = 0; i < out.size(); i++) {
+            const double u = double(kStream.bits(uint64_t(i)) >> 8) / 16777216.0;
+            expect_close<TypeParam>(out[i], double(0.3f) * (2 * u - 1), 3e-8, at(shape, i));
+        }
+    }
+}
+
+TYPED_TEST(RandomFill, NormalIsBoxMullerOfTheStream) {
+    for (const Shape& shape : kSizes) {
+        Buffer<TypeParam> out(shape.rows, shape.cols);
+        kernels::fill_normal(out.tensor(), 0.02f, kStream);
+        for (int64_t i = 0; i < out.size(); i++) {
+            const uint64_t pair = uint64_t(i) / 2 * 2;
+            const double u = 1 - double(kStream.bits(pair) >> 8) / 16777216.0;
+            const double angle = 2 * M_PI * double(kStream.bits(pair + 1) >> 8) / 16777216.0;
+            const double radius = 0.02f * std::sqrt(-2 * std::log(u));
+            expect_close<TypeParam>(out[i], radius * (i % 2 ? std::sin(angle) : std::cos(angle)), 3e-8, at(shape, i));
+        }
+    }
+}
+
+TEST(RandomFillMoments, OfAMillionNumbers) {
+    const int64_t n = 1 << 20;
+    Buffer<float> uniform(1, n), normal(1, n);
+    kernels::fill_uniform(uniform.tensor(), 1.0f, kStream);
+    kernels::fill_normal(normal.tensor(), 1.0f, kStream);
+    double u1 = 0, u2 = 0, z1 = 0, z2 = 0, z3 = 0, z4 = 0, lag = 0;
+    for (int64_t i = 0; i < n; i++) {
+        u1 += uniform[i] / n;
+        u2 += uniform[i] * uniform[i] / n;
+        z1 += normal[i] / n;
+        z2 += std::pow(normal[i], 2) / n;
+        z3 += std::pow(normal[i], 3) / n;
+        z4 += std::pow(normal[i], 4) / n;
+        if (i) lag += normal[i] * normal[i - 1] / n;
+        ASSERT_TRUE(uniform[i] >= -1 && uniform[i] < 1);
+    }
+    // Bounds of five standard errors: sqrt(variance of the summand / n).
+    const double unit = 5 / std::sqrt(double(n));
+    EXPECT_NEAR(u1, 0, unit * std::sqrt(1.0 / 3));
+    EXPECT_NEAR(u2, 1.0 / 3, unit * std::sqrt(4.0 / 45));
+    EXPECT_NEAR(z1, 0, unit);
+    EXPECT_NEAR(z2, 1, unit * std::sqrt(2.0));
+    EXPECT_NEAR(z3, 0, unit * std::sqrt(15.0));
+    EXPECT_NEAR(z4, 3, unit * std::sqrt(96.0));
+    EXPECT_NEAR(lag, 0, unit);
+}
+
+TYPED_TEST(RandomFill, DropoutKeepsByTheStreamAndAccumulates) {
+    for (const Shape& shape : kSizes)
+        for (const bool accumulate : {false, true}) {
+            Buffer<TypeParam> x(shape.rows, shape.cols), out(shape.rows, shape.cols);
+            x.randomize(1);
+            out.randomize(2);
+            const Buffer<TypeParam> before = out;
+            kernels::dropout(out.tensor(), x.tensor(), 0.25f, kStream, accumulate);
+            for (int64_t i = 0; i < x.size(); i++) {
+                const bool keep = double(kStream.bits(uint64_t(i)) >> 8) / 16777216.0 >= 0.25;
+                const double want = (accumulate ? before[i] : 0.0) + (keep ? x[i] / 0.75 : 0.0);
+                expect_close<TypeParam>(out[i], want, 5e-7, at(shape, i));
+            }
+        }
+}
+
+TYPED_TEST(RandomFill, DropoutOfNothingIsACopyAndNaNIsDroppedWhole) {
+    Buffer<TypeParam> x(1, 1000), out(1, 1000, 4.0);
+    x.randomize(1);
+    kernels::dropout(out.tensor(), x.tensor(), 0.0f, kStream, false);
+    for (int64_t i = 0; i < x.size(); i++) EXPECT_EQ(out[i], x[i]);
+    for (int64_t i = 0; i < x.size(); i++) x.set(i, NAN);
+    kernels::dropout(out.tensor(), x.tensor(), 0.5f, kStream, false);
+    for (int64_t i = 0; i < x.size(); i++)
+        EXPECT_EQ(std::isnan(out[i]), kStream.bits(uint64_t(i)) >= 0x80000000u) << i;
+}

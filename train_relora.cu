@@ -1,0 +1,363 @@
+// train_relora: the program, read top to bottom. Options, plan, training loop; no arithmetic.
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+
+#include "src/io/files.h"
+#include "src/io/metrics.h"
+#include "src/runtime/signals.h"
+#include "src/train/console.h"
+#include "src/train/plan.h"
+#include "src/train/profile.h"
+#include "src/train/sample.h"
+#include "src/train/weights.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// The tokenizer of the data: the one named, the one beside the training shards, or bytes.
+Tokenizer find_tokenizer(const Options& o) {
+    if (!o.tokenizer.empty()) return Tokenizer::load(o.tokenizer);
+    if (!o.train_data.empty()) {
+        const fs::path beside = fs::path(o.train_data).parent_path() / "tokenizer.bin";
+        if (fs::exists(beside)) return Tokenizer::load(beside.string());
+    }
+    return Tokenizer::byte_level();
+}
+
+// Model shape and vocabulary come from --init-from or the data where options leave them open.
+void complete_from_files(Options& o) {
+    if (!o.init_from.empty()) o.config = config_of(o.init_from);
+    if (o.vocab_size < 0 && o.init_from.empty()) {
+        const Tokenizer tokenizer = find_tokenizer(o);
+        const bool known = !tokenizer.is_byte_level() || fs::exists(fs::path(o.train_data).parent_path() / "tokenizer.bin");
+        if (known) o.vocab_size = tokenizer.vocab_size();
+    }
+}
+
+class Trainer {
+  public:
+    explicit Trainer(Options& options) : o_(options), plan_(options), model_(o_.config, o_.compute_type()) {}
+
+    int run() {
+        open_data();
+        open_run_folder();
+        start();
+        for (; step_ < o_.max_steps && !signals::pending; step_++) update();
+        return finish();
+    }
+
+  private:
+    // ---- set-up
+
+    void open_data() {
+        USAGE_CHECK(!o_.train_data.empty(), "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
+        train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
+        const int B = int(o_.batch_size), T = int(o_.seq_len);
+        CHECK(train_set_->num_windows(T) >= o_.batch_size * o_.accumulation, "--train-data ", o_.train_data, " has ",
+              train_set_->num_tokens(), " tokens, less than one update of ", o_.total_batch_tokens, " (plus one)");
+        loader_ = std::make_unique<DataLoader>(*train_set_, B, T, o_.seed, true);
+        if (!o_.val_data.empty()) {
+            val_set_ = std::make_unique<TokenDataset>(o_.val_data, int(o_.config.vocab_size));
+            const int64_t batches = val_set_->num_windows(T) / B;
+            CHECK(batches > 0, "--val-data ", o_.val_data, " has ", val_set_->num_tokens(),
+                  " tokens, less than one micro-batch of ", B * T, " (plus one)");
+            eval_batches_ = o_.eval_batches > 0 ? std::min(o_.eval_batches, batches) : batches;
+            val_loader_ = std::make_unique<DataLoader>(*val_set_, B, T, o_.seed, false);
+        }
+        inputs_.resize(size_t(B * T));
+        targets_.resize(size_t(B * T));
+        fixed_inputs_.resize(size_t(B * T));
+        fixed_targets_.resize(size_t(B * T));
+        // The batch whose loss is reported around merges: the first of the validation set, else of training.
+        DataLoader fixed(val_set_ ? *val_set_ : *train_set_, B, T, o_.seed, false);
+        fixed.next(fixed_inputs_.data(), fixed_targets_.data());
+    }
+
+    void open_run_folder() {
+        const bool has_run = fs::exists(o_.out + "/metrics.jsonl") || !latest_checkpoint(o_.out).empty();
+        if (o_.resume) {
+            resumed_from_ = latest_checkpoint(o_.out);
+            CHECK(!resumed_from_.empty(), "--resume: there is no complete checkpoint under ", o_.out);
+            resumed_ = read_state(resumed_from_);
+            for (const auto& [name, value] : o_.trajectory())
+                for (const auto& [stored_name, stored] : resumed_.options)
+                    USAGE_CHECK(name != stored_name || value == stored, "--resume: --", name, " is ", value, ", but ", resumed_from_,
+                                " was made with ", stored, "; a resumed run must go on with the same");
+        } else {
+            USAGE_CHECK(!has_run, "--out ", o_.out, " already holds a run; add --resume to continue it, or give another folder");
+        }
+        std::error_code error;
+        fs::create_directories(o_.out, error);
+        if (error) fail_errno("create", o_.out, error.value());
+    }
+
+    void start() {
+        model_.allocate_weights();
+        if (o_.resume) {
+            restore();
+        } else {
+            if (o_.init_from.empty())
+                model_.initialise(o_.seed);
+            else
+                load_merged(model_, o_.init_from);
+            if (o_.low_rank() && o_.warm_start_steps == 0) model_.wrap(o_.lora);
+            model_.allocate_phase(phase_shape());
+            if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
+        }
+        const int64_t needed = checkpoint_bytes(model_.parameters()), free = free_bytes(o_.out);
+        CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20, " MiB are free");
+        write_file_atomic(o_.out + "/config.toml", o_.to_toml());
+        metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
+        ceiling_ = measure_matmul_ceiling(o_.compute_type());
+        console_.line(format("%lld parameters, %lld trained in this phase; %lld tokens per update; %d threads; products reach %.0f GFLOP/s in %s",
+                             (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
+                             (long long)o_.total_batch_tokens, threads_, ceiling_ * 1e-9, o_.dtype.c_str()));
+        if (o_.resume) console_.line("resumed from " + resumed_from_);
+        start_time_ = seconds_now();
+        first_step_ = step_;
+    }
+
+    void restore() {
+        step_ = resumed_.step;
+        restarts_ = resumed_.restarts;
+        if (resumed_.low_rank) model_.wrap(o_.lora);
+        model_.allocate_phase(phase_shape());
+        read_parameters(resumed_from_, model_.parameters(), true);
+        model_.masters_to_weights();
+        loader_->restore(resumed_.data);
+    }
+
+    PhaseShape phase_shape() const { return {.B = o_.batch_size, .T = o_.seq_len, .recompute = o_.recompute == "block"}; }
+
+    // ---- one update
+
+    void update() {
+        const double start = seconds_now();
+        if (plan_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
+        const double waited = loader_->wait_seconds();
+        double loss = 0;
+        for (int64_t micro = 0; micro < o_.accumulation; micro++) {
+            loader_->next(inputs_.data(), targets_.data());
+            const relora::Pass pass{.seed = o_.seed, .index = uint64_t(step_ * o_.accumulation + micro), .training = true};
+            loss += profile_.time("model", [&] {
+                return model_.forward_backward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len,
+                                               1.0f / float(o_.accumulation), micro > 0, pass);
+            }) / double(o_.accumulation);
+        }
+        profile_.add("data", loader_->wait_seconds() - waited);
+        const double rate = plan_.rate(step_);
+        const double norm = profile_.time("norm", [&] { return model_.gradient_norm(); });
+        // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
+        if (std::isfinite(norm) && std::isfinite(loss)) {
+            const double clip = o_.grad_clip > 0 && norm > o_.grad_clip ? o_.grad_clip / norm : 1.0;
+            const kernels::AdamW hyper{.lr = float(rate), .beta1 = float(o_.beta1), .beta2 = float(o_.beta2),
+                                       .eps = float(o_.eps), .weight_decay = float(o_.weight_decay)};
+            profile_.time("adamw", [&] { model_.update(hyper, float(clip)); });
+        } else {
+            skipped_++;
+            console_.line(format("step %lld: the gradient is not finite, the update is skipped (%lld so far)",
+                                 (long long)step_ + 1, (long long)skipped_));
+        }
+        const double seconds = seconds_now() - start;
+        report_step(loss, rate, norm, seconds);
+        if (plan_.merges_after(step_) || plan_.resets_after(step_)) profile_.time("restart", [&] { restart(); });
+        const int64_t done = step_ + 1;
+        const bool last = done == o_.max_steps;
+        const auto due = [&](int64_t every) { return every > 0 && done % every == 0; };
+        if (due(o_.eval_every) && !last) validate(done);
+        if (due(o_.sample_every) && !last) print_sample(done);
+        if (due(o_.save_every) && !last) save(done);
+    }
+
+    // Frees the full-rank gradients and moments, wraps the linears, and starts the low-rank phase with fresh moments.
+    void switch_to_low_rank() {
+        const size_t before = resident_bytes();
+        model_.release_phase();
+        model_.wrap(o_.lora);
+        model_.allocate_phase(phase_shape());
+        model_.initialise_adapters(o_.seed, 0);
+        console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB", (long long)step_,
+                             (long long)o_.rank, (long long)model_.num_trained(), double(before) / (1 << 20),
+                             double(resident_bytes()) / (1 << 20)));
+        metrics_->write(MetricsLine().add("step", step_).add("event", "switch").add("trained", model_.num_trained()));
+    }
+
+    // The end of a cycle: merge, re-initialise, reset, each when the plan says so.
+    void restart() {
+        MetricsLine line;
+        line.add("step", step_ + 1).add("event", "restart");
+        std::string text = format("step %lld:", (long long)step_ + 1);
+        if (plan_.merges_after(step_)) {
+            const double before = fixed_loss();
+            const double delta = model_.merge();
+            restarts_++;
+            model_.initialise_adapters(o_.seed, uint64_t(restarts_));
+            const double after = fixed_loss();
+            text += format(" merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_, delta, before, after);
+            line.add("restart", restarts_).add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
+        }
+        if (plan_.resets_after(step_)) {
+            const relora::ZeroedCount zeroed = model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1));
+            text += format("; %.4f %% of the adapters' moments are zero", 100 * zeroed.fraction());
+            line.add("zeroed_fraction", zeroed.fraction());
+        }
+        console_.line(text);
+        metrics_->write(line);
+    }
+
+    double fixed_loss() { return model_.forward(fixed_inputs_.data(), fixed_targets_.data(), o_.batch_size, o_.seq_len); }
+
+    // ---- reports
+
+    void report_step(double loss, double rate, double norm, double seconds) {
+        const int64_t done = step_ + 1;
+        const double tokens_per_s = double(o_.total_batch_tokens) / seconds;
+        const double mfu = model_.flops_per_token(o_.seq_len) * tokens_per_s / ceiling_;
+        metrics_->write(MetricsLine()
+                            .add("step", done)
+                            .add("phase", plan_.phase(step_))
+                            .add("loss", loss)
+                            .add("lr", rate)
+                            .add("grad_norm", norm)
+                            .add("tokens", done * o_.total_batch_tokens)
+                            .add("tokens_per_s", tokens_per_s)
+                            .add("mfu", mfu)
+                            .add("restart", restarts_));
+        const double eta = (seconds_now() - start_time_) / double(done - first_step_) * double(o_.max_steps - done);
+        console_.progress(format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  ETA %s",
+                                 (long long)done, (long long)o_.max_steps, plan_.phase(step_), loss, rate, norm, tokens_per_s,
+                                 100 * mfu, duration(eta).c_str()),
+                          done % o_.log_every == 0 || done == o_.max_steps);
+    }
+
+    double validate(int64_t done) {
+        if (!val_loader_) return 0;
+        double loss = 0;
+        profile_.time("validate", [&] {
+            val_loader_->restore({});  // always the same batches
+            for (int64_t i = 0; i < eval_batches_; i++) {
+                val_loader_->next(inputs_.data(), targets_.data());
+                loss += model_.forward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len) / double(eval_batches_);
+            }
+        });
+        metrics_->write(MetricsLine().add("step", done).add("phase", plan_.phase(done - 1)).add("val_loss", loss).add("restart", restarts_));
+        console_.line(format("step %lld: validation loss %.4f", (long long)done, loss));
+        return loss;
+    }
+
+    void print_sample(int64_t done) {
+        if (o_.sample_tokens == 0) return;
+        const SampleConfig config{o_.prompt, o_.sample_tokens, o_.temperature, o_.top_k, o_.seed, uint64_t(done), o_.seq_len};
+        const Tokenizer tokenizer = find_tokenizer(o_);
+        console_.line(format("step %lld: sample", (long long)done));
+        console_.line(profile_.time("sample", [&] { return sample_text(model_, tokenizer, config); }));
+    }
+
+    // ---- end
+
+    RunState state(int64_t done) const {
+        RunState s;
+        s.step = done;
+        s.restarts = restarts_;
+        s.low_rank = model_.wrapped();
+        s.data = loader_->state();
+        s.seed = o_.seed;
+        s.shape = model_shape(o_.config);
+        s.rank = o_.rank;
+        s.alpha = o_.alpha;
+        s.options = o_.trajectory();
+        return s;
+    }
+    void save(int64_t done) {
+        const std::string folder =
+            profile_.time("save", [&] { return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep); });
+        console_.line("saved " + folder);
+    }
+
+    int finish() {
+        if (step_ > first_step_ || !o_.resume) save(step_);
+        if (signals::pending) {
+            console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ", (long long)step_,
+                                 (long long)o_.max_steps) + o_.out);
+            return 128 + signals::pending;
+        }
+        validate(step_);
+        print_sample(step_);
+        const std::string folder = o_.out + "/export";
+        if (!fs::exists(folder)) {
+            if (model_.wrapped()) model_.merge();
+            write_huggingface(folder, model_shape(o_.config), model_.parameters(), int(o_.config.vocab_size) - 1);
+            console_.line("merged model for Hugging Face: " + folder);
+        }
+        if (o_.profile) console_.line(profile_.table());
+        console_.line("run folder: " + o_.out);
+        return 0;
+    }
+
+    // What this process holds in memory now, from /proc.
+    static size_t resident_bytes() {
+        std::ifstream statm("/proc/self/statm");
+        size_t total = 0, resident = 0;
+        statm >> total >> resident;
+        return resident * size_t(sysconf(_SC_PAGESIZE));
+    }
+
+    Options& o_;
+    RunPlan plan_;
+    GPT2 model_;
+    const int threads_ = kernels::set_threads(int(o_.threads));
+    Console console_;
+    Profile profile_;
+    std::unique_ptr<TokenDataset> train_set_, val_set_;
+    std::unique_ptr<DataLoader> loader_, val_loader_;
+    std::unique_ptr<MetricsLog> metrics_;
+    std::vector<int32_t> inputs_, targets_, fixed_inputs_, fixed_targets_;  // (B, T)
+    int64_t eval_batches_ = 0;
+    std::string resumed_from_;
+    RunState resumed_;
+    int64_t step_ = 0, first_step_ = 0, restarts_ = 0, skipped_ = 0;
+    double ceiling_ = 0, start_time_ = 0;
+};
+
+int run(int argc, char** argv) {
+    Options options;
+    if (!options.parse(argc, argv)) return 0;
+    kernels::set_threads(int(options.threads));
+    if (!options.export_dir.empty()) {
+        USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
+        export_checkpoint(options.init_from, options.export_dir);
+        std::cout << "wrote " << options.export_dir << "\n";
+        return 0;
+    }
+    complete_from_files(options);
+    options.resolve();
+    if (options.print_schedule) {
+        std::cout << RunPlan(options).table();
+        return 0;
+    }
+    if (options.dry_run) {
+        std::cout << dry_run_report(options);
+        return 0;
+    }
+    signals::install();
+    return Trainer(options).run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const Error& error) {
+        std::cerr << "train_relora: " << error.what();
+        if (error.exit_code != 2) std::cerr << " (" << error.file << ":" << error.line << ")";
+        std::cerr << std::endl;
+        return error.exit_code;
+    } catch (const std::exception& error) {
+        std::cerr << "train_relora: " << error.what() << std::endl;
+        return 1;
+    }
+}
