@@ -27,7 +27,11 @@ WARM_UP_STEPS = 2
 
 
 def avoid_broken_amx():
-    """Some virtual machines report AMX and fault on its first instruction: try in a child, and if it dies go without."""
+    """Go without AMX where oneDNN's use of it dies; tried in a child.
+
+    Some virtual machines report AMX but hide the CPUID leaf (1Dh) with its tile sizes: oneDNN then configures no tiles and its
+    first tile instruction is illegal.
+    """
     trial = [sys.executable, "-c", "import torch; a = torch.ones(512, 512).bfloat16(); a @ a"]
     if subprocess.run(trial, stderr=subprocess.DEVNULL, check=False).returncode == -signal.SIGILL:
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_BF16"
@@ -128,7 +132,7 @@ class Trainer:
         return loss
 
     def timed_step(self):
-        """(seconds, loss); reading the loss waits for a GPU's work up to the loss, `synchronize` for all of it."""
+        """(seconds, loss) of one step, with all of a GPU's work done."""
         start = time.perf_counter()
         loss = self.step()
         if self.device.type == "cuda":
@@ -179,7 +183,8 @@ def main():
     for _ in range(WARM_UP_STEPS):
         trainer.timed_step()
     trainer.reset_peak()
-    emit("ready ", torch=torch.__version__, max_cpu_isa=isa, parameters=sum(p.numel() for p in trainer.model.parameters()),
+    emit("ready ", torch=torch.__version__, max_cpu_isa=isa,
+         parameters=sum(p.numel() for p in trainer.model.parameters()),
          trained=sum(p.numel() for p in trainer.trained), **vars(args))
     for line in sys.stdin:
         if line.strip() == "quit":

@@ -89,8 +89,8 @@ void attention_backward(const Attention& forward, const Tensor& dqkv, const Tens
 
 // ---- loss --------------------------------------------------------------------------------------------------------
 
-// Row losses -log softmax(logits[:V])[target] into losses (1, N). With `dlogits`, also dlogits = (softmax - onehot) * scale,
-// zero in the padded columns [V, Vp). `dlogits` is fp32 or bf16; fp32 `dlogits` may be `logits` itself (in place), bf16 may not
+// Row losses -log softmax(logits[:V])[target] into losses (1, N). With `dlogits`, also dlogits = (softmax - onehot) *
+// scale, zero in the padded columns [V, Vp). fp32 `dlogits` may be `logits` itself (in place); bf16 `dlogits` may not
 // share its memory.
 struct CrossEntropy {
     Tensor losses, logits, dlogits;  // (1, N) fp32, (N, Vp) fp32, (N, Vp) compute type or empty

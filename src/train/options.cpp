@@ -13,9 +13,13 @@ namespace {
 template <class T>
 std::string toml_value(const T& value) {
     if constexpr (std::is_same_v<T, std::string>) {
-        std::string quoted = "\"";
-        for (char c : value) quoted += c == '\n' ? std::string("\\n") : c == '"' || c == '\\' ? std::string{'\\', c} : std::string{c};
-        return quoted + "\"";
+        std::string quoted(1, '"');
+        for (char c : value) {
+            if (c == '"' || c == '\\') quoted += '\\';
+            c == '\n' ? quoted += "\\n" : quoted += c;
+        }
+        quoted += '"';
+        return quoted;
     } else if constexpr (std::is_same_v<T, bool>) {
         return value ? "true" : "false";
     } else {

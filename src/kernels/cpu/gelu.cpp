@@ -9,7 +9,8 @@ namespace {
 constexpr float kTwoSqrt2OverPi = 1.5957691216f;  // 2 sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
-inline float gate(float x) { return 1.0f / (1.0f + vexp(-kTwoSqrt2OverPi * (x + kCubic * x * x * x))); }
+// -2u, of which the gate takes the exponential.
+inline float exponent(float x) { return -kTwoSqrt2OverPi * (x + kCubic * x * x * x); }
 
 }  // namespace
 
@@ -19,7 +20,7 @@ void gelu_forward(T* out, const T* x, int64_t n) {
 #pragma omp simd
         for (int64_t i = part.first; i < part.last; i++) {
             const float v = float(x[i]);
-            store(out[i], v * gate(v));
+            store(out[i], v / (1.0f + vexp(exponent(v))));
         }
     });
 }
@@ -29,9 +30,11 @@ void gelu_backward(T* dx, const T* dout, const T* x, int64_t n) {
     for_parts(n, [=](Range part) {
 #pragma omp simd
         for (int64_t i = part.first; i < part.last; i++) {
-            const float v = float(x[i]), s = gate(v);
+            const float v = float(x[i]), power = exponent(v);
+            // 1 - s is taken as e s, which is exact where s is near 1; the clamp keeps e finite.
+            const float e = vexp(power > 80.0f ? 80.0f : power), s = 1.0f / (1.0f + e);
             const float slope = kTwoSqrt2OverPi * (1.0f + 3.0f * kCubic * v * v);
-            store(dx[i], float(dout[i]) * (s + v * s * (1.0f - s) * slope));
+            store(dx[i], float(dout[i]) * (s + v * s * (e * s) * slope));
         }
     });
 }
