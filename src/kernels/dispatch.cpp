@@ -18,15 +18,16 @@ struct Operand {
     DType dtype = kComputeType;
 };
 
-// Throws unless every operand has memory, the given shape, its type and contiguous rows, all are on one device, and those
-// without a type of their own are of one compute type, which is returned (fp32 if there is none).
+// Throws unless every operand has memory, the given shape, its type and contiguous rows, all are on one device, and
+// those without a type of their own are of one compute type, which is returned (fp32 if there is none).
 DType check(const char* op, std::initializer_list<Operand> operands) {
     DType compute = kComputeType;
     for (const auto& [name, t, rows, cols, dtype] : operands) {
         CHECK(t.data, op, ": ", name, " has no memory");
-        CHECK(t.rows == rows && t.cols == cols, op, ": ", name, " is (", t.rows, ", ", t.cols, ") and should be (", rows,
-              ", ", cols, ")");
-        CHECK(t.contiguous(), op, ": the rows of ", name, " are ", t.ld, " apart and should be contiguous (", cols, ")");
+        CHECK(t.rows == rows && t.cols == cols, op, ": ", name, " is (", t.rows, ", ", t.cols, ") and should be (",
+              rows, ", ", cols, ")");
+        CHECK(t.contiguous(), op, ": the rows of ", name, " are ", t.ld, " apart and should be contiguous (", cols,
+              ")");
         CHECK(t.device == operands.begin()->tensor.device, op, ": ", name, " is on another device than ",
               operands.begin()->name);
         if (dtype != kComputeType) {
@@ -60,7 +61,8 @@ T* optional(const Tensor& t) {
 
 void check_ids(const char* op, const char* name, const int32_t* ids, int64_t N, int64_t limit) {
     for (int64_t n = 0; n < N; n++)
-        CHECK(ids[n] >= 0 && ids[n] < limit, op, ": ", name, " ", n, " is ", ids[n], " and should be in [0, ", limit, ")");
+        CHECK(ids[n] >= 0 && ids[n] < limit, op, ": ", name, " ", n, " is ", ids[n], " and should be in [0, ", limit,
+              ")");
 }
 
 void check_positions(const char* op, int64_t N, int64_t T, const char* name, int64_t rows) {
@@ -286,7 +288,7 @@ int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch) {
     const DType type = check("prune_magnitude", {{"t", t, t.rows, t.cols}});
     check("prune_magnitude", {{"scratch", scratch, 1, n, DType::f32}});
     check_probability("prune_magnitude", p, true);
-    // 0.07 * 100 is 7.000000000000001 in double: a product within its own rounding of an integer counts as that integer.
+    // 0.07 * 100 is 7.000000000000001 in double: a product within its own rounding of an integer counts as that one.
     const double product = p * double(n), nearest = std::nearbyint(product);
     const int64_t k = int64_t(std::abs(product - nearest) <= 4.5e-16 * product ? nearest : std::ceil(product));
     require_cpu("prune_magnitude", t);

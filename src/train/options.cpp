@@ -15,10 +15,13 @@ std::string toml_value(const T& value) {
     if constexpr (std::is_same_v<T, std::string>) {
         std::string quoted(1, '"');
         for (char c : value) {
-            if (c == '"' || c == '\\') quoted += '\\';
-            c == '\n' ? quoted += "\\n" : quoted += c;
+            if (c == '"' || c == '\\') quoted.push_back('\\');
+            if (c == '\n')
+                quoted.append("\\n");
+            else
+                quoted.push_back(c);
         }
-        quoted += '"';
+        quoted.push_back('"');
         return quoted;
     } else if constexpr (std::is_same_v<T, bool>) {
         return value ? "true" : "false";

@@ -132,7 +132,8 @@ void Options::resolve_steps() {
     USAGE_CHECK(merge_every % reset_every == 0 || reset_every % merge_every == 0, "--merge-every ", merge_every,
                 " and --reset-every ", reset_every, " never line up: one must be a multiple of the other, e.g. --reset-every ",
                 reset_every < merge_every ? nearest_divisors(merge_every, reset_every) : nearest_multiples(reset_every, merge_every));
-    if (restart_warmup_steps < 0) restart_warmup_steps = std::clamp<int64_t>(reset_every / 20, 1, 100);
+    if (restart_warmup_steps < 0)  // a cycle of one update has no room for a re-warm
+        restart_warmup_steps = std::min(std::clamp<int64_t>(reset_every / 20, 1, 100), reset_every - 1);
     USAGE_CHECK(restart_warmup_steps < reset_every || restart_warmup_steps == 0, "--restart-warmup-steps ",
                 restart_warmup_steps, " doesn't fit into a cycle of ", reset_every, " updates; at most ", reset_every - 1);
     USAGE_CHECK(warmup_steps <= reset_every, "--warmup-steps ", warmup_steps, " is longer than the first cycle of ",

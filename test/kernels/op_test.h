@@ -28,8 +28,8 @@ class Buffer {
     }
     ~Buffer() {
         for (int64_t i = 0; i < kGuard; i++) {
-            EXPECT_EQ(float(memory_[size_t(i)]), kSentinel) << "written " << kGuard - i << " before the buffer";
-            EXPECT_EQ(float(memory_[size_t(kGuard + size() + i)]), kSentinel) << "written " << i << " behind the buffer";
+            EXPECT_EQ(float(memory_[size_t(i)]), kSentinel) << "written " << kGuard - i << " before";
+            EXPECT_EQ(float(memory_[size_t(kGuard + size() + i)]), kSentinel) << "written " << i << " behind";
         }
     }
     Buffer(const Buffer&) = default;

@@ -1,4 +1,5 @@
-// Layer norm against the formula in fp64, its gradient against finite differences of that formula.
+// Layer norm against the formula in fp64, its gradient against finite differences of that formula. The bounds hold for
+// sums over a thousand columns in plain order too, without the vector lanes that make them more exact.
 #include <algorithm>
 
 #include "op_test.h"
@@ -44,9 +45,9 @@ TYPED_TEST(LayerNorm, ForwardIsTheFormula) {
         for (int64_t n = 0; n < N; n++) {
             const Row row = normalise(row_of(x, n));
             EXPECT_NEAR(mean[n], row.mean, 1e-6) << at(shape, n);
-            EXPECT_NEAR(rstd[n] / row.rstd, 1, 1e-6) << at(shape, n);
+            EXPECT_NEAR(rstd[n] / row.rstd, 1, 3e-6) << at(shape, n);
             for (int64_t c = 0; c < C; c++)
-                expect_close<TypeParam>(out[n * C + c], row.norm[size_t(c)] * weight[c] + bias[c], 5e-6,
+                expect_close<TypeParam>(out[n * C + c], row.norm[size_t(c)] * weight[c] + bias[c], 1e-5,
                                         at(shape, n * C + c));
         }
     }

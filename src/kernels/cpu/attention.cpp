@@ -30,7 +30,7 @@ template <class T>
 void scatter(T* to, const float* from, int64_t rows, int64_t cols, int64_t ld) {
     for (int64_t t = 0; t < rows; t++)
 #pragma omp simd
-        for (int64_t c = 0; c < cols; c++) to[t * ld + c] = T(from[t * cols + c]);
+        for (int64_t c = 0; c < cols; c++) store(to[t * ld + c], from[t * cols + c]);
 }
 
 // Floats of scratch that one thread needs: q, k, v, o, do, dq, dk, dv and two blocks of scores.

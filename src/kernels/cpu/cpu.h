@@ -1,5 +1,5 @@
-// The CPU implementations behind dispatch.cpp: raw pointers and sizes, everything contiguous, T is float or bf16 (storage
-// only, arithmetic is fp32). What each op computes stands in kernels.h.
+// The CPU implementations behind dispatch.cpp: raw pointers and sizes, everything contiguous, T is float or bf16
+// (storage only, arithmetic is fp32). What each op computes stands in kernels.h.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
 // ---- embedding.cpp -----------------------------------------------------------------------------------------------
 
 template <class T>
-void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len, int64_t C);
+void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len,
+                       int64_t C);
 // `positions` is the number of rows of dwpe.
 template <class T>
 void embedding_backward(float* dwte, float* dwpe, int64_t positions, const T* dout, const int32_t* tokens, int64_t N,

@@ -1,4 +1,5 @@
-// Softmax cross-entropy and its gradient, a row at a time. A row is read from memory once: the second pass finds it in L2.
+// Softmax cross-entropy and its gradient, a row at a time. A row is read from memory once: the second pass finds it
+// in L2.
 #include <cfloat>
 #include <cmath>
 

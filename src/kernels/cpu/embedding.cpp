@@ -6,7 +6,8 @@
 namespace kernels::cpu {
 
 template <class T>
-void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len, int64_t C) {
+void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len,
+                       int64_t C) {
 #pragma omp parallel for schedule(static) if (N * C >= kParallelMin)
     for (int64_t n = 0; n < N; n++) {
         const T* token = wte + tokens[n] * C;
@@ -43,7 +44,9 @@ void embedding_backward(float* dwte, float* dwpe, int64_t positions, const T* do
 
 template void embedding_forward(float*, const int32_t*, const float*, const float*, int64_t, int64_t, int64_t);
 template void embedding_forward(bf16*, const int32_t*, const bf16*, const bf16*, int64_t, int64_t, int64_t);
-template void embedding_backward(float*, float*, int64_t, const float*, const int32_t*, int64_t, int64_t, int64_t, bool);
-template void embedding_backward(float*, float*, int64_t, const bf16*, const int32_t*, int64_t, int64_t, int64_t, bool);
+template void embedding_backward(float*, float*, int64_t, const float*, const int32_t*, int64_t, int64_t, int64_t,
+                                 bool);
+template void embedding_backward(float*, float*, int64_t, const bf16*, const int32_t*, int64_t, int64_t, int64_t,
+                                 bool);
 
 }  // namespace kernels::cpu

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "cpu.h"
+#include "vector_math.h"
 
 namespace kernels::cpu {
 namespace {
@@ -132,13 +133,13 @@ void matmul(const Matmul& m) {
         bf16* to = c + i * ld;
         if (m.accumulate) {
 #pragma omp simd
-            for (int64_t j = 0; j < N; j++) to[j] = bf16(alpha * from[j] + (bias ? float(bias[j]) : 0.0f) + float(to[j]));
+            for (int64_t j = 0; j < N; j++) store(to[j], alpha * from[j] + (bias ? float(bias[j]) : 0.0f) + float(to[j]));
         } else if (bias) {
 #pragma omp simd
-            for (int64_t j = 0; j < N; j++) to[j] = bf16(alpha * from[j] + float(bias[j]));
+            for (int64_t j = 0; j < N; j++) store(to[j], alpha * from[j] + float(bias[j]));
         } else {
 #pragma omp simd
-            for (int64_t j = 0; j < N; j++) to[j] = bf16(alpha * from[j]);
+            for (int64_t j = 0; j < N; j++) store(to[j], alpha * from[j]);
         }
     }
 }

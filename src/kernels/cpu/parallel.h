@@ -1,5 +1,5 @@
-// How the loops of the CPU ops are shared out: a fixed split into contiguous parts, so that results depend on nothing but
-// the number of threads, and scratch that is allocated once.
+// How the loops of the CPU ops are shared out: a fixed split into contiguous parts, so that results depend on nothing
+// but the number of threads, and scratch that is allocated once.
 #pragma once
 
 #include <omp.h>

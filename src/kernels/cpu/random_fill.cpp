@@ -1,4 +1,5 @@
-// What is drawn from a random stream element by element: initial values and dropout. Element i depends on (stream, i) only.
+// What is drawn from a random stream element by element: initial values, dropout, random pruning. Element i depends on
+// (stream, i) only.
 #include <cmath>
 
 #include "cpu.h"

@@ -1,5 +1,6 @@
 // fp32 functions as plain branch-free C++, so that the compiler turns loops of them into vector code (libm's calls stay
-// scalar). Relative error about 1e-7; NaN stays NaN. Series are Taylor's, cut where the next term is below fp32 precision.
+// scalar). Relative error about 1e-7; NaN stays NaN. Series are Taylor's, cut where the next term is below fp32's
+// precision.
 #pragma once
 
 #include <bit>

@@ -1,0 +1,61 @@
+# What the end-to-end tests share: a scratch folder, a small text as token shards, and a tiny model.
+# shellcheck shell=bash disable=SC2034  # the scripts that source this use the variables
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+failures=0
+# Says what differed; the test goes on, and finish() makes it fail.
+differs() {
+    echo "$*" >&2
+    failures=$((failures + 1))
+}
+finish() {
+    [ "$failures" -eq 0 ] || { echo "$failures checks failed" >&2; exit 1; }
+}
+
+# text SEED SENTENCES: pseudo-English by a fixed generator, the same on every machine.
+text() {
+    awk -v state="$1" -v sentences="$2" '
+        function pick(list, n) { state = state * 16807 % 2147483647; return list[state % n + 1] }
+        BEGIN {
+            subjects = split("the captain|a quiet sailor|her sister|the old admiral|every visitor|no one", subject, "|")
+            verbs = split("remembered|walked past|wrote about|was fond of|could not forget", verb, "|")
+            objects = split("the harbour|a letter|the long winter|his brother|that evening|the sea|a garden", object, "|")
+            for (i = 1; i <= sentences; i++)
+                printf "%s %s %s.%s", pick(subject, subjects), pick(verb, verbs), pick(object, objects), i % 4 ? " " : "\n"
+        }'
+}
+
+# Byte-level shards in $shards: about 45,000 tokens to train on and 3,000 to validate on.
+shards=$work/shards
+make_shards() {
+    text 1 1200 >"$work/train.txt"
+    text 2 80 >"$work/val.txt"
+    data/tokenize --out "$shards" --val "$work/val.txt" "$work/train.txt" >"$work/tokenize.log"
+}
+
+shape=(--layers 2 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
+quiet=(--sample-tokens 0 --threads 2)
+# train FOLDER OPTION…: a run of the tiny model; what it prints goes to FOLDER.log.
+train() {
+    local folder=$1
+    shift
+    ./train_relora --train-data "$shards/train_*.bin" --val-data "$shards/val_*.bin" --out "$folder" \
+        "${shape[@]}" "${quiet[@]}" "$@" >"$folder.log" 2>&1
+}
+# must_train NAME OPTION…: the same in $work/NAME; a run that fails is reported and ends the test.
+must_train() {
+    local name=$1 code=0
+    shift
+    train "$work/$name" "$@" || code=$?
+    [ "$code" -eq 0 ] || { echo "$name: exit code $code: $(tail -n 1 "$work/$name.log")" >&2; exit 1; }
+}
+
+# Every line of a run's metrics without what a clock decides.
+numbers() { sed -E 's/,"(tokens_per_s|mfu)":[^,}]*//g' "$1/metrics.jsonl"; }
+# field NAME FILE: the values of one key, a line each.
+field() { sed -nE 's/.*"'"$1"'":"?([^,}"]*).*/\1/p' "$2"; }
+# holds EXPRESSION: whether awk finds it true, e.g. holds '0.99 <= 1'.
+holds() { awk "BEGIN { exit !($1) }"; }

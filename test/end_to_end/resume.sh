@@ -1,0 +1,68 @@
+#!/bin/bash
+# A run that is interrupted and resumed is the run that was not: every number and every byte, wherever it stopped.
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
+make_shards
+
+# same_run NAME EXPECTED: numbers, weights, adapters and moments of the two runs' last checkpoint.
+last=step_00000024
+same_run() {
+    local file
+    cmp -s <(numbers "$work/$1") <(numbers "$work/$2") ||
+        differs "$1: metrics differ from those of $2: $(diff <(numbers "$work/$1") <(numbers "$work/$2") | sed -n 2p)"
+    for file in model adapters optimizer; do
+        cmp "$work/$1/$last/$file.safetensors" "$work/$2/$last/$file.safetensors" ||
+            differs "$1: $file.safetensors differs from that of $2"
+    done
+    cmp "$work/$1/export/model.safetensors" "$work/$2/export/model.safetensors" || differs "$1: the export differs from that of $2"
+}
+
+# resumed NAME STEP…: the run as if it had been stopped after each of these updates, then resumed.
+resumed() {
+    local name=$1 step from folder code
+    shift
+    for step in "$@"; do
+        folder=$work/$name.$step
+        cp -r "$work/$name" "$folder"
+        rm -r "$folder/export"
+        for from in "$folder"/step_*; do
+            [ "$((10#${from##*step_}))" -le "$step" ] || rm -r "$from"
+        done
+        code=0
+        ./train_relora --out "$folder" --resume --save-every 0 >"$folder.log" 2>&1 || code=$?
+        [ "$code" -eq 0 ] || { differs "$name resumed after $step: exit code $code: $(tail -n 1 "$folder.log")"; continue; }
+        grep -q "resumed from .*step_$(printf %08d "$step")" "$folder.log" || differs "$name: did not resume after $step"
+        same_run "$name.$step" "$name"
+        rm -r "$folder"
+    done
+}
+
+# Warm start to 6, merges after 12, 18 and 24: the checkpoints are before, at and after the switch and a merge.
+method=(--mode relora --rank 4 --max-steps 24 --warm-start-steps 6 --merge-every 6 --restart-warmup-steps 2 --warmup-steps 2
+    --lr 2e-3 --eval-every 4 --total-batch-tokens 256 --keep 0)
+must_train fp32 "${method[@]}" --save-every 1
+[ "$(numbers "$work/fp32" | grep -c '"event":"restart"')" -eq 3 ] || differs 'fp32: expected 3 restarts'
+[ "$(numbers "$work/fp32" | grep -c '"event":"switch"')" -eq 1 ] || differs 'fp32: expected 1 switch'
+[ "$(field val_loss "$work/fp32/metrics.jsonl" | wc -l)" -eq 6 ] || differs 'fp32: expected 6 validations'
+resumed fp32 1 5 6 7 11 12 13 23
+
+must_train bf16 "${method[@]}" --save-every 1 --dtype bf16 --lora-dropout 0.1 --reset random:0.9 --reset-adam-step
+! cmp -s <(numbers "$work/bf16") <(numbers "$work/fp32") || differs 'bf16: the run has the numbers of the fp32 run'
+resumed bf16 5 6 7 12 13
+
+# Activation recompute changes memory, not one bit; checkpoints on the way change nothing either.
+must_train recomputed "${method[@]}" --recompute block
+same_run recomputed fp32
+
+# Two interruptions in one run.
+resumed_twice=$work/twice
+cp -r "$work/fp32" "$resumed_twice"
+rm -r "$resumed_twice/export" "$resumed_twice"/step_0000000[5-9] "$resumed_twice"/step_000000[12]*
+for stop in 14 24; do
+    if [ "$stop" -eq 24 ]; then
+        rm -r "$resumed_twice/export" "$resumed_twice"/step_0000001[5-9] "$resumed_twice"/step_0000002*
+    fi
+    ./train_relora --out "$resumed_twice" --resume >"$work/twice.log" 2>&1 || differs "twice: $(tail -n 1 "$work/twice.log")"
+done
+same_run twice fp32
+
+finish
