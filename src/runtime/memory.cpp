@@ -37,12 +37,17 @@ void MemoryPlan::allocate() {
         *entry.tensor = make_tensor(static_cast<char*>(block_) + entry.offset, entry.dtype, entry.rows, entry.cols);
 }
 
-void MemoryPlan::release() {
-    if (block_) {
-        for (const Entry& entry : entries_) *entry.tensor = {};
-        munmap(block_, block_bytes_);
-    }
+MemoryPlan::~MemoryPlan() { unmap(); }
+
+void MemoryPlan::unmap() {
+    if (block_) munmap(block_, block_bytes_);
     block_ = nullptr;
+}
+
+void MemoryPlan::release() {
+    if (block_)
+        for (const Entry& entry : entries_) *entry.tensor = {};
+    unmap();
     entries_.clear();
     category_bytes_.fill(0);
     end_ = 0;

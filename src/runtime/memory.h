@@ -15,7 +15,7 @@ const char* memory_category_name(MemoryCategory category);
 class MemoryPlan {
   public:
     MemoryPlan() = default;
-    ~MemoryPlan() { release(); }
+    ~MemoryPlan();  // unmaps; the tensors may be gone already and are left alone
     MemoryPlan(const MemoryPlan&) = delete;
     MemoryPlan& operator=(const MemoryPlan&) = delete;
 
@@ -30,6 +30,8 @@ class MemoryPlan {
     void release();
 
   private:
+    void unmap();
+
     struct Entry {
         Tensor* tensor;
         DType dtype;
