@@ -182,7 +182,7 @@ class Trainer {
         console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB", (long long)step_,
                              (long long)o_.rank, (long long)model_.num_trained(), double(before) / (1 << 20),
                              double(resident_bytes()) / (1 << 20)));
-        metrics_->write(MetricsLine().add("step", step_).add("event", "switch").add("trained", model_.num_trained()));
+        metrics_->write(MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
     }
 
     // The end of a cycle: merge, re-initialise, reset, each when the plan says so.

@@ -91,8 +91,7 @@ refused 2 '--lr' --config "$work/type.toml"
 refused 2 "$work/none.toml" --config "$work/none.toml"
 
 # Shards. Bytes 0-3 of the header are the magic number, 4-7 the version, 8-11 the count of tokens; 1024 in all.
-base=("${sized[@]}" --max-steps 4)
-base=("${shape[@]}" --max-steps 4 --rank 4)
+base=("${sized[@]}")
 good=$shards/train_000000.bin
 # shard NAME [OFFSET BYTES]: a copy of the good shard with these bytes (as printf takes them) put at the offset.
 shard() {
@@ -127,8 +126,7 @@ printf '\144\0\0\0' | dd of="$work/small.bin" bs=1 seek=8 conv=notrunc status=no
 shard_refused small 'has 100 tokens, less than one update of 128'
 : >"$work/empty.bin"
 shard_refused empty ' bytes'
-shard_refused absent 'no file'
-refused 1 "$work/none_*.bin" --val-data "$work/none_*.bin"
+refused 2 "no file matches $work/none_*.bin" --val-data "$work/none_*.bin"
 refused 1 "has 100 tokens, less than one micro-batch of 128" --val-data "$work/small.bin"
 
 # Checkpoints, to start from and to resume.
@@ -148,7 +146,7 @@ damage() {
 }
 base=(--seq-len 32 --batch-size 4 --max-steps 4 --rank 4 --mode lora)
 for row in 'byte|is damaged' 'truncated|is damaged' 'missing|adapters.safetensors' 'state|is not valid JSON' \
-    "foreign|is not a checkpoint's state" 'stateless|is neither a checkpoint (state.json) nor a Hugging Face folder'; do
+    'foreign|has format 99, this program reads 1' 'stateless|is neither a checkpoint (state.json) nor a Hugging Face folder'; do
     kind=${row%%|*} message=${row#*|}
     cp -r "$checkpoint" "$work/$kind"
     damage "$work/$kind" "$kind"
@@ -158,10 +156,11 @@ mkdir "$work/random_folder"
 echo hello >"$work/random_folder/state.json"
 refused 1 'is not valid JSON' --init-from "$work/random_folder"
 refused 1 "$work/nowhere" --init-from "$work/nowhere"
-refused 2 "--seq-len 64 is longer than the model's 32 positions" --init-from "$checkpoint" --seq-len 64
 mkdir "$work/hub"
 echo '{"model_type": "bert"}' >"$work/hub/config.json"
 refused 1 'only "gpt2" can be read' --init-from "$work/hub"
+base=(--batch-size 4 --max-steps 4 --rank 4 --mode lora)
+refused 2 "--seq-len 64 is longer than the model's 32 positions" --init-from "$checkpoint" --seq-len 64
 base=("${sized[@]}")
 refused 1 "beyond the vocabulary of 64 tokens" --vocab-size 64
 
@@ -176,7 +175,7 @@ resume_refused() {
     [ "$before" = "$(listing "$folder")" ] || differs "$name: changed the run folder"
 }
 for row in 'byte|is damaged' 'truncated|is damaged' 'missing|adapters.safetensors' 'state|is not valid JSON' \
-    "foreign|is not a checkpoint's state"; do
+    'foreign|has format 99, this program reads 1'; do
     kind=${row%%|*} message=${row#*|}
     cp -r "$run" "$work/resume_$kind"
     damage "$work/resume_$kind/step_00000006" "$kind"
