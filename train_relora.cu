@@ -45,6 +45,10 @@ class Trainer {
         open_data();
         open_run_folder();
         start();
+        if (step_ == o_.max_steps) {
+            console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
+            return 0;
+        }
         for (; step_ < o_.max_steps && !signals::pending; step_++) update();
         return finish();
     }
@@ -278,7 +282,7 @@ class Trainer {
     }
 
     int finish() {
-        if (step_ > first_step_ || !o_.resume) save(step_);
+        if (step_ > first_step_) save(step_);
         if (signals::pending) {
             console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ", (long long)step_,
                                  (long long)o_.max_steps) + o_.out);

@@ -231,6 +231,12 @@ double sum_of_squares(const std::vector<Tensor>& gradients) {
     return total;
 }
 
+double adamw_moment_bound(double beta1, double beta2) {
+    const double ratio = beta1 * beta1 / beta2;
+    // 1e-3 on top, so that rounding never makes the bound bind.
+    return ratio < 1 ? 1.001 * (1 - beta1) / std::sqrt((1 - beta2) * (1 - ratio)) : 3e38;
+}
+
 void adamw(const AdamW& a) {
     const int64_t rows = a.master.rows, cols = a.master.cols;
     check("adamw", {{"master", a.master, rows, cols, DType::f32},
@@ -250,7 +256,8 @@ void adamw(const AdamW& a) {
         .beta2 = a.beta2,
         .one_minus_beta2 = float(1.0 - double(a.beta2)),
         .m_correction = float(1.0 / (1.0 - std::pow(double(a.beta1), double(a.t)))),
-        .v_correction = float(1.0 / (1.0 - std::pow(double(a.beta2), double(a.t)))),
+        .root_correction = float(1.0 / std::sqrt(1.0 - std::pow(double(a.beta2), double(a.t)))),
+        .m_bound = float(adamw_moment_bound(a.beta1, a.beta2)),
         .eps = a.eps,
         .weight_decay = a.weight_decay,
         .gradient_scale = a.gradient_scale,

@@ -109,12 +109,17 @@ double sum_of_squares(const std::vector<Tensor>& gradients);
 //   g *= gradient_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 //   p -= lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + weight_decay * p )
 // `master` is the fp32 parameter; `weight` receives it rounded when the compute type is bf16 (else it is empty).
+// Afterwards |m| is held to adamw_moment_bound * sqrt(v). Moments that grew from gradients never exceed it; where a
+// partial reset zeroed v and kept m, the step would otherwise be as large as lr m / eps.
 struct AdamW {
     Tensor master, weight, gradient, m, v;
     float lr = 0, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, weight_decay = 0, gradient_scale = 1;
     int64_t t = 1;  // 1 at the first update
 };
 void adamw(const AdamW& args);
+// The largest |m| / sqrt(v) that any sequence of gradients gives, by Cauchy-Schwarz over the two weighted sums:
+// (1-b1) / sqrt((1-b2) (1 - b1^2/b2)); without limit if b1^2 >= b2.
+double adamw_moment_bound(double beta1, double beta2);
 
 // ---- the method ----------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,10 @@ int64_t GPT2Config::num_parameters() const {
 
 std::string config_names() {
     std::string names;
-    for (const Named& n : kConfigs) names += (names.empty() ? "" : ", ") + std::string(n.name);
+    for (const Named& n : kConfigs) {
+        if (!names.empty()) names.append(", ");
+        names.append(n.name);
+    }
     return names;
 }
 

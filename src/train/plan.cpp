@@ -34,7 +34,9 @@ std::string RunPlan::table() const {
     for (int64_t s = 0; s < num_steps(); s++) {
         std::string events;
         const auto add = [&](bool happens, const char* name) {
-            if (happens) events += (events.empty() ? "" : ",") + std::string(name);
+            if (!happens) return;
+            if (!events.empty()) events.push_back(',');
+            events.append(name);
         };
         add(switches_before(s), "switch");
         add(merges_after(s), "merge");

@@ -22,7 +22,7 @@ double measure_matmul_ceiling(DType type) {
     memory.allocate();
     for (const Tensor& t : {a, b}) kernels::fill_uniform(t, 1.0f, {1, rng::Purpose::init, 0, 0});
     double best = 1e30;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 20; i++) {
         const double start = seconds_now();
         kernels::matmul({.a = a, .b = b, .c = c, .transpose_b = true});
         best = std::min(best, seconds_now() - start);

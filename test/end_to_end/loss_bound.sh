@@ -3,15 +3,20 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
 
-recipe=(--max-steps 72 --warmup-steps 4 --lr 1e-2 --eval-every 12 --batch-size 8)
-shape=(--layers 2 --heads 2 --channels 32 --seq-len 32)
-must_train relora --mode relora "${recipe[@]}" --rank 8 --warm-start-steps 24 --merge-every 16 --restart-warmup-steps 3
-must_train frozen --mode relora "${recipe[@]}" --rank 8 --warm-start-steps 24 --merge-every 16 --restart-warmup-steps 3 --lora-lr 0
-must_train full --mode full "${recipe[@]}"
+shape=(--layers 2 --heads 2 --channels 64 --seq-len 64 --batch-size 8)
+recipe=(--mode relora --rank 8 --alpha 8 --max-steps 240 --warm-start-steps 120 --merge-every 40 --restart-warmup-steps 5
+    --warmup-steps 10 --lr 4e-3 --lora-lr 4e-3 --eval-every 40)
+must_train run "${recipe[@]}"
 
-# at NAME STEP: the validation loss after that update.
-at() { sed -nE 's/.*"step":'"$2"',.*"val_loss":([^,}]*).*/\1/p' "$work/$1/metrics.jsonl"; }
-end=$(at relora 72) switch=$(at relora 24) frozen=$(at frozen 72) full=$(at full 72)
-echo "validation loss: relora $switch at the switch, $end at the end; full-rank $full"
-LIMITS
+# at STEP: the validation loss after that update.
+at() { sed -nE 's/.*"step":'"$1"',.*"val_loss":([^,}]*).*/\1/p' "$work/run/metrics.jsonl"; }
+switch=$(at 120) first=$(at 160) second=$(at 200) end=$(at 240)
+echo "validation loss: $switch at the switch, then $first, $second and $end after the cycles"
+# Single letters of this text have an entropy of 2.8 nats and a model that knows the sentences needs 0.2. The warm start
+# reaches about 1.66; the limits leave room for other machines' rounding, not for a cycle that learns nothing.
+holds "$switch < 2.2" || differs "the full-rank phase ends at $switch, expected less than 2.2"
+holds "$end < 1.5" || differs "the run ends at a validation loss of $end, expected less than 1.5"
+holds "$first < $switch - 0.05" || differs "the first cycle took the loss from $switch to $first"
+holds "$end < $first - 0.02" || differs "the later cycles took the loss from $first to $end"
+
 finish

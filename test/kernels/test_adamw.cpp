@@ -38,3 +38,29 @@ TYPED_TEST(AdamW, FollowsTheFormulaForTenUpdates) {
             }
         }
 }
+
+// What a partial reset leaves behind: m kept where v is zeroed. Without gradient there must be no step of size lr m / eps,
+// and with one the step is no larger than Adam's recurrences can make it.
+TEST(AdamW, AKeptFirstMomentWithoutSecondMomentMakesNoJump) {
+    Buffer<float> p(1, 2, 1.0), g(1, 2), m(1, 2, 0.5), v(1, 2);
+    g.set(1, 1e-3);
+    kernels::adamw({.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor(), .lr = 0.01f, .t = 1000});
+    EXPECT_EQ(p[0], 1.0);
+    EXPECT_EQ(m[0], 0.0);
+    // By hand for beta 0.9, 0.95: 0.1 / sqrt(0.05 (1 - 0.81 / 0.95)) = 1.1650.
+    EXPECT_NEAR((1.0 - p[1]) / 0.01, 1.165, 0.003);
+}
+
+// The sequence that reaches Cauchy-Schwarz's equality, g growing backwards as (b1/b2)^i, must not be altered.
+TEST(AdamW, TheBoundNeverBindsOnMomentsThatGrewFromGradients) {
+    Buffer<float> p(1, 1), g(1, 1), m(1, 1), v(1, 1);
+    double m64 = 0;
+    for (int t = 1; t <= 200; t++) {
+        const double gradient = std::pow(0.9f / 0.95, double(200 - t));
+        g.set(0, gradient);
+        m64 = 0.9f * m64 + (1 - 0.9f) * g[0];
+        kernels::adamw({.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor(), .lr = 0.0f, .t = t});
+        ASSERT_NEAR(m[0], m64, 2e-6 * m64) << t;
+    }
+    EXPECT_NEAR(m[0] / std::sqrt(v[0]), 1.165, 0.001);
+}

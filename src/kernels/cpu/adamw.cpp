@@ -1,4 +1,5 @@
 // The AdamW update: one pass that streams parameter, gradient and both moments.
+#include <algorithm>
 #include <cmath>
 
 #include "cpu.h"
@@ -12,9 +13,11 @@ void adamw(float* master, T* weight, const float* gradient, float* m, float* v, 
     for_parts(n, [=](Range part) {
         const auto update = [&](int64_t i) {
             const float g = gradient[i] * f.gradient_scale;
-            m[i] = f.beta1 * m[i] + f.one_minus_beta1 * g;
             v[i] = f.beta2 * v[i] + f.one_minus_beta2 * g * g;
-            const float step = m[i] * f.m_correction / (std::sqrt(v[i] * f.v_correction) + f.eps);
+            const float root = std::sqrt(v[i]), bound = f.m_bound * root;
+            const float moved = f.beta1 * m[i] + f.one_minus_beta1 * g;
+            m[i] = std::min(std::max(moved, -bound), bound);
+            const float step = m[i] * f.m_correction / (root * f.root_correction + f.eps);
             master[i] -= f.lr * (step + f.weight_decay * master[i]);
         };
         if (weight) {

@@ -66,10 +66,10 @@ void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t
 
 // ---- adamw.cpp ---------------------------------------------------------------------------------------------------
 
-// The scalars of one update; the corrections are 1 / (1 - beta^t).
+// The scalars of one update: m_correction is 1 / (1 - beta1^t), root_correction 1 / sqrt(1 - beta2^t).
 struct AdamWFactors {
-    float lr, beta1, one_minus_beta1, beta2, one_minus_beta2, m_correction, v_correction, eps, weight_decay;
-    float gradient_scale;
+    float lr, beta1, one_minus_beta1, beta2, one_minus_beta2, m_correction, root_correction, m_bound, eps;
+    float weight_decay, gradient_scale;
 };
 // `weight` may be null.
 template <class T>
