@@ -6,7 +6,10 @@ DEPS     ?=
 
 CXXFLAGS += -std=c++20 -O3 -g1 -fopenmp -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -fno-math-errno -fno-trapping-math -MMD -MP -Isrc -I.
 ifeq ($(PORTABLE),0)
-CXXFLAGS += -march=native -mprefer-vector-width=512
+CXXFLAGS += -march=native
+ifeq ($(shell uname -m),x86_64)
+CXXFLAGS += -mprefer-vector-width=512
+endif
 endif
 LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
 ifneq ($(DEPS),)

@@ -203,7 +203,7 @@ class Trainer {
             text += format(" merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_, delta, before, after);
             line.add("restart", restarts_).add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
         }
-        if (plan_.resets_after(step_)) {
+        if (plan_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
             const relora::ZeroedCount zeroed = model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1));
             text += format("; %.4f %% of the adapters' moments are zero", 100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());

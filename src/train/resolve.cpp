@@ -150,6 +150,7 @@ void Options::resolve_method() {
     reset_config.kind = kind == "zero" ? ResetKind::zero : kind == "none" ? ResetKind::none
                         : kind == "random" ? ResetKind::random : ResetKind::magnitude;
     if (takes_fraction) reset_config.fraction = parse_fraction(kind, argument);
+    USAGE_CHECK(!reset_adam_step || kind != "none", "--reset-adam-step needs a reset: --reset is none");
     reset_config.adam_step = reset_adam_step;
 
     lora.rank = rank;

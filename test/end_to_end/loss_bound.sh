@@ -12,11 +12,10 @@ must_train run "${recipe[@]}"
 at() { sed -nE 's/.*"step":'"$1"',.*"val_loss":([^,}]*).*/\1/p' "$work/run/metrics.jsonl"; }
 switch=$(at 120) first=$(at 160) second=$(at 200) end=$(at 240)
 echo "validation loss: $switch at the switch, then $first, $second and $end after the cycles"
-# Single letters of this text have an entropy of 2.8 nats and a model that knows the sentences needs 0.2. The warm start
-# reaches about 1.66; the limits leave room for other machines' rounding, not for a cycle that learns nothing.
+# A model of single letters stays near 2.9. The warm start was measured to reach 1.66 and the whole run 1.45; the limits
+# leave room for another machine's rounding, not for a low-rank phase that learns nothing.
 holds "$switch < 2.2" || differs "the full-rank phase ends at $switch, expected less than 2.2"
-holds "$end < 1.5" || differs "the run ends at a validation loss of $end, expected less than 1.5"
-holds "$first < $switch - 0.05" || differs "the first cycle took the loss from $switch to $first"
-holds "$end < $first - 0.02" || differs "the later cycles took the loss from $first to $end"
+holds "$first < $switch - 0.05" || differs "the first cycle took the loss from $switch to $first, expected 0.05 less or better"
+holds "$end < 1.58 && $end < $switch - 0.05" || differs "the run ends at a validation loss of $end, expected less than 1.58"
 
 finish
