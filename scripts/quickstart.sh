@@ -62,7 +62,7 @@ train() {
     ./train_relora --mode "$mode" --out "$folder" "$@" \
         --train-data 'data/austen/shards/train_*.bin' --val-data 'data/austen/shards/val_*.bin' \
         "${model[@]}" "${batch[@]}" "${threads[@]}" --max-steps "$max_steps" --lr "$lr" --warmup-steps "$warmup_steps" \
-        --eval-every "$eval_every"
+        --eval-every "$eval_every" --log-every 50
 }
 low_rank=(--rank "$rank" --warm-start-steps "$warm_start_steps" --restart-warmup-steps "$restart_warmup_steps")
 

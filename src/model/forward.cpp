@@ -5,10 +5,13 @@
 
 namespace {
 // Rows of logits computed at once: large enough for efficient products, small enough that they never exist whole.
-constexpr int64_t kLogitBytes = int64_t(64) << 20;
+constexpr int64_t kLogitBytes = int64_t(128) << 20;
 
+// Equal chunks: every chunk reads and writes the embedding's whole gradient, so a short last one costs nearly as much.
 int64_t logit_rows(const GPT2Config& config, int64_t N) {
-    return std::clamp<int64_t>(kLogitBytes / (4 * config.padded_vocab()), 1, N);
+    const int64_t most = std::clamp<int64_t>(kLogitBytes / (4 * config.padded_vocab()), 1, N);
+    const int64_t chunks = (N + most - 1) / most;
+    return (N + chunks - 1) / chunks;
 }
 }  // namespace
 
