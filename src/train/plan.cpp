@@ -79,12 +79,6 @@ std::vector<PhasePlan> plan_phases(const Options& o) {
 
 }  // namespace
 
-size_t planned_bytes(const Options& o) {
-    size_t peak = 0;
-    for (const PhasePlan& p : plan_phases(o)) peak = std::max(peak, p.total);
-    return peak;
-}
-
 std::string dry_run_report(const Options& o) {
     const std::vector<PhasePlan> phases = plan_phases(o);
     std::ostringstream out;

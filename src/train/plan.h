@@ -35,5 +35,3 @@ class RunPlan {
 
 // --dry-run's report: parameters, memory by category for each phase, tokens, updates, FLOPs. Allocates none of it.
 std::string dry_run_report(const Options& options);
-// Bytes planned at the peak of the run.
-size_t planned_bytes(const Options& options);

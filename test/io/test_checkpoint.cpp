@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "io/safetensors.h"
 #include "runtime/error.h"
+#include "test/io/error_of.h"
 
 namespace {
 
@@ -98,16 +99,6 @@ class Checkpoint : public testing::Test {
     std::string out;
     Table table;
 };
-
-template <class Function>
-std::string error_of(const Function& function) {
-    try {
-        function();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
 
 float element(const SafetensorsReader& file, const std::string& name, int64_t index) {
     float x;

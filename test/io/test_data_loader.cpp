@@ -13,6 +13,7 @@
 #include "io/data_loader.h"
 #include "io/token_dataset.h"
 #include "runtime/error.h"
+#include "test/io/error_of.h"
 
 namespace {
 
@@ -26,16 +27,6 @@ std::string shard_bytes(const Tokens& tokens, int32_t magic = 20240520, int32_t 
     header[2] = int32_t(tokens.size()) + extra;
     return std::string(reinterpret_cast<const char*>(header.data()), 1024) +
            std::string(reinterpret_cast<const char*>(tokens.data()), 2 * tokens.size());
-}
-
-template <class Function>
-std::string error_of(const Function& function) {
-    try {
-        function();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
 }
 
 class Shards : public testing::Test {

@@ -14,6 +14,7 @@
 #include "io/files.h"
 #include "io/metrics.h"
 #include "runtime/error.h"
+#include "test/io/error_of.h"
 
 namespace {
 
@@ -34,16 +35,6 @@ class Files : public testing::Test {
     fs::path folder;
 };
 using Metrics = Files;
-
-template <class Function>
-std::string error_of(const Function& function) {
-    try {
-        function();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
 
 // No file may grow beyond `bytes` while this is alive: a disk that fills up in the middle of a file.
 struct FileSizeLimit {

@@ -8,6 +8,7 @@
 
 #include "io/safetensors.h"
 #include "runtime/error.h"
+#include "test/io/error_of.h"
 
 namespace {
 
@@ -27,16 +28,6 @@ class Safetensors : public testing::Test {
     fs::path folder;
     std::string path;
 };
-
-template <class Function>
-std::string error_of(const Function& function) {
-    try {
-        function();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
 
 // A file with this header, not padded, and so many bytes of data.
 std::string with_header(const std::string& header, size_t data_bytes) {
