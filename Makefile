@@ -27,6 +27,9 @@ BENCH    := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.c
 
 all: train_relora data/tokenize data/rdb_strings
 
+# Little time is spent in the options and the headers of CLI11 take long to optimise: -O1 takes a third off a clean build.
+$(BUILD)/src/train/%.o $(BUILD)/data/%.o $(BUILD)/train_relora.o: CXXFLAGS += -O1
+
 train_relora: $(BUILD)/train_relora.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 data/tokenize: $(BUILD)/data/tokenize.cpp.o $(LIB)
