@@ -11,6 +11,9 @@ ifeq ($(shell uname -m),x86_64)
 CXXFLAGS += -mprefer-vector-width=512
 endif
 endif
+# Whether the binary has its CUDA half.
+CUDA     ?= 0
+CPPFLAGS += -DRELORA_CUDA=$(CUDA)
 LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
 ifneq ($(DEPS),)
 CPPFLAGS += -I$(DEPS)/usr/include -I$(DEPS)/include

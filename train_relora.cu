@@ -142,31 +142,28 @@ class Trainer {
         const double start = seconds_now();
         if (plan_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
         const double waited = loader_->wait_seconds();
-        double loss = 0;
+        const double rate = plan_.rate(step_);
+        const kernels::AdamW hyper{.beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay};
+        model_.begin_update(rate, hyper);
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             loader_->next(inputs_.data(), targets_.data());
             const relora::Pass pass{.seed = o_.seed, .index = uint64_t(step_ * o_.accumulation + micro), .training = true};
-            loss += profile_.time("model", [&] {
-                return model_.forward_backward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len,
-                                               1.0f / float(o_.accumulation), micro > 0, pass);
-            }) / double(o_.accumulation);
+            profile_.time("model", [&] {
+                model_.forward_backward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len,
+                                        1.0f / float(o_.accumulation), micro > 0, pass);
+            });
         }
         profile_.add("data", loader_->wait_seconds() - waited);
-        const double rate = plan_.rate(step_);
-        const double norm = profile_.time("norm", [&] { return model_.gradient_norm(); });
+        profile_.time("optimizer", [&] { model_.update(hyper, o_.grad_clip); });
+        const GPT2::UpdateResult result = model_.update_result();
         // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
-        if (std::isfinite(norm) && std::isfinite(loss)) {
-            const double clip = o_.grad_clip > 0 && norm > o_.grad_clip ? o_.grad_clip / norm : 1.0;
-            const kernels::AdamW hyper{.lr = float(rate), .beta1 = float(o_.beta1), .beta2 = float(o_.beta2),
-                                       .eps = float(o_.eps), .weight_decay = float(o_.weight_decay)};
-            profile_.time("adamw", [&] { model_.update(hyper, float(clip)); });
-        } else {
+        if (!result.finite) {
             skipped_++;
             console_.line(format("step %lld: the gradient is not finite, the update is skipped (%lld so far)",
                                  (long long)step_ + 1, (long long)skipped_));
         }
         const double seconds = seconds_now() - start;
-        report_step(loss, rate, norm, seconds);
+        report_step(result.loss, rate, result.gradient_norm, seconds);
         if (plan_.merges_after(step_) || plan_.resets_after(step_)) profile_.time("restart", [&] { restart(); });
         const int64_t done = step_ + 1;
         const bool last = done == o_.max_steps;

@@ -64,9 +64,10 @@ int main(int argc, char** argv) {
             tokens[i] = int32_t(rng::Stream{1, rng::Purpose::shuffle, 0, 0}.bits(i) % uint32_t(model.config().vocab_size));
         const auto step = [&] {
             const double start = seconds_now();
+            const kernels::AdamW hyper{.weight_decay = 0.1};
+            model.begin_update(1e-4, hyper);
             model.forward_backward(tokens.data(), tokens.data() + 1, B, T, 1.0f, false, {.seed = 1, .index = 0, .training = true});
-            const double norm = model.gradient_norm();
-            model.update({.lr = 1e-4f, .weight_decay = 0.1f}, float(std::min(1.0, 1.0 / norm)));
+            model.update(hyper, 1.0);
             return seconds_now() - start;
         };
         step();

@@ -4,9 +4,25 @@
 #include <initializer_list>
 
 #include "cpu/cpu.h"
+#include "cuda/cuda.h"
+
+// Calls the implementation of an op for the device that `tensor` is on; both take the same arguments. In a binary without
+// CUDA (RELORA_CUDA is 0) the second branch is discarded, so that nothing of the CUDA half needs to be linked.
+#define ON_DEVICE_OF(tensor, call)                             \
+    [&] {                                                      \
+        if constexpr (kCuda)                                   \
+            if ((tensor).device == Device::cuda) return cuda::call; \
+        return cpu::call;                                      \
+    }()
 
 namespace kernels {
 namespace {
+
+constexpr bool kCuda = RELORA_CUDA;
+
+void require_built(const char* op, const Tensor& t) {
+    CHECK(kCuda || t.device == Device::cpu, op, ": a tensor is on a CUDA device, but this binary was built without CUDA");
+}
 
 // Stands for "any" where a check takes a type.
 constexpr DType kComputeType = DType(-1);
@@ -21,6 +37,7 @@ struct Operand {
 // Throws unless every operand has memory, the given shape, its type and contiguous rows, all are on one device, and
 // those without a type of their own are of one compute type, which is returned (fp32 if there is none).
 DType check(const char* op, std::initializer_list<Operand> operands) {
+    require_built(op, operands.begin()->tensor);
     DType compute = kComputeType;
     for (const auto& [name, t, rows, cols, dtype] : operands) {
         CHECK(t.data, op, ": ", name, " has no memory");
@@ -42,11 +59,7 @@ DType check(const char* op, std::initializer_list<Operand> operands) {
     return compute == kComputeType ? DType::f32 : compute;
 }
 
-// The place of every op's second branch: a CUDA half is reached by `if (t.device == Device::cuda) return cuda::op(…)`
-// ahead of this call.
-void require_cpu(const char* op, const Tensor& t) {
-    CHECK(t.device == Device::cpu, op, ": a tensor is on a CUDA device, but this binary was built without CUDA");
-}
+bool on_cpu(const Tensor& t) { return t.device == Device::cpu; }
 
 // Calls body with a null pointer to the element type.
 template <class Body>
@@ -59,6 +72,7 @@ T* optional(const Tensor& t) {
     return t.empty() ? nullptr : t.get<T>();
 }
 
+// On the host only: ids in device memory can't be looked at without waiting. The data set checks its tokens itself.
 void check_ids(const char* op, const char* name, const int32_t* ids, int64_t N, int64_t limit) {
     for (int64_t n = 0; n < N; n++)
         CHECK(ids[n] >= 0 && ids[n] < limit, op, ": ", name, " ", n, " is ", ids[n], " and should be in [0, ", limit,
@@ -84,10 +98,9 @@ void embedding_forward(const Tensor& out, const int32_t* tokens, const Tensor& w
     const DType type = check("embedding_forward",
                              {{"out", out, N, C}, {"wte", wte, wte.rows, C}, {"wpe", wpe, wpe.rows, C}});
     check_positions("embedding_forward", N, T, "wpe", wpe.rows);
-    require_cpu("embedding_forward", out);
-    check_ids("embedding_forward", "token", tokens, N, wte.rows);
+    if (on_cpu(out)) check_ids("embedding_forward", "token", tokens, N, wte.rows);
     by_type(type, [&]<class E>(E*) {
-        cpu::embedding_forward(out.get<E>(), tokens, wte.get<E>(), wpe.get<E>(), N, T, C);
+        ON_DEVICE_OF(out, embedding_forward(out.get<E>(), tokens, wte.get<E>(), wpe.get<E>(), N, T, C));
     });
 }
 
@@ -98,11 +111,10 @@ void embedding_backward(const Tensor& dwte, const Tensor& dwpe, const Tensor& do
                                                     {"dwpe", dwpe, dwpe.rows, C, DType::f32},
                                                     {"dout", dout, N, C}});
     check_positions("embedding_backward", N, T, "dwpe", dwpe.rows);
-    require_cpu("embedding_backward", dout);
-    check_ids("embedding_backward", "token", tokens, N, dwte.rows);
+    if (on_cpu(dout)) check_ids("embedding_backward", "token", tokens, N, dwte.rows);
     by_type(type, [&]<class E>(E*) {
-        cpu::embedding_backward(dwte.get<float>(), dwpe.get<float>(), dwpe.rows, dout.get<E>(), tokens, N, T, C,
-                                accumulate);
+        ON_DEVICE_OF(dout, embedding_backward(dwte.get<float>(), dwpe.get<float>(), dwpe.rows, dout.get<E>(), tokens, N, T, C,
+                                accumulate));
     });
 }
 
@@ -119,10 +131,9 @@ void layernorm_forward(const LayerNormForward& a) {
     CHECK(a.residual.empty() == a.sum.empty(), "layernorm_forward: residual and sum go together, one is missing");
     if (!a.residual.empty())
         check("layernorm_forward", {{"x", a.x, N, C}, {"residual", a.residual, N, C}, {"sum", a.sum, N, C}});
-    require_cpu("layernorm_forward", a.x);
     by_type(type, [&]<class E>(E*) {
-        cpu::layernorm_forward(a.out.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), a.x.get<E>(),
-                               a.weight.get<E>(), a.bias.get<E>(), optional<E>(a.residual), optional<E>(a.sum), N, C);
+        ON_DEVICE_OF(a.x, layernorm_forward(a.out.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), a.x.get<E>(),
+                               a.weight.get<E>(), a.bias.get<E>(), optional<E>(a.residual), optional<E>(a.sum), N, C));
     });
 }
 
@@ -136,11 +147,10 @@ void layernorm_backward(const LayerNormBackward& a) {
                                                     {"dbias", a.dbias, 1, C, DType::f32},
                                                     {"mean", a.mean, 1, N, DType::f32},
                                                     {"rstd", a.rstd, 1, N, DType::f32}});
-    require_cpu("layernorm_backward", a.x);
     by_type(type, [&]<class E>(E*) {
-        cpu::layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(), a.dout.get<E>(),
+        ON_DEVICE_OF(a.x, layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(), a.dout.get<E>(),
                                 a.x.get<E>(), a.weight.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), N, C,
-                                a.accumulate_dx, a.accumulate);
+                                a.accumulate_dx, a.accumulate));
     });
 }
 
@@ -148,54 +158,47 @@ void layernorm_backward(const LayerNormBackward& a) {
 
 void gelu_forward(const Tensor& out, const Tensor& x) {
     const DType type = check("gelu_forward", {{"x", x, x.rows, x.cols}, {"out", out, x.rows, x.cols}});
-    require_cpu("gelu_forward", x);
-    by_type(type, [&]<class E>(E*) { cpu::gelu_forward(out.get<E>(), x.get<E>(), x.size()); });
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, gelu_forward(out.get<E>(), x.get<E>(), x.size())); });
 }
 
 void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
     const DType type = check("gelu_backward", {{"x", x, x.rows, x.cols},
                                                {"dout", dout, x.rows, x.cols},
                                                {"dx", dx, x.rows, x.cols}});
-    require_cpu("gelu_backward", x);
-    by_type(type, [&]<class E>(E*) { cpu::gelu_backward(dx.get<E>(), dout.get<E>(), x.get<E>(), x.size()); });
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, gelu_backward(dx.get<E>(), dout.get<E>(), x.get<E>(), x.size())); });
 }
 
 void add(const Tensor& out, const Tensor& a, const Tensor& b) {
     const DType type = check("add", {{"a", a, a.rows, a.cols}, {"b", b, a.rows, a.cols}, {"out", out, a.rows, a.cols}});
-    require_cpu("add", a);
-    by_type(type, [&]<class E>(E*) { cpu::add(out.get<E>(), a.get<E>(), b.get<E>(), a.size()); });
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(a, add(out.get<E>(), a.get<E>(), b.get<E>(), a.size())); });
 }
 
 void convert(const Tensor& out, const Tensor& in) {
     const DType in_type = check("convert", {{"in", in, in.rows, in.cols}});
     const DType out_type = check("convert", {{"out", out, in.rows, in.cols}});
     CHECK(out.device == in.device, "convert: out is on another device than in");
-    require_cpu("convert", in);
     by_type(in_type, [&]<class In>(In*) {
-        by_type(out_type, [&]<class Out>(Out*) { cpu::convert(out.get<Out>(), in.get<In>(), in.size()); });
+        by_type(out_type, [&]<class Out>(Out*) { ON_DEVICE_OF(in, convert(out.get<Out>(), in.get<In>(), in.size())); });
     });
 }
 
 void zero(const Tensor& out) {
     check("zero", {{"out", out, out.rows, out.cols, out.dtype}});
-    require_cpu("zero", out);
-    cpu::zero(out.data, int64_t(out.bytes()));
+    ON_DEVICE_OF(out, zero(out.data, int64_t(out.bytes())));
 }
 
 void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate) {
     const DType type = check("bias_backward", {{"dout", dout, dout.rows, dout.cols},
                                                {"dbias", dbias, 1, dout.cols, DType::f32}});
-    require_cpu("bias_backward", dout);
     by_type(type, [&]<class E>(E*) {
-        cpu::bias_backward(dbias.get<float>(), dout.get<E>(), dout.rows, dout.cols, accumulate);
+        ON_DEVICE_OF(dout, bias_backward(dbias.get<float>(), dout.get<E>(), dout.rows, dout.cols, accumulate));
     });
 }
 
 void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& stream, bool accumulate) {
     const DType type = check("dropout", {{"x", x, x.rows, x.cols}, {"out", out, x.rows, x.cols}});
     check_probability("dropout", p, false);
-    require_cpu("dropout", x);
-    by_type(type, [&]<class E>(E*) { cpu::dropout(out.get<E>(), x.get<E>(), x.size(), p, stream, accumulate); });
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, dropout(out.get<E>(), x.get<E>(), x.size(), p, stream, accumulate)); });
 }
 
 // ---- loss --------------------------------------------------------------------------------------------------------
@@ -211,24 +214,59 @@ void cross_entropy(const CrossEntropy& a) {
         CHECK(type == DType::f32 || a.dlogits.data != a.logits.data,
               "cross_entropy: bf16 dlogits can't lie on the fp32 logits");
     }
-    require_cpu("cross_entropy", a.logits);
-    check_ids("cross_entropy", "target", a.targets, N, a.V);
+    if (on_cpu(a.logits)) check_ids("cross_entropy", "target", a.targets, N, a.V);
     by_type(type, [&]<class E>(E*) {
-        cpu::cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits), a.targets, N, a.V, Vp,
-                           a.scale);
+        ON_DEVICE_OF(a.logits, cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits), a.targets, N, a.V, Vp,
+                           a.scale));
     });
 }
 
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
-double sum_of_squares(const std::vector<Tensor>& gradients) {
-    double total = 0;
-    for (const Tensor& g : gradients) {
-        check("sum_of_squares", {{"a gradient", g, g.rows, g.cols, DType::f32}});
-        require_cpu("sum_of_squares", g);
-        total += cpu::sum_of_squares(g.get<float>(), g.size());
+namespace {
+// A row of the table that the CUDA half keeps of the tensors of an update.
+constexpr int64_t kTableInts = 16;
+
+// Checks what gradient_norm and adamw are given; returns the type of the weights that are not masters themselves.
+DType check_trained(const char* op, const Tensor& scalars, const TrainedTensors& trained) {
+    check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32}});
+    DType type = DType::f32;
+    for (const TrainedTensor& t : trained.tensors) {
+        const int64_t rows = t.master.rows, cols = t.master.cols;
+        check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32},
+                   {"master", t.master, rows, cols, DType::f32},
+                   {"gradient", t.gradient, rows, cols, DType::f32},
+                   {"m", t.m, rows, cols, DType::f32},
+                   {"v", t.v, rows, cols, DType::f32}});
+        CHECK(t.counter >= 0 && t.counter < kCounters, op, ": counter ", t.counter, " of ", kCounters);
+        if (t.weight.empty()) continue;
+        type = check(op, {{"weight", t.weight, rows, cols}});
+        CHECK(t.weight.device == t.master.device, op, ": weight is on another device than master");
     }
-    return total;
+    if (!on_cpu(scalars))
+        check(op, {{"table", trained.table, 1, trained_table_ints(int64_t(trained.tensors.size())), DType::i32}});
+    return type;
+}
+}  // namespace
+
+int64_t trained_table_ints(int64_t num_tensors) { return kTableInts * num_tensors; }
+
+void TrainedTensors::prepare() const {
+    if constexpr (kCuda)
+        if (!tensors.empty() && !on_cpu(tensors[0].master)) cuda::write_trained_table(table.get<int32_t>(), tensors);
+}
+
+void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm) {
+    check_trained("gradient_norm", scalars, trained);
+    if constexpr (kCuda)
+        if (!on_cpu(scalars))
+            return cuda::gradient_norm(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, max_norm);
+    double squares = 0;
+    for (const TrainedTensor& t : trained.tensors) squares += cpu::sum_of_squares(t.gradient.get<float>(), t.gradient.size());
+    float* s = scalars.get<float>();
+    const float norm = s[kGradientNorm] = float(std::sqrt(squares));
+    s[kFinite] = std::isfinite(norm) && std::isfinite(s[kLoss]) ? 1.0f : 0.0f;
+    s[kGradientScale] = max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0f;
 }
 
 double adamw_moment_bound(double beta1, double beta2) {
@@ -237,57 +275,50 @@ double adamw_moment_bound(double beta1, double beta2) {
     return ratio < 1 ? 1.001 * (1 - beta1) / std::sqrt((1 - beta2) * (1 - ratio)) : 3e38;
 }
 
-void adamw(const AdamW& a) {
-    const int64_t rows = a.master.rows, cols = a.master.cols;
-    check("adamw", {{"master", a.master, rows, cols, DType::f32},
-                    {"gradient", a.gradient, rows, cols, DType::f32},
-                    {"m", a.m, rows, cols, DType::f32},
-                    {"v", a.v, rows, cols, DType::f32}});
-    CHECK(a.t >= 1, "adamw: t is ", a.t, " and should be 1 at the first update");
-    DType type = DType::f32;
-    if (!a.weight.empty()) {
-        type = check("adamw", {{"weight", a.weight, rows, cols}});
-        CHECK(a.weight.device == a.master.device, "adamw: weight is on another device than master");
+void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper) {
+    const DType type = check_trained("adamw", scalars, trained);
+    if constexpr (kCuda)
+        if (!on_cpu(scalars))
+            return cuda::adamw(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, hyper);
+    const float* s = scalars.get<float>();
+    if (s[kFinite] == 0) return;
+    for (const TrainedTensor& t : trained.tensors) {
+        const cpu::AdamWFactors factors = {
+            .lr = s[kRate],
+            .beta1 = float(hyper.beta1),
+            .one_minus_beta1 = float(1.0 - hyper.beta1),
+            .beta2 = float(hyper.beta2),
+            .one_minus_beta2 = float(1.0 - hyper.beta2),
+            .m_correction = s[kCorrections + 2 * t.counter],
+            .root_correction = s[kCorrections + 2 * t.counter + 1],
+            .m_bound = float(adamw_moment_bound(hyper.beta1, hyper.beta2)),
+            .eps = float(hyper.eps),
+            .weight_decay = t.decays ? float(hyper.weight_decay) : 0.0f,
+            .gradient_scale = s[kGradientScale],
+        };
+        by_type(type, [&]<class E>(E*) {
+            cpu::adamw(t.master.get<float>(), optional<E>(t.weight), t.gradient.get<float>(), t.m.get<float>(),
+                       t.v.get<float>(), t.master.size(), factors);
+        });
     }
-    const cpu::AdamWFactors factors = {
-        .lr = a.lr,
-        .beta1 = a.beta1,
-        .one_minus_beta1 = float(1.0 - double(a.beta1)),
-        .beta2 = a.beta2,
-        .one_minus_beta2 = float(1.0 - double(a.beta2)),
-        .m_correction = float(1.0 / (1.0 - std::pow(double(a.beta1), double(a.t)))),
-        .root_correction = float(1.0 / std::sqrt(1.0 - std::pow(double(a.beta2), double(a.t)))),
-        .m_bound = float(adamw_moment_bound(a.beta1, a.beta2)),
-        .eps = a.eps,
-        .weight_decay = a.weight_decay,
-        .gradient_scale = a.gradient_scale,
-    };
-    require_cpu("adamw", a.master);
-    by_type(type, [&]<class E>(E*) {
-        cpu::adamw(a.master.get<float>(), optional<E>(a.weight), a.gradient.get<float>(), a.m.get<float>(),
-                   a.v.get<float>(), a.master.size(), factors);
-    });
 }
 
 // ---- the method --------------------------------------------------------------------------------------------------
 
 void fill_uniform(const Tensor& out, float bound, const rng::Stream& stream) {
     const DType type = check("fill_uniform", {{"out", out, out.rows, out.cols}});
-    require_cpu("fill_uniform", out);
-    by_type(type, [&]<class E>(E*) { cpu::fill_uniform(out.get<E>(), out.size(), bound, stream); });
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(out, fill_uniform(out.get<E>(), out.size(), bound, stream)); });
 }
 
 void fill_normal(const Tensor& out, float stddev, const rng::Stream& stream) {
     const DType type = check("fill_normal", {{"out", out, out.rows, out.cols}});
-    require_cpu("fill_normal", out);
-    by_type(type, [&]<class E>(E*) { cpu::fill_normal(out.get<E>(), out.size(), stddev, stream); });
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(out, fill_normal(out.get<E>(), out.size(), stddev, stream)); });
 }
 
 int64_t prune_random(const Tensor& t, float p, const rng::Stream& stream) {
     const DType type = check("prune_random", {{"t", t, t.rows, t.cols}});
     check_probability("prune_random", p, true);
-    require_cpu("prune_random", t);
-    return by_type(type, [&]<class E>(E*) { return cpu::prune_random(t.get<E>(), t.size(), p, stream); });
+    return by_type(type, [&]<class E>(E*) { return ON_DEVICE_OF(t, prune_random(t.get<E>(), t.size(), p, stream)); });
 }
 
 int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch) {
@@ -298,21 +329,18 @@ int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch) {
     // 0.07 * 100 is 7.000000000000001 in double: a product within its own rounding of an integer counts as that one.
     const double product = p * double(n), nearest = std::nearbyint(product);
     const int64_t k = int64_t(std::abs(product - nearest) <= 4.5e-16 * product ? nearest : std::ceil(product));
-    require_cpu("prune_magnitude", t);
-    by_type(type, [&]<class E>(E*) { cpu::prune_magnitude(t.get<E>(), n, k, scratch.get<float>()); });
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(t, prune_magnitude(t.get<E>(), n, k, scratch.get<float>())); });
     return k;
 }
 
 int64_t count_zeros(const Tensor& t) {
     const DType type = check("count_zeros", {{"t", t, t.rows, t.cols}});
-    require_cpu("count_zeros", t);
-    return by_type(type, [&]<class E>(E*) { return cpu::count_zeros(t.get<E>(), t.size()); });
+    return by_type(type, [&]<class E>(E*) { return ON_DEVICE_OF(t, count_zeros(t.get<E>(), t.size())); });
 }
 
 double norm_squared(const Tensor& t) {
     const DType type = check("norm_squared", {{"t", t, t.rows, t.cols}});
-    require_cpu("norm_squared", t);
-    return by_type(type, [&]<class E>(E*) { return cpu::sum_of_squares(t.get<E>(), t.size()); });
+    return by_type(type, [&]<class E>(E*) { return ON_DEVICE_OF(t, sum_of_squares(t.get<E>(), t.size())); });
 }
 
 // ---- matrix products ---------------------------------------------------------------------------------------------
@@ -328,32 +356,43 @@ void matmul(const Matmul& m) {
     CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
     CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
           "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
-    require_cpu("matmul", m.c);
-    cpu::matmul(m);
+    ON_DEVICE_OF(m.c, matmul(m));
 }
 
-void set_workspace(const Tensor& workspace) { cpu::set_matmul_workspace(workspace); }
+int64_t workspace_floats(Device device, DType type, int64_t largest_result) {
+    if (device == Device::cuda) return cuda::kWorkspaceFloats + cuda::kMatmulWorkspaceBytes / 4;
+    return type == DType::f32 ? 0 : largest_result;
+}
+
+void set_workspace(const Tensor& workspace) {
+    if constexpr (kCuda)
+        if (!on_cpu(workspace)) return cuda::set_workspace(workspace);
+    cpu::set_matmul_workspace(workspace);
+}
 
 // ---- attention ---------------------------------------------------------------------------------------------------
 
-int64_t attention_scratch_floats(int64_t T, int64_t head_size) { return cpu::attention_scratch_floats(T, head_size); }
+int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH, int64_t head_size) {
+    if constexpr (kCuda)
+        if (device == Device::cuda) return cuda::attention_scratch_floats(B, T, NH, head_size);
+    return cpu::attention_scratch_floats(T, head_size);
+}
 
 namespace {
 DType check_attention(const Attention& a) {
     const int64_t N = a.B * a.T, C = a.out.cols;
     CHECK(a.NH > 0 && C % a.NH == 0, "attention: ", a.NH, " heads don't divide ", C, " channels");
-    CHECK(a.scratch.size() >= attention_scratch_floats(a.T, C / a.NH), "attention: the scratch holds ", a.scratch.size(),
-          " floats and should hold ", attention_scratch_floats(a.T, C / a.NH));
+    CHECK(a.scratch.size() >= attention_scratch_floats(a.out.device, a.B, a.T, a.NH, C / a.NH), "attention: the scratch holds ", a.scratch.size(),
+          " floats and should hold ", attention_scratch_floats(a.out.device, a.B, a.T, a.NH, C / a.NH));
     check("attention", {{"lse", a.lse, 1, N * a.NH, DType::f32}});
-    require_cpu("attention", a.out);
     return check("attention", {{"qkv", a.qkv, N, 3 * C}, {"out", a.out, N, C}});
 }
 }  // namespace
 
 void attention_forward(const Attention& a) {
     by_type(check_attention(a), [&]<class E>(E*) {
-        cpu::attention_forward(a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(), a.scratch.get<float>(), a.B, a.T, a.NH,
-                               a.out.cols / a.NH);
+        ON_DEVICE_OF(a.out, attention_forward(a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(), a.scratch.get<float>(), a.B, a.T, a.NH,
+                               a.out.cols / a.NH));
     });
 }
 
@@ -362,8 +401,8 @@ void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& do
     check("attention_backward", {{"out", a.out, a.out.rows, a.out.cols}, {"dout", dout, a.out.rows, a.out.cols},
                                  {"dqkv", dqkv, a.qkv.rows, a.qkv.cols}});
     by_type(type, [&]<class E>(E*) {
-        cpu::attention_backward(dqkv.get<E>(), dout.get<E>(), a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
-                                a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH);
+        ON_DEVICE_OF(a.out, attention_backward(dqkv.get<E>(), dout.get<E>(), a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
+                                a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH));
     });
 }
 
@@ -371,14 +410,12 @@ void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& do
 
 void fill(const Tensor& out, float value) {
     check("fill", {{"out", out, out.rows, out.cols, DType::f32}});
-    require_cpu("fill", out);
-    cpu::fill(out.get<float>(), out.size(), value);
+    ON_DEVICE_OF(out, fill(out.get<float>(), out.size(), value));
 }
 
-double sum(const Tensor& t) {
-    check("sum", {{"t", t, t.rows, t.cols, DType::f32}});
-    require_cpu("sum", t);
-    return cpu::sum(t.get<float>(), t.size());
+void sum(const Tensor& out, const Tensor& t, float scale, bool accumulate) {
+    check("sum", {{"t", t, t.rows, t.cols, DType::f32}, {"out", out, 1, 1, DType::f32}});
+    ON_DEVICE_OF(t, sum(out.get<float>(), t.get<float>(), t.size(), scale, accumulate));
 }
 
 int set_threads(int threads) { return cpu::set_threads(threads); }

@@ -22,7 +22,8 @@ struct Matmul {
     bool accumulate = false;
 };
 void matmul(const Matmul& args);
-// fp32 memory in which a bf16 result is accumulated: as many elements as the largest bf16 result has.
+// The ops' own memory on a device, (1, workspace_floats) fp32. `largest_result`: elements of the largest bf16 product.
+int64_t workspace_floats(Device device, DType type, int64_t largest_result);
 void set_workspace(const Tensor& workspace);
 
 // ---- embedding ---------------------------------------------------------------------------------------------------
@@ -67,7 +68,8 @@ void add(const Tensor& out, const Tensor& a, const Tensor& b);              // o
 void convert(const Tensor& out, const Tensor& in);                          // between fp32 and bf16, round to nearest even
 void zero(const Tensor& out);
 void fill(const Tensor& out, float value);  // fp32
-double sum(const Tensor& t);                // fp32, in double, in a fixed order
+// *out (+)= scale * sum of t, in a fixed order. All fp32, out (1, 1).
+void sum(const Tensor& out, const Tensor& t, float scale, bool accumulate);
 // dbias (+)= column sums of dout.
 void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate);  // (1, C) fp32, (N, C)
 // out = x * keep / (1 - p), keep where uniform(element) >= p. With `accumulate`, added to out: the backward of itself.
@@ -83,7 +85,7 @@ struct Attention {
     Tensor qkv, out, lse;  // (B*T, 3C), (B*T, C), (1, B*NH*T)
     Tensor scratch;        // (1, attention_scratch_floats) fp32
 };
-int64_t attention_scratch_floats(int64_t T, int64_t head_size);  // over all threads
+int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH, int64_t head_size);
 void attention_forward(const Attention& args);
 void attention_backward(const Attention& forward, const Tensor& dqkv, const Tensor& dout);  // (B*T, 3C), (B*T, C)
 
@@ -102,21 +104,49 @@ void cross_entropy(const CrossEntropy& args);
 
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
-// Sum of squares of all gradients in a fixed order (independent of the thread count), in double. NaN or Inf if any is.
-double sum_of_squares(const std::vector<Tensor>& gradients);
+// The numbers of one update. They live where the tensors do, so that a step on a GPU never waits for the host, and a
+// captured step can be replayed with other values: fp32 (1, kStepScalars).
+enum StepScalar {
+    kLoss,           // mean loss of the update, summed over its micro-batches
+    kGradientNorm,   // over all trained tensors, before clipping
+    kGradientScale,  // the clipping factor
+    kFinite,         // 1 if loss and norm are finite, else 0, and the update leaves everything as it is
+    kRate,           // learning rate
+    kCorrections,    // for each counter, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
+    kStepScalars = 16
+};
+inline constexpr int kCounters = 2;
 
-// One AdamW update (Loshchilov & Hutter, 2019) in one pass over memory:
-//   g *= gradient_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+// A tensor that an update trains. `master` is the fp32 parameter; `weight` receives it rounded when the compute type is
+// bf16 (else it is empty). All fp32 but weight.
+struct TrainedTensor {
+    Tensor master, weight, gradient, m, v;
+    bool decays = false;  // weight decay applies
+    int counter = 0;      // which corrections are its own, below kCounters
+};
+// All that one update trains, updated together. `table` is memory on the tensors' device for what its kernels need to
+// know of them: prepare() fills it, once the tensors have their memory.
+struct TrainedTensors {
+    std::vector<TrainedTensor> tensors;
+    Tensor table;  // (1, trained_table_ints) int32
+    void prepare() const;
+};
+int64_t trained_table_ints(int64_t num_tensors);
+
+// scalars: kGradientNorm = sqrt(sum of squares of all gradients), summed in a fixed order; kFinite; kGradientScale =
+// min(1, max_norm / norm), or 1 if max_norm is 0.
+void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm);
+
+// One AdamW update (Loshchilov & Hutter, 2019) in one pass over memory, unless kFinite is 0:
+//   g *= scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 //   p -= lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + weight_decay * p )
-// `master` is the fp32 parameter; `weight` receives it rounded when the compute type is bf16 (else it is empty).
+// with scale, lr and the corrections for t from `scalars`.
 // Afterwards |m| is held to adamw_moment_bound * sqrt(v). Moments that grew from gradients never exceed it; where a
 // partial reset zeroed v and kept m, the step would otherwise be as large as lr m / eps.
 struct AdamW {
-    Tensor master, weight, gradient, m, v;
-    float lr = 0, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, weight_decay = 0, gradient_scale = 1;
-    int64_t t = 1;  // 1 at the first update
+    double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
 };
-void adamw(const AdamW& args);
+void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper);
 // The largest |m| / sqrt(v) that any sequence of gradients gives, by Cauchy-Schwarz over the two weighted sums:
 // (1-b1) / sqrt((1-b2) (1 - b1^2/b2)); without limit if b1^2 >= b2.
 double adamw_moment_bound(double beta1, double beta2);

@@ -70,9 +70,12 @@ void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
         activation(dfch_, 4 * C);
     }
     plan.add(&attention_scratch_, MemoryCategory::workspaces, DType::f32, 1,
-             kernels::attention_scratch_floats(T, config_.head_size()));
-    // bf16 results are accumulated in fp32; the largest are the MLP's.
-    if (type_ != DType::f32) plan.add(&matmul_workspace_, MemoryCategory::workspaces, DType::f32, N, 4 * C);
+             kernels::attention_scratch_floats(Device::cpu, B, T, config_.heads, config_.head_size()));
+    // The largest products that are rounded to the compute type are the MLP's.
+    const int64_t workspace = kernels::workspace_floats(Device::cpu, type_, N * 4 * C);
+    if (workspace > 0) plan.add(&workspace_, MemoryCategory::workspaces, DType::f32, 1, workspace);
+    plan.add(&scalars_, MemoryCategory::workspaces, DType::f32, 1, kernels::kStepScalars);
+    plan.add(&mean_loss_, MemoryCategory::workspaces, DType::f32, 1, 1);
 }
 
 void GPT2::plan_phase(MemoryPlan& plan, const PhaseShape& shape) {
@@ -98,8 +101,16 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
             a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
     }
     if (type_ == DType::f32) dlogits_ = logits_;
-    kernels::set_workspace(matmul_workspace_);
-    for (Parameter* p : trained_parameters()) p->adam_step = 0;
+    kernels::set_workspace(workspace_);
+    trained_.tensors.clear();
+    if (!shape.trains) return;
+    for (Parameter* p : trained_parameters()) {
+        p->adam_step = 0;
+        trained_.tensors.push_back({.master = p->master, .weight = p->weight.data == p->master.data ? Tensor{} : p->weight,
+                                    .gradient = p->gradient, .m = p->m, .v = p->v, .decays = p->is_matrix,
+                                    .counter = counter(*p)});
+    }
+    trained_.prepare();
 }
 
 void GPT2::release_phase() { phase_plan_.release(); }
@@ -151,7 +162,7 @@ void GPT2::embed_and_run_blocks(const int32_t* tokens, int64_t B, int64_t T, con
 }
 
 // LM head and cross-entropy, a chunk of rows at a time, forward and backward together so that no logits are kept.
-double GPT2::head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate) {
+void GPT2::head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate) {
     const int64_t chunk = logits_.rows;
     for (int64_t first = 0; first < N; first += chunk) {
         const int64_t count = std::min(chunk, N - first);
@@ -164,12 +175,17 @@ double GPT2::head(const int32_t* targets, int64_t N, float gradient_scale, bool 
         kernels::matmul({.a = dlogits, .b = wte_->weight, .c = dbuffer_.row_range(first, count)});
         kernels::matmul({.a = dlogits, .b = x, .c = wte_->gradient, .transpose_a = true, .accumulate = accumulate || first > 0});
     }
-    return kernels::sum(losses_.col_range(0, N)) / double(N);
+    const Tensor losses = losses_.col_range(0, N);
+    if (backward)
+        kernels::sum(scalars_.col_range(kernels::kLoss, 1), losses, gradient_scale / float(N), true);
+    else
+        kernels::sum(mean_loss_, losses, 1.0f / float(N), false);
 }
 
 double GPT2::forward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T) {
     embed_and_run_blocks(tokens, B, T, {});
-    return head(targets, B * T, 0, false, false);
+    head(targets, B * T, 0, false, false);
+    return *mean_loss_.get<float>();
 }
 
 const float* GPT2::logits_at(const int32_t* tokens, int64_t T, int64_t position) {
@@ -207,11 +223,11 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
     norm(w.ln1_weight, w.ln1_bias, block_input(layer), a.ln1_mean, a.ln1_rstd);
 }
 
-double GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
+void GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
                               bool accumulate, const relora::Pass& pass) {
     const int64_t N = B * T;
     embed_and_run_blocks(tokens, B, T, pass);
-    const double loss = head(targets, N, gradient_scale, true, accumulate);
+    head(targets, N, gradient_scale, true, accumulate);
     kernels::layernorm_backward({.dx = dresidual_.row_range(0, N), .dweight = lnf_weight_->gradient,
                                  .dbias = lnf_bias_->gradient, .dout = dbuffer_.row_range(0, N),
                                  .x = block_input(int(config_.layers)).row_range(0, N), .weight = lnf_weight_->weight,
@@ -223,5 +239,4 @@ double GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int
         block_backward(layer, B, T, pass, accumulate);
     }
     kernels::embedding_backward(wte_->gradient, wpe_->gradient, dresidual_.row_range(0, N), tokens, T, accumulate);
-    return loss;
 }

@@ -175,23 +175,24 @@ double GPT2::flops_per_token(int64_t T) const {
     return flops;
 }
 
-double GPT2::gradient_norm() const {
-    std::vector<Tensor> gradients;
-    for (Parameter* p : const_cast<GPT2*>(this)->trained_parameters()) gradients.push_back(p->gradient);
-    return std::sqrt(kernels::sum_of_squares(gradients));
+void GPT2::begin_update(double rate, const kernels::AdamW& hyper) {
+    float* s = scalars_.get<float>();
+    s[kernels::kLoss] = 0;
+    s[kernels::kRate] = float(rate);
+    for (Parameter* p : trained_parameters()) {
+        const double t = double(++p->adam_step);
+        float* corrections = s + kernels::kCorrections + 2 * counter(*p);
+        corrections[0] = float(1.0 / (1.0 - std::pow(hyper.beta1, t)));
+        corrections[1] = float(1.0 / std::sqrt(1.0 - std::pow(hyper.beta2, t)));
+    }
 }
 
-void GPT2::update(const kernels::AdamW& hyper, float gradient_scale) {
-    for (Parameter* p : trained_parameters()) {
-        kernels::AdamW args = hyper;
-        args.master = p->master;
-        args.weight = p->weight.data == p->master.data ? Tensor{} : p->weight;
-        args.gradient = p->gradient;
-        args.m = p->m;
-        args.v = p->v;
-        args.gradient_scale = gradient_scale;
-        args.t = ++p->adam_step;
-        if (!p->is_matrix) args.weight_decay = 0;
-        kernels::adamw(args);
-    }
+void GPT2::update(const kernels::AdamW& hyper, double max_norm) {
+    kernels::gradient_norm(scalars_, trained_, float(max_norm));
+    kernels::adamw(scalars_, trained_, hyper);
+}
+
+GPT2::UpdateResult GPT2::update_result() const {
+    const float* s = scalars_.get<float>();
+    return {s[kernels::kLoss], s[kernels::kGradientNorm], s[kernels::kFinite] != 0};
 }

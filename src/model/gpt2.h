@@ -74,18 +74,27 @@ class GPT2 {
     relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t restart);
 
     // ---- forward and backward, over B*T tokens that fit the phase's shape
-    // Mean loss over the batch. With `backward`, gradients of gradient_scale * mean loss are added to what is there
-    // (accumulate) or overwrite it.
+    // Mean loss over the batch.
     double forward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T);
-    double forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
+    // Adds gradient_scale * mean loss to the update's loss; its gradients are added to what is there (accumulate) or
+    // overwrite it.
+    void forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
                             bool accumulate, const relora::Pass& pass);
     // Logits (padded vocabulary) of row `position` of one sequence of length T.
     const float* logits_at(const int32_t* tokens, int64_t T, int64_t position);
 
     // ---- optimizer
-    double gradient_norm() const;
-    // One AdamW update of everything that trains; `gradient_scale` is the clipping factor.
-    void update(const kernels::AdamW& hyper, float gradient_scale);
+    // Before the first micro-batch of an update: loss 0, learning rate, Adam's corrections for the next step counts. An
+    // update that is skipped for a gradient that is not finite counts too.
+    void begin_update(double rate, const kernels::AdamW& hyper);
+    // Clips the gradients' global norm to `max_norm` (0: not), and updates everything that trains.
+    void update(const kernels::AdamW& hyper, double max_norm);
+    // Loss and gradient norm of the update; when either is not finite the update has been skipped.
+    struct UpdateResult {
+        double loss = 0, gradient_norm = 0;
+        bool finite = false;
+    };
+    UpdateResult update_result() const;
 
     // Every parameter, then every adapter's A and B.
     std::vector<Parameter*> parameters();
@@ -112,6 +121,8 @@ class GPT2 {
         Tensor fch, fch_gelu;            // (N, 4C) both
     };
 
+    // Adapters count Adam's steps on their own: a reset may start their count anew.
+    static int counter(const Parameter& p) { return p.name.find(".lora_") == std::string::npos ? 0 : 1; }
     Parameter* add_parameter(const std::string& name, int64_t rows, int64_t cols, bool is_matrix, bool conv1d);
     void plan_adapters(MemoryPlan& plan, const PhaseShape& shape);
     void plan_activations(MemoryPlan& plan, const PhaseShape& shape);
@@ -119,7 +130,7 @@ class GPT2 {
     void block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass);
     kernels::Attention attention(int layer, int64_t B, int64_t T);
     void block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate);
-    double head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate);
+    void head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate);
     BlockActivations& activations(int layer) { return blocks_activations_[size_t(layer) % blocks_activations_.size()]; }
     // Input of a block, or of the final norm for layer L.
     const Tensor& block_input(int layer) const { return residual_[size_t(layer) % residual_.size()]; }
@@ -140,6 +151,8 @@ class GPT2 {
     Tensor lnf_, lnf_mean_, lnf_rstd_;        // (N, C), (1, N), (1, N)
     Tensor losses_, logits_, dlogits_;        // (1, N), (chunk, Vp) fp32, (chunk, Vp) compute type
     Tensor dresidual_, dbuffer_, dqkv_, dfch_;  // (N, C), (N, C), (N, 3C), (N, 4C)
-    Tensor attention_scratch_, matmul_workspace_;
+    Tensor attention_scratch_, workspace_;
+    Tensor scalars_, mean_loss_;              // (1, kStepScalars), (1, 1): of a forward without backward
+    kernels::TrainedTensors trained_;
     relora::Scratch scratch_;
 };

@@ -12,8 +12,8 @@ enum class DType { f32, bf16, i32 };
 
 // bfloat16 is storage only: the upper half of a float, rounded to nearest even. Arithmetic is always fp32.
 struct bf16 {
-    uint16_t bits = 0;
-    bf16() = default;
+    uint16_t bits;
+    bf16() = default;  // uninitialised, as shared memory of a kernel has to be
     explicit bf16(float value) {
         uint32_t u;
         std::memcpy(&u, &value, 4);

@@ -61,7 +61,7 @@ TYPED_TEST(AttentionTest, ForwardAndBackwardAreTheFormulas) {
     for (const Size& s : kSizes) {
         const int64_t N = s.B * s.T, C = s.NH * s.HS;
         Buffer<TypeParam> qkv(N, 3 * C), out(N, C), dout(N, C), dqkv(N, 3 * C, 9);
-        Buffer<float> lse(1, N * s.NH), scratch(1, kernels::attention_scratch_floats(s.T, s.HS));
+        Buffer<float> lse(1, N * s.NH), scratch(1, kernels::attention_scratch_floats(Device::cpu, s.B, s.T, s.NH, s.HS));
         qkv.randomize(1);
         dout.randomize(2);
         const Reference want = reference(qkv, dout, s);
@@ -80,7 +80,7 @@ TYPED_TEST(AttentionTest, ForwardAndBackwardAreTheFormulas) {
 
 TEST(Attention, LaterTokensChangeNothingBefore) {
     const Size s{1, 70, 2, 8};
-    Buffer<float> qkv(s.T, 48), first(s.T, 16), second(s.T, 16), lse(1, s.T * 2), scratch(1, kernels::attention_scratch_floats(s.T, 8));
+    Buffer<float> qkv(s.T, 48), first(s.T, 16), second(s.T, 16), lse(1, s.T * 2), scratch(1, kernels::attention_scratch_floats(Device::cpu, s.B, s.T, 2, 8));
     qkv.randomize(3);
     const auto run = [&](Buffer<float>& out) {
         kernels::attention_forward({.B = 1, .T = s.T, .NH = 2, .qkv = qkv.tensor(), .out = out.tensor(), .lse = lse.tensor(), .scratch = scratch.tensor()});

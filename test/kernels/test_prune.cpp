@@ -94,3 +94,12 @@ TYPED_TEST(Prune, RandomZeroesByTheStream) {
             EXPECT_EQ(got, want) << at(shape, 0) << " p " << p;
         }
 }
+
+// Signalling NaNs are as large as their bits say, stay as they are when kept, and end the search for ties.
+TEST(PruneMagnitude, KeepsTheBitsOfSignallingNaNs) {
+    uint16_t bits[5] = {0x3F80, 0x7F81, 0x7FC1, 0x7F90, 0x1234};
+    float scratch[4];
+    kernels::prune_magnitude(make_tensor(bits, DType::bf16, 1, 4), 0.5, make_tensor(scratch, DType::f32, 1, 4));
+    const uint16_t want[5] = {0, 0, 0x7FC1, 0x7F90, 0x1234};
+    for (int i = 0; i < 5; i++) EXPECT_EQ(bits[i], want[i]) << i;
+}

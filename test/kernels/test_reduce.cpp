@@ -51,21 +51,47 @@ TYPED_TEST(Reduce, CountsZerosOfBothSigns) {
     }
 }
 
-TEST(SumOfSquares, AddsTensorsAndDoesNotOverflow) {
-    Buffer<float> a(67, 1000), b(1, 3, 1e30);
-    a.randomize(1);
-    double want = 3e60;
-    for (int64_t i = 0; i < a.size(); i++) want += a[i] * a[i];
-    EXPECT_NEAR(kernels::sum_of_squares({a.tensor(), b.tensor()}) / want, 1, 1e-7);  // 1e30 rounds to fp32
-    EXPECT_EQ(kernels::sum_of_squares({}), 0);
+namespace {
+
+// kGradientNorm, kGradientScale and kFinite for these gradients.
+Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, double loss = 1) {
+    Buffer<float> scalars(1, kernels::kStepScalars, 7);
+    scalars.set(kernels::kLoss, loss);
+    kernels::TrainedTensors trained;
+    for (const Tensor& g : gradients) trained.tensors.push_back({.master = g, .gradient = g, .m = g, .v = g});
+    kernels::gradient_norm(scalars.tensor(), trained, max_norm);
+    return scalars;
 }
 
-TEST(SumOfSquares, ShowsNaNAndInfinity) {
+}  // namespace
+
+TEST(GradientNorm, IsOverAllTensorsAndDoesNotOverflow) {
+    Buffer<float> a(67, 1000), b(1, 3, 1e30);
+    a.randomize(1);
+    double want = 0;
+    for (int64_t i = 0; i < a.size(); i++) want += a[i] * a[i];
+    Buffer<float> c(1, 3, 2.0);
+    EXPECT_NEAR(norm_of({a.tensor(), c.tensor()}, 0)[kernels::kGradientNorm] / std::sqrt(want + 12), 1, 1e-7);
+    EXPECT_NEAR(norm_of({a.tensor(), b.tensor()}, 0)[kernels::kGradientNorm] / std::sqrt(3e60), 1, 1e-7);
+    EXPECT_EQ(norm_of({}, 0)[kernels::kGradientNorm], 0);
+}
+
+TEST(GradientNorm, ClipsOnlyWhatIsLonger) {
+    Buffer<float> g(1, 4, 1.5);  // norm 3
+    EXPECT_EQ(norm_of({g.tensor()}, 0)[kernels::kGradientScale], 1);
+    EXPECT_EQ(norm_of({g.tensor()}, 4)[kernels::kGradientScale], 1);
+    EXPECT_NEAR(norm_of({g.tensor()}, 1)[kernels::kGradientScale], 1.0 / 3, 1e-7);
+}
+
+TEST(GradientNorm, ShowsNaNAndInfinityInGradientsAndLoss) {
     for (const int64_t place : {0, 33000, 66999}) {
         Buffer<float> t(67, 1000, 1.0);
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 1);
         t.set(place, INFINITY);
-        EXPECT_TRUE(std::isinf(kernels::sum_of_squares({t.tensor()}))) << place;
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 0) << place;
         t.set(place, NAN);
-        EXPECT_TRUE(std::isnan(kernels::sum_of_squares({t.tensor()}))) << place;
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 0) << place;
     }
+    Buffer<float> g(1, 4, 1.0);
+    EXPECT_EQ(norm_of({g.tensor()}, 1, NAN)[kernels::kFinite], 0);
 }

@@ -42,11 +42,11 @@ class ReLoRA : public testing::Test {
         model->initialise_adapters(3, 0);
         return model;
     }
-    double gradients(GPT2& model) { return model.forward_backward(tokens.data(), targets.data(), kB, kT, 1.0f, false, {}); }
+    double gradients(GPT2& model) { return fixture::loss_and_gradients(model, tokens, targets); }
     void train(GPT2& model, int steps, float lr = 1e-2f) {
         for (int i = 0; i < steps; i++) {
-            gradients(model);
-            model.update({.lr = lr}, 1.0f);
+            fixture::loss_and_gradients(model, tokens, targets, {}, lr);
+            model.update({}, 0);
         }
     }
     static std::vector<float> weights(GPT2& model, const std::string& name) {
@@ -204,7 +204,7 @@ TEST_F(ReLoRA, DropoutIsDrawnAgainInTheBackward) {
     auto model = wrapped(DType::f32, {.rank = 4, .alpha = 8, .dropout = 0.3});
     train(*model, 5);
     const relora::Pass pass{.seed = 5, .index = 9, .training = true};
-    const auto run = [&] { return model->forward_backward(tokens.data(), targets.data(), kB, kT, 1.0f, false, pass); };
+    const auto run = [&] { return fixture::loss_and_gradients(*model, tokens, targets, pass); };
     const double first = run();
     EXPECT_EQ(first, run());
     EXPECT_NE(first, gradients(*model));  // without dropout another function

@@ -47,6 +47,14 @@ inline void load(GPT2& model, const SafetensorsReader& base, const SafetensorsRe
     model.masters_to_weights();
 }
 
+// Loss and gradients of one micro-batch that is a whole update, its dropout drawn for `pass`; no parameter moves.
+inline double loss_and_gradients(GPT2& model, const std::vector<int32_t>& tokens, const std::vector<int32_t>& targets,
+                                 const relora::Pass& pass = {}, double rate = 0) {
+    model.begin_update(rate, {});
+    model.forward_backward(tokens.data(), targets.data(), kB, kT, 1.0f, false, pass);
+    return model.update_result().loss;
+}
+
 // |x - y| / |y| over whole arrays.
 inline double relative_error(const float* x, const std::vector<float>& y) {
     double difference = 0, norm = 0;

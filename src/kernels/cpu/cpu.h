@@ -79,7 +79,7 @@ void adamw(float* master, T* weight, const float* gradient, float* m, float* v, 
 
 template <class T>
 void bias_backward(float* dbias, const T* dout, int64_t N, int64_t C, bool accumulate);
-double sum(const float* x, int64_t n);
+void sum(float* out, const float* x, int64_t n, float scale, bool accumulate);
 template <class T>
 double sum_of_squares(const T* x, int64_t n);
 template <class T>

@@ -54,11 +54,11 @@ void prune_magnitude(T* t, int64_t n, int64_t k, float* scratch) {
     for_parts(n, [=](Range part) {
 #pragma omp simd
         for (int64_t i = part.first; i < part.last; i++)
-            store(t[i], magnitude(float(t[i])) < threshold.magnitude ? 0.0f : float(t[i]));
+            t[i] = magnitude(float(t[i])) < threshold.magnitude ? T(0.0f) : t[i];  // what stays keeps its bits, NaNs too
     });
     // Pruned entries have magnitude 0 by now; if the threshold itself is 0 the ties are zeros already.
     int64_t ties = threshold.magnitude == 0 ? 0 : k - threshold.below;
-    for (int64_t i = 0; ties > 0; i++) {
+    for (int64_t i = 0; i < n && ties > 0; i++) {
         if (magnitude(float(t[i])) != threshold.magnitude) continue;
         t[i] = T(0.0f);
         ties--;

@@ -49,10 +49,10 @@ void bias_backward(float* dbias, const T* dout, int64_t N, int64_t C, bool accum
 }
 
 // One thread: the sums that are asked for are a micro-batch's row losses.
-double sum(const float* x, int64_t n) {
+void sum(float* out, const float* x, int64_t n, float scale, bool accumulate) {
     double total = 0;
     for (int64_t i = 0; i < n; i++) total += x[i];
-    return total;
+    *out = float((accumulate ? double(*out) : 0.0) + double(scale) * total);
 }
 
 template <class T>
