@@ -21,7 +21,7 @@ LIBDIRS  := $(wildcard $(DEPS)/usr/lib/$(shell $(CXX) -dumpmachine) $(DEPS)/lib 
 LDFLAGS  += $(LIBDIRS:%=-L%) $(LIBDIRS:%=-Wl,-rpath,%)
 endif
 
-LIB_SRC  := $(wildcard src/*/*.cpp src/kernels/cpu/*.cpp)
+LIB_SRC  := $(filter-out src/runtime/gpu.cpp,$(wildcard src/*/*.cpp src/kernels/cpu/*.cpp))
 LIB_OBJ  := $(LIB_SRC:%=$(BUILD)/%.o)
 LIB      := $(BUILD)/librelora.a
 TEST_SRC := $(wildcard test/*/*.cpp)
@@ -47,6 +47,32 @@ $(BUILD)/bench/%: $(BUILD)/dev/bench/%.cpp.o $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
+# ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) and compiled by nvcc ----
+NVCC      := $(shell command -v nvcc 2>/dev/null)
+CUDA_HOME ?= $(firstword $(patsubst %/bin/nvcc,%,$(NVCC)) $(wildcard /usr/local/cuda))
+ON_CPU    := $(BUILD)/cuda_on_cpu
+KERNELS   := $(wildcard src/kernels/cuda/*.cu)
+# Host code of the CUDA half, and the executor: never with a sanitizer, which they find by themselves.
+ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard src/kernels/cuda/*.cpp) src/kernels/dispatch.cpp src/runtime/gpu.cpp \
+               $(filter-out dev/cuda_on_cpu/test_% dev/cuda_on_cpu/planted_%,$(wildcard dev/cuda_on_cpu/*.cpp)))
+ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/kernels/*.cpp dev/cuda_on_cpu/test_*.cpp))
+SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZE_tsan := -fsanitize=thread
+$(ON_CPU)/%: CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include
+$(ON_CPU)/%: CXXFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
+$(ON_CPU)/host/%.o: %
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O2 -c $< -o $@
+define on_cpu_variant
+$(ON_CPU)/$(1)/%.o: %
+	@mkdir -p $$(@D)
+	$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) -O1 $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
+$(ON_CPU)/$(1)/kernel_tests: $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main -lboost_context -ldl $(LDLIBS)
+endef
+$(foreach variant,plain asan tsan,$(eval $(call on_cpu_variant,$(variant))))
+kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/$(variant)/kernel_tests)
+
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
@@ -68,11 +94,12 @@ clean:
 help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
 	@echo 'make tests          build the tests; make test: build and run them'
+	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
 	@echo 'make clean          remove everything that was built'
 	@echo 'PORTABLE=1          a binary for any CPU of this architecture (default: -march=native)'
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests test bench clean help
+.PHONY: all tests kernel-tests test bench clean help
 .SECONDARY:

@@ -1,0 +1,49 @@
+// Stream capture: what is submitted becomes a node of a graph, behind the nodes its stream has reached.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace executor {
+
+struct Node {
+    std::function<void()> work;
+    std::vector<int> after;  // earlier nodes
+};
+using Nodes = std::vector<Node>;
+
+struct Capture {
+    Nodes nodes;
+    CUstream_st* origin;
+    cudaStreamCaptureMode mode;
+    std::thread::id thread;
+    bool invalid = false;
+    std::vector<CUstream_st*> streams;  // the origin and those that joined
+};
+
+// The place that a stream or an event has in a capture.
+struct Recording {
+    std::shared_ptr<Capture> capture;
+    std::vector<int> nodes;  // that what follows comes after
+};
+
+void begin_capture(CUstream_st* stream, cudaStreamCaptureMode mode);
+cudaError_t end_capture(CUstream_st* stream, Nodes& nodes);
+cudaError_t record_node(CUstream_st* stream, std::function<void()> work);
+// Lets a stream wait for a place in a capture: it joins the capture if it is not part of it.
+cudaError_t wait_in_capture(CUstream_st* stream, const Recording& place);
+
+// The error of a call that may not happen while something is captured, which also spoils the capture. A call that
+// concerns one stream is wrong on a captured one; whatever the stream, only a relaxed capture lets it pass.
+cudaError_t forbidden_in_capture(const char* call, CUstream_st* stream = nullptr);
+// The same for work submitted to a stream that is not captured.
+cudaError_t outside_capture(CUstream_st* stream);
+
+// Runs the nodes in an order that their dependencies allow.
+void replay(const Nodes& nodes);
+
+}  // namespace executor

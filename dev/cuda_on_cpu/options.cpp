@@ -1,0 +1,42 @@
+#include "options.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "report.h"
+
+namespace executor {
+
+namespace {
+
+std::string variable(const char* name) {
+    const char* value = getenv(name);
+    return value ? value : "";
+}
+
+Options from_environment() {
+    Options options;
+    const std::string order = variable("EXECUTOR_ORDER"), streams = variable("EXECUTOR_STREAMS");
+    if (order == "reverse")
+        options.order = Options::Order::reverse;
+    else if (order == "random")
+        options.order = Options::Order::random;
+    else if (!order.empty() && order != "forward")
+        die("EXECUTOR_ORDER is " + order + ", not forward, reverse or random");
+    if (!streams.empty() && streams != "immediate" && streams != "deferred")
+        die("EXECUTOR_STREAMS is " + streams + ", not immediate or deferred");
+    options.deferred = streams == "deferred";
+    options.guard = variable("EXECUTOR_GUARD") != "0";
+    if (const std::string seed = variable("EXECUTOR_SEED"); !seed.empty()) options.seed = unsigned(std::stoul(seed));
+    if (const std::string n = variable("EXECUTOR_WORKERS"); !n.empty()) options.workers = std::stoi(n);
+    return options;
+}
+
+}  // namespace
+
+const Options& options() {
+    static const Options options = from_environment();
+    return options;
+}
+
+}  // namespace executor

@@ -1,0 +1,16 @@
+// How the executor runs, from the environment; see README.md.
+#pragma once
+
+namespace executor {
+
+struct Options {
+    enum class Order { forward, reverse, random };
+    Order order = Order::forward;  // EXECUTOR_ORDER: in which CUDA threads, blocks and independent streams run
+    unsigned seed = 1;             // EXECUTOR_SEED: of the random order
+    int workers = 0;               // EXECUTOR_WORKERS: OS threads for a grid; 0: one per core; always 1 under TSan
+    bool deferred = false;         // EXECUTOR_STREAMS=deferred: work on streams runs as late as CUDA allows
+    bool guard = true;             // EXECUTOR_GUARD=0: do not lock device memory while the host runs
+};
+const Options& options();
+
+}  // namespace executor

@@ -1,0 +1,110 @@
+// Messages and call stacks. Names and lines come from binutils' addr2line: kernels and tests are static functions,
+// which dladdr cannot name.
+#include "report.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <execinfo.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+namespace executor {
+
+namespace {
+
+// The address as the program's file counts it: from the load address if that is chosen at load time.
+bool file_address(const void* address, std::string& file, uintptr_t& offset) {
+    Dl_info info;
+    if (!dladdr(address, &info) || !info.dli_fname) return false;
+    const auto* header = static_cast<const Elf64_Ehdr*>(info.dli_fbase);
+    offset = uintptr_t(address) - (header->e_type == ET_DYN ? uintptr_t(info.dli_fbase) : 0);
+    file = info.dli_fname;
+    return true;
+}
+
+std::string executable() {
+    char path[4096];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    return length > 0 ? std::string(path, size_t(length)) : std::string();
+}
+
+// "function at file:line" of each address, inlined functions included, in the order given.
+std::vector<std::string> look_up(const std::vector<uintptr_t>& offsets) {
+    std::string command = "addr2line -Cfip -e '" + executable() + "'";
+    for (uintptr_t offset : offsets) {
+        char hex[32];
+        snprintf(hex, sizeof hex, " 0x%lx", static_cast<unsigned long>(offset));
+        command += hex;
+    }
+    std::vector<std::string> lines;
+    FILE* pipe = popen((command + " 2>/dev/null").c_str(), "r");
+    if (!pipe) return lines;
+    for (char line[2048]; fgets(line, sizeof line, pipe);) {
+        lines.emplace_back(line);
+        if (lines.back().back() == '\n') lines.back().pop_back();
+    }
+    pclose(pipe);
+    return lines;
+}
+
+// Frames that say nothing to the reader: the executor's own, the standard library's, and those without a line.
+bool is_noise(const std::string& line) {
+    const auto has = [&](const char* text) { return line.find(text) != std::string::npos; };
+    const bool own = has("/cuda_on_cpu/") && !has("/cuda_on_cpu/planted_") && !has("/cuda_on_cpu/test_");
+    return own || has("??:") || has(":?") || has("/include/c++/");
+}
+
+}  // namespace
+
+CallStack CallStack::here() {
+    CallStack stack;
+    stack.depth = backtrace(stack.frames, kDepth);
+    return stack;
+}
+
+std::string CallStack::text(int max_lines) const {
+    const std::string program = executable();
+    std::vector<uintptr_t> offsets;
+    for (int i = 0; i < depth; i++) {
+        std::string file;
+        uintptr_t offset;
+        // A return address may already belong to the next line; the call lies before it.
+        if (!file_address(static_cast<char*>(frames[i]) - 1, file, offset)) continue;
+        char resolved[4096];
+        if (realpath(file.c_str(), resolved) && program == resolved) offsets.push_back(offset);
+    }
+    std::string text;
+    int lines = 0;
+    if (!offsets.empty())
+        for (const std::string& line : look_up(offsets))
+            if (!is_noise(line) && lines++ < max_lines) text += "\n    " + line;
+    return text;
+}
+
+std::string function_name(const void* address) {
+    std::string file;
+    uintptr_t offset;
+    if (!address || !file_address(address, file, offset)) return "a kernel";
+    const std::vector<std::string> lines = look_up({offset});
+    const std::string line = lines.empty() ? "" : lines.front();
+    return line.empty() || line[0] == '?' ? "a kernel" : "kernel " + line;
+}
+
+void complain(const std::string& message) {
+    fflush(stdout);
+    fprintf(stderr, "==CUDA-on-CPU== ERROR: %s%s\n", message.c_str(), CallStack::here().text(8).c_str());
+}
+
+void die_at(const std::string& message, const CallStack& stack) {
+    fflush(stdout);
+    fprintf(stderr, "==CUDA-on-CPU== ERROR: %s%s\n", message.c_str(), stack.text(8).c_str());
+    abort();
+}
+
+void die(const std::string& message) { die_at(message, CallStack::here()); }
+
+}  // namespace executor

@@ -1,0 +1,27 @@
+// What the executor says when it finds a mistake. What CUDA itself would report comes back as CUDA's error code (with a
+// line that says why); what CUDA would let pass ends the program.
+#pragma once
+
+#include <string>
+
+namespace executor {
+
+// The addresses of a host call stack, cheap to take; only text() looks up functions and lines.
+struct CallStack {
+    static constexpr int kDepth = 24;
+    void* frames[kDepth];
+    int depth = 0;
+
+    static CallStack here();
+    std::string text(int max_lines) const;  // innermost first, without the frames of the executor and of libraries
+};
+std::string function_name(const void* address);
+
+// "==CUDA-on-CPU== ERROR: message", then the host's call stack.
+void complain(const std::string& message);
+[[noreturn]] void die(const std::string& message);
+[[noreturn]] void die_at(const std::string& message, const CallStack& stack);
+// From inside a kernel: names the block and the thread, too.
+[[noreturn]] void kernel_error(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+}  // namespace executor

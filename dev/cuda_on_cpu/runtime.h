@@ -1,0 +1,11 @@
+// Shared by the files that define the functions of CUDA's runtime.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+namespace executor {
+
+// Keeps an error for cudaGetLastError, and returns it.
+cudaError_t remember(cudaError_t error);
+
+}  // namespace executor

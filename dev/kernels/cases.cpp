@@ -1,0 +1,268 @@
+// The cases. Shapes: the smallest, tails of warps and of 16-byte accesses, several blocks, a model's sizes scaled down.
+#include <cmath>
+
+#include "registry.h"
+
+namespace registry {
+namespace {
+
+constexpr DType kTypes[] = {DType::f32, DType::bf16};
+struct Shape {
+    int64_t rows, cols;
+};
+const Shape kShapes[] = {{1, 1}, {3, 5}, {67, 24}, {67, 1000}, {257, 768}, {5, 1600}, {2, 4097}};
+
+// What results may differ by: a rounding of the type, and the order of fp32 sums.
+double tolerance(DType type) { return type == DType::bf16 ? 1.0 / 128 : 3e-6; }
+std::string label(DType type, int64_t rows, int64_t cols) { return str(dtype_name(type), "_", rows, "x", cols); }
+
+using Cases = std::vector<Case>;
+
+// ---- element-wise, sums, random numbers --------------------------------------------------------------------------
+
+void add_elementwise(Cases& all) {
+    for (const DType type : kTypes)
+        for (const auto [R, C] : kShapes) {
+            const auto shape = label(type, R, C);
+            all.push_back({"gelu_forward", shape, tolerance(type), [=](Memory& m) -> Run {
+                const Tensor out = m.output(R, C, type), x = m.random(R, C, type, 2);
+                return [=] { kernels::gelu_forward(out, x); };
+            }});
+            all.push_back({"gelu_backward", shape, tolerance(type), [=](Memory& m) -> Run {
+                const Tensor dx = m.output(R, C, type), dout = m.random(R, C, type), x = m.random(R, C, type, 2);
+                return [=] { kernels::gelu_backward(dx, dout, x); };
+            }});
+            all.push_back({"add", shape, 0, [=](Memory& m) -> Run {
+                const Tensor out = m.output(R, C, type), a = m.random(R, C, type), b = m.random(R, C, type);
+                return [=] { kernels::add(out, a, b); };
+            }});
+            for (const DType to : kTypes)
+                all.push_back({"convert", shape + "_to_" + dtype_name(to), 0, [=](Memory& m) -> Run {
+                    const Tensor out = m.output(R, C, to), in = m.random(R, C, type);
+                    return [=] { kernels::convert(out, in); };
+                }});
+            all.push_back({"zero", shape, 0, [=](Memory& m) -> Run {
+                const Tensor out = m.random(R, C, type);
+                return [=] { kernels::zero(out); };
+            }});
+            for (const bool accumulate : {false, true}) {
+                const std::string suffix = accumulate ? "_accumulate" : "";
+                all.push_back({"bias_backward", shape + suffix, 3e-6, [=](Memory& m) -> Run {
+                    const Tensor dbias = accumulate ? m.random(1, C, DType::f32) : m.output(1, C, DType::f32);
+                    const Tensor dout = m.random(R, C, type);
+                    return [=] { kernels::bias_backward(dbias, dout, accumulate); };
+                }});
+                all.push_back({"dropout", shape + suffix, 2e-7, [=](Memory& m) -> Run {
+                    const Tensor out = accumulate ? m.random(R, C, type) : m.output(R, C, type), x = m.random(R, C, type);
+                    return [=] { kernels::dropout(out, x, 0.3f, {7, rng::Purpose::dropout, 3, 11}, accumulate); };
+                }});
+            }
+            all.push_back({"fill_uniform", shape, 0, [=](Memory& m) -> Run {
+                const Tensor out = m.output(R, C, type);
+                return [=] { kernels::fill_uniform(out, 0.25f, {7, rng::Purpose::lora_init, 1, 2}); };
+            }});
+            all.push_back({"fill_normal", shape, type == DType::f32 ? 2e-6 : tolerance(type), [=](Memory& m) -> Run {
+                const Tensor out = m.output(R, C, type);
+                return [=] { kernels::fill_normal(out, 0.02f, {7, rng::Purpose::init, 1, 0}); };
+            }});
+        }
+    for (const auto [R, C] : kShapes) {
+        all.push_back({"fill", label(DType::f32, R, C), 0, [=](Memory& m) -> Run {
+            const Tensor out = m.output(R, C, DType::f32);
+            return [=] { kernels::fill(out, 1.5f); };
+        }});
+        for (const bool accumulate : {false, true})
+            all.push_back({"sum", label(DType::f32, R, C) + (accumulate ? "_accumulate" : ""), 1e-5, [=](Memory& m) -> Run {
+                const Tensor out = m.random(1, 1, DType::f32), t = m.random(R, C, DType::f32, 1, 3);
+                return [=] { kernels::sum(out, t, 0.5f, accumulate); };
+            }});
+    }
+}
+
+// ---- pruning -----------------------------------------------------------------------------------------------------
+
+// Many ties, zeros of both signs, a NaN.
+std::vector<float> tied(int64_t n) {
+    std::vector<float> values(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; i++) values[size_t(i)] = float((i * 7919) % 13 - 6) * 0.5f * (i % 5 == 0 ? -1.0f : 1.0f);
+    if (n > 40) values[37] = NAN;
+    return values;
+}
+
+void add_pruning(Cases& all) {
+    for (const DType type : kTypes)
+        for (const int64_t n : {1, 31, 1000, 4097, 70001})
+            for (const double p : {0.0, 0.5, 0.99, 1.0}) {
+                const std::string shape = str(dtype_name(type), "_", n, "_p", int(100 * p));
+                all.push_back({"prune_magnitude", shape, 0, [=](Memory& m) -> Run {
+                    const Tensor t = m.random(1, n, type), ties = m.values(1, n, type, tied(n)), scratch = m.scratch(1, n, DType::f32);
+                    return [=] {
+                        kernels::prune_magnitude(t, p, scratch);
+                        kernels::prune_magnitude(ties, p, scratch);
+                    };
+                }});
+                all.push_back({"prune_random", shape, 0, [=](Memory& m) -> Run {
+                    const Tensor t = m.random(1, n, type);
+                    return [=] { kernels::prune_random(t, float(p), {7, rng::Purpose::prune, 5, 6}); };
+                }});
+            }
+}
+
+// ---- rows --------------------------------------------------------------------------------------------------------
+
+void add_rows(Cases& all) {
+    for (const DType type : kTypes)
+        for (const auto [N, C] : kShapes) {
+            for (const bool residual : {false, true})
+                all.push_back({"layernorm_forward", label(type, N, C) + (residual ? "_residual" : ""), 4 * tolerance(type), [=](Memory& m) -> Run {
+                    kernels::LayerNormForward a{.out = m.output(N, C, type), .mean = m.output(1, N, DType::f32),
+                                                .rstd = m.output(1, N, DType::f32), .x = m.random(N, C, type),
+                                                .weight = m.random(1, C, type), .bias = m.random(1, C, type)};
+                    if (residual) a.residual = m.random(N, C, type), a.sum = m.output(N, C, type);
+                    return [=] { kernels::layernorm_forward(a); };
+                }});
+            for (const bool accumulate : {false, true})
+                all.push_back({"layernorm_backward", label(type, N, C) + (accumulate ? "_accumulate" : ""), 4 * tolerance(type), [=](Memory& m) -> Run {
+                    const auto target = [&](int64_t rows, DType t) { return accumulate ? m.random(rows, C, t) : m.output(rows, C, t); };
+                    const kernels::LayerNormBackward a{
+                        .dx = target(N, type), .dweight = target(1, DType::f32), .dbias = target(1, DType::f32),
+                        .dout = m.random(N, C, type), .x = m.random(N, C, type), .weight = m.random(1, C, type),
+                        .mean = m.random(1, N, DType::f32, 0.1), .rstd = m.random(1, N, DType::f32, 0.1, 1),
+                        .accumulate_dx = accumulate, .accumulate = accumulate};
+                    return [=] { kernels::layernorm_backward(a); };
+                }});
+        }
+    struct Size {
+        int64_t B, T, C, V;
+    };
+    for (const DType type : kTypes)
+        for (const auto [B, T, C, V] : {Size{1, 1, 1, 2}, Size{2, 7, 24, 11}, Size{3, 33, 100, 50}, Size{2, 129, 64, 1000}}) {
+            const std::string shape = str(dtype_name(type), "_", B, "x", T, "x", C, "_", V);
+            all.push_back({"embedding_forward", shape, tolerance(type), [=](Memory& m) -> Run {
+                const Tensor out = m.output(B * T, C, type), tokens = m.ids(B * T, V), wte = m.random(V, C, type), wpe = m.random(T + 3, C, type);
+                return [=] { kernels::embedding_forward(out, tokens.get<int32_t>(), wte, wpe, T); };
+            }});
+            for (const bool accumulate : {false, true})
+                all.push_back({"embedding_backward", shape + (accumulate ? "_accumulate" : ""), 3e-6, [=](Memory& m) -> Run {
+                    const Tensor dwte = m.random(V, C, DType::f32), dwpe = accumulate ? m.random(T + 3, C, DType::f32) : m.output(T + 3, C, DType::f32);
+                    const Tensor dout = m.random(B * T, C, type), tokens = m.ids(B * T, V);
+                    return [=] { kernels::embedding_backward(dwte, dwpe, dout, tokens.get<int32_t>(), T, accumulate); };
+                }});
+        }
+    struct Vocabulary {
+        int64_t N, V, Vp;
+    };
+    for (const DType type : kTypes)
+        for (const auto [N, V, Vp] : {Vocabulary{1, 2, 64}, Vocabulary{5, 257, 320}, Vocabulary{3, 50257, 50304}, Vocabulary{9, 100, 101}})
+            for (const bool backward : {false, true})
+                all.push_back({"cross_entropy", label(type, N, Vp) + (backward ? "_backward" : ""), 2 * tolerance(type), [=](Memory& m) -> Run {
+                    const Tensor logits = m.random(N, Vp, DType::f32, 3), targets = m.ids(N, V);
+                    const Tensor dlogits = !backward ? Tensor{} : type == DType::f32 ? logits : m.output(N, Vp, type);
+                    const kernels::CrossEntropy a{.losses = m.output(1, N, DType::f32), .logits = logits, .dlogits = dlogits,
+                                                  .targets = targets.get<int32_t>(), .V = V, .scale = 0.37f};
+                    return [=] { kernels::cross_entropy(a); };
+                }});
+}
+
+// ---- attention, products -----------------------------------------------------------------------------------------
+
+void add_attention(Cases& all) {
+    struct Size {
+        int64_t B, T, NH, HS;
+    };
+    for (const DType type : kTypes)
+        for (const auto [B, T, NH, HS] : {Size{1, 1, 1, 64}, Size{2, 7, 3, 5}, Size{1, 65, 2, 64}, Size{2, 200, 1, 64}, Size{1, 257, 2, 64},
+                                          Size{1, 130, 1, 128}, Size{1, 100, 2, 80}, Size{2, 33, 2, 16}}) {
+            const int64_t N = B * T, C = NH * HS;
+            const std::string shape = str(dtype_name(type), "_", B, "x", T, "x", NH, "x", HS);
+            const auto operands = [=](Memory& m) {
+                return kernels::Attention{.B = B, .T = T, .NH = NH, .qkv = m.random(N, 3 * C, type), .out = m.output(N, C, type),
+                                          .lse = m.output(1, N * NH, DType::f32),
+                                          .scratch = m.scratch(1, kernels::attention_scratch_floats(m.device(), B, T, NH, HS), DType::f32)};
+            };
+            all.push_back({"attention_forward", shape, 2 * tolerance(type), [=](Memory& m) -> Run {
+                const kernels::Attention a = operands(m);
+                return [=] { kernels::attention_forward(a); };
+            }});
+            // P and dS are rounded to bf16 as operands of the tensor cores.
+            all.push_back({"attention_backward", shape, type == DType::bf16 ? 4.0 / 128 : 2e-5, [=](Memory& m) -> Run {
+                const kernels::Attention a = operands(m);
+                const Tensor dqkv = m.output(N, 3 * C, type), dout = m.random(N, C, type);
+                return [=] {
+                    kernels::attention_forward(a);
+                    kernels::attention_backward(a, dqkv, dout);
+                };
+            }});
+        }
+}
+
+void add_matmul(Cases& all) {
+    struct Size {
+        int64_t M, N, K;
+    };
+    for (const DType type : kTypes)
+        for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{64, 96, 32}, Size{33, 130, 71}})
+            for (const int transposes : {0, 1, 2, 3})
+                for (const int variant : {0, 1, 2, 3}) {  // plain, bias, alpha and accumulate, fp32 result of a slice
+                    const bool ta = transposes & 1, tb = transposes & 2;
+                    const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", "_", variant);
+                    all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                        kernels::Matmul a{.transpose_a = ta, .transpose_b = tb};
+                        a.a = m.random(ta ? K : M, ta ? M : K, type);
+                        a.b = m.random(tb ? N : K, tb ? K : N, type);
+                        a.c = variant == 2 ? m.random(M, N, type) : variant == 3 ? m.random(M, N + 5, DType::f32).col_range(3, N) : m.output(M, N, type);
+                        if (variant == 1) a.bias = m.random(1, N, type);
+                        if (variant == 2) a.alpha = 0.5f, a.accumulate = true;
+                        return [=] { kernels::matmul(a); };
+                    }});
+                }
+}
+
+// ---- optimizer ---------------------------------------------------------------------------------------------------
+
+void add_adamw(Cases& all) {
+    for (const DType type : kTypes)
+        for (const bool finite : {true, false})
+            all.push_back({"adamw", str(dtype_name(type), finite ? "" : "_not_finite"), 2e-6, [=](Memory& m) -> Run {
+                kernels::TrainedTensors trained;
+                for (const Shape s : {Shape{1, 1}, Shape{67, 1000}, Shape{1, 31}, Shape{3, 4096}}) {
+                    kernels::TrainedTensor t{.master = m.random(s.rows, s.cols, DType::f32), .gradient = m.random(s.rows, s.cols, DType::f32),
+                                             .m = m.random(s.rows, s.cols, DType::f32, 0.1), .v = m.random(s.rows, s.cols, DType::f32, 0.01, 0.1),
+                                             .decays = s.rows > 1, .counter = s.rows > 3 ? 1 : 0};
+                    if (type == DType::bf16) t.weight = m.output(s.rows, s.cols, type);
+                    trained.tensors.push_back(t);
+                }
+                trained.table = make_tensor(m.scratch(1, kernels::trained_table_ints(4) + 16, DType::i32).data, DType::i32, 1, kernels::trained_table_ints(4), m.device());
+                const auto aligned = (reinterpret_cast<uintptr_t>(trained.table.data) + 63) / 64 * 64;
+                trained.table.data = reinterpret_cast<void*>(aligned);
+                std::vector<float> s(kernels::kStepScalars, 0.0f);
+                s[kernels::kLoss] = finite ? 3.0f : INFINITY;
+                s[kernels::kRate] = 1e-2f;
+                s[kernels::kCorrections] = 1.5f, s[kernels::kCorrections + 1] = 2.5f;
+                s[kernels::kCorrections + 2] = 1.1f, s[kernels::kCorrections + 3] = 1.2f;
+                const Tensor scalars = m.values(1, kernels::kStepScalars, DType::f32, s);
+                return [=] {
+                    trained.prepare();
+                    kernels::gradient_norm(scalars, trained, 1.0f);
+                    kernels::adamw(scalars, trained, {.weight_decay = 0.1});
+                };
+            }});
+}
+
+}  // namespace
+
+const std::vector<Case>& cases() {
+    static const std::vector<Case> all = [] {
+        std::vector<Case> list;
+        add_elementwise(list);
+        add_pruning(list);
+        add_rows(list);
+        add_attention(list);
+        add_matmul(list);
+        add_adamw(list);
+        return list;
+    }();
+    return all;
+}
+
+}  // namespace registry

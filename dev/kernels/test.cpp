@@ -1,0 +1,79 @@
+// Every case of the registry on the CUDA device against the CPU op, aligned and misaligned, twice with the same bits.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "registry.h"
+#include "src/runtime/gpu.h"
+
+namespace {
+
+using Contents = std::vector<std::vector<double>>;
+
+struct Param {
+    const registry::Case* test;
+    int64_t misalignment;
+};
+
+Contents run(const registry::Case& test, Device device, int64_t misalignment) {
+    registry::Memory memory(device, misalignment);
+    const registry::Run op = test.setup(memory);
+    op();
+    return memory.contents();
+}
+
+class Kernel : public testing::TestWithParam<Param> {
+  protected:
+    // The ops' workspace, on both devices.
+    static void SetUpTestSuite() {
+        const int64_t floats = kernels::workspace_floats(Device::cuda, DType::bf16, 0);
+        CUDA_CHECK(cudaMalloc(&device_workspace, size_t(floats) * 4));
+        kernels::set_workspace(make_tensor(device_workspace, DType::f32, 1, floats, Device::cuda));
+        host_workspace.resize(1 << 20);
+        kernels::set_workspace(make_tensor(host_workspace.data(), DType::f32, 1, int64_t(host_workspace.size())));
+    }
+    static void TearDownTestSuite() { cudaFree(device_workspace); }
+    inline static void* device_workspace = nullptr;
+    inline static std::vector<float> host_workspace;
+};
+
+TEST_P(Kernel, DoesWhatTheCpuOpDoes) {
+    const registry::Case& test = *GetParam().test;
+    const Contents want = run(test, Device::cpu, GetParam().misalignment);
+    const Contents got = run(test, Device::cuda, GetParam().misalignment);
+    const Contents again = run(test, Device::cuda, GetParam().misalignment);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t k = 0; k < want.size(); k++) {
+        double squares = 0;
+        for (const double x : want[k]) squares += std::isfinite(x) ? x * x : 0;
+        const double rms = std::sqrt(squares / double(want[k].size()));
+        int shown = 0;
+        for (size_t i = 0; i < want[k].size() && shown < 5; i++) {
+            const double w = want[k][i], g = got[k][i];
+            const bool same = (std::isnan(w) && std::isnan(g)) || w == g || std::abs(w - g) <= test.tolerance * (std::abs(w) + rms);
+            const bool stable = g == again[k][i] || (std::isnan(g) && std::isnan(again[k][i]));
+            if (same && stable) continue;
+            shown++;
+            ADD_FAILURE() << "operand " << k << " element " << i << ": " << g << " and should be " << w
+                          << (stable ? "" : "; a second run gave other bits");
+        }
+    }
+}
+
+std::vector<Param> params() {
+    std::vector<Param> all;
+    for (const registry::Case& test : registry::cases())
+        for (const int64_t misalignment : {0, 1}) all.push_back({&test, misalignment});
+    return all;
+}
+
+std::string name(const testing::TestParamInfo<Param>& info) {
+    std::string text = info.param.test->op + "_" + info.param.test->shape + (info.param.misalignment ? "_misaligned" : "");
+    for (char& c : text)
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+    return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(Registry, Kernel, testing::ValuesIn(params()), name);
+
+}  // namespace

@@ -1,0 +1,135 @@
+// Causal self-attention: picks the tensor-core kernels for bf16 heads of 64 or 128, the plain ones for all else. Neither
+// ever holds a (T, T) matrix in memory. All sums are taken in a fixed order.
+#include <cmath>
+#include <type_traits>
+
+#include "attention_flash_backward.cuh"
+#include "attention_flash_forward.cuh"
+#include "attention_plain.cuh"
+#include "cuda.h"
+
+namespace kernels::cuda {
+namespace {
+
+// One shape, as the kernels take it.
+struct Shape {
+    int64_t B;
+    int T, NH, HS;
+    Shape(int64_t B, int64_t T, int64_t NH, int64_t HS) : B(B), T(int(T)), NH(int(NH)), HS(int(HS)) {
+        CHECK(HS <= kMaxHeadSize, "attention: heads of ", HS, " columns; at most ", kMaxHeadSize, " on the GPU");
+    }
+    int64_t C() const { return int64_t(NH) * HS; }
+    float scale() const { return 1.0f / std::sqrt(float(HS)); }
+    int padded() const { return int(padded_length(T)); }
+    // A block takes `rows` rows of a head.
+    dim3 grid(int rows) const { return dim3(gpu::div_ceil(T, rows), unsigned(NH), unsigned(B)); }
+};
+
+template <class T, class... Pointers>
+bool flash_takes(const Shape& shape, const T* first, const Pointers*... rest) {
+    return std::is_same_v<T, bf16> && (shape.HS == 64 || shape.HS == 128) && gpu::packable(first, shape.C()) &&
+           (gpu::packable(rest, 4) && ...);
+}
+
+template <class... Params, class... Args>
+void run_with_shared(void (*kernel)(Params...), dim3 grid, size_t shared_bytes, Args&&... args) {
+    if (shared_bytes > 48 * 1024) gpu::allow_smem(kernel, shared_bytes);
+    gpu::run(kernel, grid, kThreads, shared_bytes, std::forward<Args>(args)...);
+}
+
+// Calls f<NC>() with the template argument of the plain kernels that this head size needs.
+template <class F>
+void with_columns(int HS, const F& f) {
+    if (HS <= 32)
+        f.template operator()<1>();
+    else if (HS <= 64)
+        f.template operator()<2>();
+    else if (HS <= 128)
+        f.template operator()<4>();
+    else
+        f.template operator()<8>();
+}
+
+// A warp has 32 rows with heads of 64, and 16 with heads of 128: what fits in its registers.
+template <int HS>
+constexpr int kRowBlocks = 128 / HS;
+
+template <int HS>
+void run_flash_forward(bf16* out, float* lse, const bf16* qkv, const Shape& s) {
+    constexpr int MT = kRowBlocks<HS>;
+    run_with_shared(flash_forward<HS, MT>, s.grid(16 * MT * kWarps), kForwardShared<HS>, out, lse, qkv, s.T,
+                    s.scale() * kLog2e);
+}
+
+template <int HS>
+void run_flash_backward(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, const Shape& s) {
+    constexpr int MT = kRowBlocks<HS>;
+    run_with_shared(flash_backward_keys<HS, MT, 16>, s.grid(16 * MT * kWarps), kBackwardKeysShared<HS>, dqkv, dout, qkv,
+                    stats, s.T, s.padded(), s.scale());
+    run_with_shared(flash_backward_queries<HS, MT, 32>, s.grid(16 * MT * kWarps), kBackwardQueriesShared<HS>, dqkv, dout,
+                    qkv, stats, s.T, s.padded(), s.scale());
+}
+
+template <class T>
+void run_plain_forward(T* out, float* lse, const T* qkv, const Shape& s) {
+    with_columns(s.HS, [&]<int NC> {
+        run_with_shared(plain_forward<T, NC>, s.grid(kPlainRows<NC> * kWarps), plain_shared<NC>(1, s.HS), out, lse, qkv,
+                        s.T, s.HS, s.scale());
+    });
+}
+
+template <class T>
+void run_plain_backward(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, const Shape& s) {
+    with_columns(s.HS, [&]<int NC> {
+        const dim3 grid = s.grid(kPlainRows<NC> * kWarps);
+        const size_t shared_bytes = plain_shared<NC>(2, s.HS);
+        run_with_shared(plain_backward_keys<T, NC>, grid, shared_bytes, dqkv, dout, qkv, stats, s.T, s.padded(),
+                        s.HS, s.scale());
+        run_with_shared(plain_backward_queries<T, NC>, grid, shared_bytes, dqkv, dout, qkv, stats, s.T, s.padded(),
+                        s.HS, s.scale());
+    });
+}
+
+template <class T, int SIZE>
+void run_query_stats(QueryStats* stats, const T* dout, const T* out, const float* lse, const Shape& s) {
+    gpu::run(query_stats<T, SIZE>, gpu::div_ceil(s.B * s.padded() * s.NH * 8, 256), 256, 0, stats, dout, out, lse, s.B, s.T,
+             s.padded(), s.NH, s.HS);
+}
+
+}  // namespace
+
+int64_t attention_scratch_floats(int64_t B, int64_t T, int64_t NH, int64_t) { return B * NH * padded_length(T) * 2; }
+
+template <class T>
+void attention_forward(T* out, float* lse, const T* qkv, float*, int64_t B, int64_t seq_len, int64_t NH, int64_t HS) {
+    const Shape shape(B, seq_len, NH, HS);
+    if constexpr (std::is_same_v<T, bf16>)
+        if (flash_takes(shape, out, qkv))
+            return HS == 64 ? run_flash_forward<64>(out, lse, qkv, shape) : run_flash_forward<128>(out, lse, qkv, shape);
+    run_plain_forward(out, lse, qkv, shape);
+}
+
+template <class T>
+void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
+                        int64_t seq_len, int64_t NH, int64_t HS) {
+    const Shape shape(B, seq_len, NH, HS);
+    QueryStats* stats = reinterpret_cast<QueryStats*>(scratch);
+    if (gpu::packable(dout, HS) && gpu::packable(out, HS))
+        run_query_stats<T, gpu::Pack<T>::kSize>(stats, dout, out, lse, shape);
+    else
+        run_query_stats<T, 1>(stats, dout, out, lse, shape);
+    if constexpr (std::is_same_v<T, bf16>)
+        if (flash_takes(shape, dqkv, dout, qkv, scratch))
+            return HS == 64 ? run_flash_backward<64>(dqkv, dout, qkv, stats, shape)
+                            : run_flash_backward<128>(dqkv, dout, qkv, stats, shape);
+    run_plain_backward(dqkv, dout, qkv, stats, shape);
+}
+
+template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t);
+template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t);
+template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t, int64_t,
+                                 int64_t, int64_t);
+template void attention_backward(bf16*, const bf16*, const bf16*, const float*, const bf16*, float*, int64_t, int64_t,
+                                 int64_t, int64_t);
+
+}  // namespace kernels::cuda

@@ -1,0 +1,62 @@
+// What all of the attention kernels share: which head and rows a block takes, and what the backward needs of each query.
+#pragma once
+
+#include "gpu.cuh"
+
+namespace kernels::cuda {
+namespace {
+
+constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of every kernel but query_stats
+constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
+
+// Exponents are in base 2, for which the GPU has an instruction: exp(x) = exp2(x log2(e)).
+__device__ inline float exp2_fast(float x) { return exp2f(x); }
+
+// The head of a sequence that a block of the grid (row blocks, NH, B) takes: where it starts in (B*T, 3C) and in (B*T, C).
+struct Head {
+    int index, C;
+    int64_t input, output;
+    __device__ Head(int T, int HS) : index(int(blockIdx.z * gridDim.y + blockIdx.y)), C(int(gridDim.y) * HS) {
+        const int64_t first_row = int64_t(blockIdx.z) * T;
+        input = first_row * (3 * C) + blockIdx.y * HS;
+        output = first_row * C + blockIdx.y * HS;
+    }
+};
+
+// Of a query: log-sum-exp in base 2, and minus the sum over the head of dout * out.
+struct alignas(8) QueryStats {
+    float lse, minus_dot;
+};
+// Each head's stats are padded to whole tiles, such that padding has probability 0 everywhere.
+constexpr int64_t kStatsMultiple = 128;
+inline int64_t padded_length(int64_t T) { return (T + kStatsMultiple - 1) / kStatsMultiple * kStatsMultiple; }
+
+// stats (B, NH, padded). LANES threads side by side share a query, of which each takes SIZE numbers at a time.
+template <class T, int SIZE>
+__global__ void __launch_bounds__(256) query_stats(QueryStats* stats, const T* dout, const T* out, const float* lse,
+                                                   int64_t B, int seq_len, int padded, int NH, int HS) {
+    constexpr int LANES = 8;
+    const int lane = threadIdx.x % LANES;
+    const int64_t i = (int64_t(blockIdx.x) * 256 + threadIdx.x) / LANES;  // (b, t, h): neighbours in memory
+    const int h = int(i % NH), t = int(i / NH % padded);
+    const int64_t b = i / NH / padded;
+    const bool exists = b < B && t < seq_len;
+    float dot = 0;
+    for (int c = lane * SIZE; exists && c < HS; c += LANES * SIZE) {
+        const int64_t at = ((b * seq_len + t) * NH + h) * HS + c;
+        if constexpr (SIZE == 1) {
+            dot += gpu::to_float(dout[at]) * gpu::to_float(out[at]);
+        } else {
+            const gpu::Pack<T> x = gpu::load_pack(dout + at), y = gpu::load_pack(out + at);
+#pragma unroll
+            for (int k = 0; k < SIZE; k++) dot += gpu::to_float(x.v[k]) * gpu::to_float(y.v[k]);
+        }
+    }
+#pragma unroll
+    for (int offset = LANES / 2; offset > 0; offset /= 2) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, offset);
+    if (lane == 0 && b < B)
+        stats[(b * NH + h) * padded + t] = {exists ? lse[(b * NH + h) * seq_len + t] * kLog2e : INFINITY, -dot};
+}
+
+}  // namespace
+}  // namespace kernels::cuda

@@ -1,0 +1,143 @@
+// What the flash attention kernels share. Each warp owns MT blocks of 16 rows (queries or keys), whose operands stay in
+// registers, and streams tiles of kTile rows of the other side through shared memory.
+#pragma once
+
+#include "attention_common.cuh"
+
+namespace kernels::cuda {
+namespace {
+
+constexpr int kTile = 64;  // rows streamed at a time
+
+// Accumulators of MT x (COLS / 8) products of 16x8, and the left operand of MT x (DEPTH / 16) products.
+template <int MT, int COLS>
+using Sums = float[MT][COLS / 8][4];
+template <int MT, int DEPTH>
+using Rows = uint32_t[MT][DEPTH / 16][4];
+
+// Where the four numbers of a fragment are: two neighbours in this row, and two in the row 8 below.
+__device__ inline int fragment_row() { return (threadIdx.x & 31) >> 2; }
+__device__ inline int fragment_column() { return 2 * (threadIdx.x & 3); }
+
+// Rows of a tile are 16 bytes longer than they need to be, so that eight rows of a column lie in different banks.
+template <int HS>
+constexpr int kPitch = HS + 8;
+template <int HS>
+constexpr int kTileSize = kTile * kPitch<HS>;
+
+// Starts copying rows [first, first + kTile) of (T, HS) into a tile; rows from T on become zero.
+template <int HS>
+__device__ inline void load_tile(bf16* tile, const bf16* from, int first, int T, int ld) {
+    constexpr int CHUNKS = HS / 8, ROWS = kThreads / CHUNKS;
+    const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
+    tile += row * kPitch<HS> + chunk * 8;
+#pragma unroll
+    for (int i = 0; i < kTile; i += ROWS) {
+        const bool exists = first + row + i < T;
+        gpu::cp_async16_zfill(tile + i * kPitch<HS>, from + int64_t(exists ? first + row + i : 0) * ld + chunk * 8, exists);
+    }
+}
+
+// Rows [first, first + 16 MT) of (T, HS) as left operand, straight from global memory: each is read once.
+template <int HS, int MT>
+__device__ inline void load_rows(Rows<MT, HS>& rows, const bf16* from, int first, int T, int ld) {
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = first + m * 16 + half * 8 + fragment_row();
+            const bool exists = row < T;
+            const uint32_t* at = reinterpret_cast<const uint32_t*>(from + int64_t(exists ? row : 0) * ld + fragment_column());
+#pragma unroll
+            for (int k = 0; k < HS / 16; k++) {
+                const uint32_t low = at[k * 8], high = at[k * 8 + 4];
+                rows[m][k][half] = exists ? low : 0;
+                rows[m][k][half + 2] = exists ? high : 0;
+            }
+        }
+}
+
+// Rows [first, first + 16 MT) of (T, HS) = scale * sums.
+template <int HS, int MT>
+__device__ inline void store_rows(bf16* to, const Sums<MT, HS>& sums, float scale, int first, int T, int ld) {
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = first + m * 16 + half * 8 + fragment_row();
+            if (row >= T) continue;
+            bf16* at = to + int64_t(row) * ld + fragment_column();
+#pragma unroll
+            for (int n = 0; n < HS / 8; n++)
+                *reinterpret_cast<uint32_t*>(at + n * 8) =
+                    gpu::pack_bf16(scale * sums[m][n][2 * half], scale * sums[m][n][2 * half + 1]);
+        }
+}
+
+// sums += rows * (COLS rows of a tile)^T
+template <int HS, int MT, int COLS>
+__device__ inline void multiply_transposed(Sums<MT, COLS>& sums, const Rows<MT, HS>& rows, const bf16* tile) {
+    const int lane = threadIdx.x & 31, row = (lane & 7) + (lane >> 4) * 8;
+    tile += row * kPitch<HS> + (lane >> 3 & 1) * 8;
+#pragma unroll
+    for (int k = 0; k < HS / 16; k++)
+#pragma unroll
+        for (int n = 0; n < COLS / 8; n += 2) {
+            uint32_t right[4];
+            gpu::ldmatrix<4>(right, tile + n * 8 * kPitch<HS> + k * 16);
+            const uint32_t low[2] = {right[0], right[1]}, high[2] = {right[2], right[3]};
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                gpu::mma_bf16(sums[m][n], rows[m][k], low, sums[m][n]);
+                gpu::mma_bf16(sums[m][n + 1], rows[m][k], high, sums[m][n + 1]);
+            }
+        }
+}
+
+// sums += weights, rounded to bf16, * DEPTH rows of a tile. The accumulators of one product are laid out as the
+// left operand of the next.
+template <int HS, int MT, int DEPTH>
+__device__ inline void multiply_add(Sums<MT, HS>& sums, const Sums<MT, DEPTH>& weights, const bf16* tile) {
+    const int lane = threadIdx.x & 31;
+    tile += (lane & 15) * kPitch<HS> + (lane >> 4) * 8;
+#pragma unroll
+    for (int k = 0; k < DEPTH / 16; k++) {
+        uint32_t left[MT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const float* pair = &weights[m][2 * k + i / 2][i % 2 * 2];
+                left[m][i] = gpu::pack_bf16(pair[0], pair[1]);
+            }
+#pragma unroll
+        for (int n = 0; n < HS / 8; n += 2) {
+            uint32_t right[4];
+            gpu::ldmatrix_trans<4>(right, tile + k * 16 * kPitch<HS> + n * 8);
+            const uint32_t low[2] = {right[0], right[1]}, high[2] = {right[2], right[3]};
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                gpu::mma_bf16(sums[m][n], left[m], low, sums[m][n]);
+                gpu::mma_bf16(sums[m][n + 1], left[m], high, sums[m][n + 1]);
+            }
+        }
+    }
+}
+
+// Scores of keys later than the query become -infinity. Their first column and row have these positions.
+template <bool KEYS_DOWN, int MT, int COLS>
+__device__ inline void hide_future(Sums<MT, COLS>& scores, int first_column, int first_row) {
+    const int ahead = first_column + fragment_column() - first_row - fragment_row();
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int n = 0; n < COLS / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int distance = ahead + n * 8 + i % 2 - m * 16 - i / 2 * 8;
+                if (KEYS_DOWN ? distance < 0 : distance > 0) scores[m][n][i] = -INFINITY;
+            }
+}
+
+}  // namespace
+}  // namespace kernels::cuda

@@ -1,0 +1,247 @@
+// Attention for any type, head size up to kMaxHeadSize and alignment, in fp32. As in the flash kernels, a warp owns rows
+// (R of them), and streams tiles of the other side through shared memory, one tile row a lane.
+#pragma once
+
+#include "attention_common.cuh"
+
+namespace kernels::cuda {
+namespace {
+
+constexpr int64_t kMaxHeadSize = 256;
+constexpr int kPlainTile = 32;
+
+// A lane holds the columns lane + 32 i, i < NC, of each of its warp's rows.
+template <int R, int NC>
+using PlainSums = float[R][NC];
+// Rows that a warp may own; fewer with long heads, so that all fits in 99 KiB.
+template <int NC>
+constexpr int kPlainRows = NC > 4 ? 4 : 8;
+
+// The length of a tile row is odd, so that 32 rows of a column lie in different banks.
+__host__ __device__ inline int tile_pitch(int HS) { return HS | 1; }
+template <int NC>
+size_t plain_shared(int owned, int HS) {
+    constexpr int rows = kPlainRows<NC> * kWarps;
+    return (owned * HS * rows + rows * kPlainTile + 2 * kPlainTile * tile_pitch(HS)) * sizeof(float);
+}
+
+// Shared memory of a block: what its rows own, [HS][rows] each, weights, two tiles.
+template <int R>
+struct PlainShared {
+    static constexpr int ROWS = R * kWarps;
+    float *base, *weights, *tiles;
+    int HS;
+    __device__ PlainShared(float* base, int owned, int HS)
+        : base(base), weights(base + owned * HS * ROWS), tiles(weights + ROWS * kPlainTile), HS(HS) {}
+    __device__ float* owned(int i) const { return base + i * HS * ROWS; }
+    __device__ float* tile(int i) const { return tiles + i * kPlainTile * tile_pitch(HS); }
+};
+
+// Rows [first, first + ROWS) of (T, HS), transposed; rows from T on are zero.
+template <int ROWS, class T>
+__device__ inline void load_owned(float* to, const T* from, int first, int seq_len, int HS, int ld) {
+    for (int i = threadIdx.x; i < ROWS * HS; i += kThreads) {
+        const int row = i / HS, c = i % HS;
+        to[c * ROWS + row] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
+    }
+}
+template <class T>
+__device__ inline void load_plain_tile(float* to, const T* from, int first, int seq_len, int HS, int ld) {
+    for (int i = threadIdx.x; i < kPlainTile * HS; i += kThreads) {
+        const int row = i / HS, c = i % HS;
+        to[row * tile_pitch(HS) + c] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
+    }
+}
+
+// R neighbours in shared memory, the same for the whole warp.
+template <int R>
+__device__ inline void load_broadcast(float (&values)[R], const float* from) {
+#pragma unroll
+    for (int r = 0; r < R; r += 4) {
+        const float4 four = *reinterpret_cast<const float4*>(from + r);
+        values[r] = four.x, values[r + 1] = four.y, values[r + 2] = four.z, values[r + 3] = four.w;
+    }
+}
+
+// sums[r] = the warp's row r times the lane's row of the tile
+template <int R>
+__device__ inline void multiply_transposed(float (&sums)[R], const float* owned, const float* tile, int HS) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+#pragma unroll
+    for (int r = 0; r < R; r++) sums[r] = 0;
+#pragma unroll 4
+    for (int c = 0; c < HS; c++) {
+        const float x = tile[lane * tile_pitch(HS) + c];
+        float rows[R];
+        load_broadcast(rows, owned + c * R * kWarps + warp * R);
+#pragma unroll
+        for (int r = 0; r < R; r++) sums[r] += rows[r] * x;
+    }
+}
+
+// sums[r] += sum over the tile's rows of their weight for row r (which the row's lane has) times the row
+template <int R, int NC>
+__device__ inline void multiply_add(PlainSums<R, NC>& sums, const float (&weights)[R], float* exchange, const float* tile,
+                                    int HS) {
+    const int lane = threadIdx.x & 31;
+    exchange += (threadIdx.x >> 5) * kPlainTile * R;
+    __syncwarp();  // the previous weights may still be read
+#pragma unroll
+    for (int r = 0; r < R; r += 4)
+        *reinterpret_cast<float4*>(exchange + lane * R + r) =
+            make_float4(weights[r], weights[r + 1], weights[r + 2], weights[r + 3]);
+    __syncwarp();
+#pragma unroll 4
+    for (int j = 0; j < kPlainTile; j++) {
+        float of_row[R];
+        load_broadcast(of_row, exchange + j * R);
+#pragma unroll
+        for (int i = 0; i < NC; i++) {
+            const float x = tile[j * tile_pitch(HS) + min(lane + 32 * i, HS - 1)];
+#pragma unroll
+            for (int r = 0; r < R; r++) sums[r][i] += of_row[r] * x;
+        }
+    }
+}
+
+template <int R, int NC, class T>
+__device__ inline void store_plain(T* to, const PlainSums<R, NC>& sums, float scale, int first, int seq_len, int HS,
+                                   int ld) {
+#pragma unroll
+    for (int r = 0; r < R; r++)
+#pragma unroll
+        for (int i = 0; i < NC; i++) {
+            const int c = (threadIdx.x & 31) + 32 * i;
+            if (first + r < seq_len && c < HS) to[int64_t(first + r) * ld + c] = gpu::from_float<T>(scale * sums[r][i]);
+        }
+}
+
+// scale is that of the scores.
+template <class T, int NC>
+__global__ void __launch_bounds__(kThreads) plain_forward(T* out, float* lse, const T* qkv, int seq_len, int HS,
+                                                          float scale) {
+    constexpr int R = kPlainRows<NC>, ROWS = R * kWarps;
+    GPU_SHARED_DYNAMIC(float, dynamic);
+    const PlainShared<R> shared(dynamic, 1, HS);
+    const Head head(seq_len, HS);
+    const int first_query = int(gridDim.x - 1 - blockIdx.x) * ROWS;
+    const int row = first_query + int(threadIdx.x >> 5) * R, lane = threadIdx.x & 31;
+    const int ld = 3 * head.C;
+    const T* q = qkv + head.input;
+
+    load_owned<ROWS>(shared.owned(0), q, first_query, seq_len, HS, ld);
+    PlainSums<R, NC> sums = {};
+    float reference[R], sum[R];
+#pragma unroll
+    for (int r = 0; r < R; r++) reference[r] = -INFINITY, sum[r] = 0;
+    const int last_key = min(first_query + ROWS, seq_len);
+    for (int first_key = 0; first_key < last_key; first_key += kPlainTile) {
+        load_plain_tile(shared.tile(0), q + head.C, first_key, seq_len, HS, ld);
+        load_plain_tile(shared.tile(1), q + 2 * head.C, first_key, seq_len, HS, ld);
+        __syncthreads();
+        float p[R];
+        multiply_transposed(p, shared.owned(0), shared.tile(0), HS);
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            p[r] = first_key + lane > row + r ? -INFINITY : p[r] * (scale * kLog2e);
+            const float largest = fmaxf(reference[r], gpu::warp_max(p[r])), shrink = exp2_fast(reference[r] - largest);
+            reference[r] = largest;
+            p[r] = exp2_fast(p[r] - largest);
+            sum[r] = sum[r] * shrink + p[r];
+#pragma unroll
+            for (int i = 0; i < NC; i++) sums[r][i] *= shrink;
+        }
+        multiply_add<R, NC>(sums, p, shared.weights, shared.tile(1), HS);
+        __syncthreads();
+    }
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        const float total = gpu::warp_sum(sum[r]), inverse = 1.0f / total;
+#pragma unroll
+        for (int i = 0; i < NC; i++) sums[r][i] *= inverse;
+        if (lane == 0 && row + r < seq_len)
+            lse[int64_t(head.index) * seq_len + row + r] = kLn2 * (reference[r] + log2f(total));
+    }
+    store_plain<R, NC>(out + head.output, sums, 1.0f, row, seq_len, HS, head.C);
+}
+
+// p and ds = p (dp - dot) of one number: scores and dp become them.
+__device__ inline void differentiate(float& p, float& ds, const QueryStats& query, bool visible, float scale) {
+    p = visible ? exp2_fast(p * (scale * kLog2e) - query.lse) : 0.0f;
+    ds = p * (ds + query.minus_dot);
+}
+
+// dk and dv: a block owns keys and streams queries.
+template <class T, int NC>
+__global__ void __launch_bounds__(kThreads) plain_backward_keys(T* dqkv, const T* dout, const T* qkv,
+                                                                const QueryStats* stats, int seq_len, int padded,
+                                                                int HS, float scale) {
+    constexpr int R = kPlainRows<NC>, ROWS = R * kWarps;
+    GPU_SHARED_DYNAMIC(float, dynamic);
+    const PlainShared<R> shared(dynamic, 2, HS);
+    const Head head(seq_len, HS);
+    const int first_key = int(blockIdx.x) * ROWS;
+    const int row = first_key + int(threadIdx.x >> 5) * R, lane = threadIdx.x & 31;
+    const int ld = 3 * head.C;
+    const T* q = qkv + head.input;
+
+    load_owned<ROWS>(shared.owned(0), q + head.C, first_key, seq_len, HS, ld);
+    load_owned<ROWS>(shared.owned(1), q + 2 * head.C, first_key, seq_len, HS, ld);
+    PlainSums<R, NC> dk = {}, dv = {};
+    for (int first = first_key / kPlainTile * kPlainTile; first < seq_len; first += kPlainTile) {
+        load_plain_tile(shared.tile(0), q, first, seq_len, HS, ld);
+        load_plain_tile(shared.tile(1), dout + head.output, first, seq_len, HS, head.C);
+        __syncthreads();
+        float p[R], ds[R];
+        multiply_transposed(p, shared.owned(0), shared.tile(0), HS);
+        multiply_transposed(ds, shared.owned(1), shared.tile(1), HS);
+        const QueryStats query = stats[int64_t(head.index) * padded + first + lane];
+#pragma unroll
+        for (int r = 0; r < R; r++) differentiate(p[r], ds[r], query, row + r <= first + lane, scale);
+        multiply_add<R, NC>(dv, p, shared.weights, shared.tile(1), HS);
+        multiply_add<R, NC>(dk, ds, shared.weights, shared.tile(0), HS);
+        __syncthreads();
+    }
+    store_plain<R, NC>(dqkv + head.input + head.C, dk, scale, row, seq_len, HS, ld);
+    store_plain<R, NC>(dqkv + head.input + 2 * head.C, dv, 1.0f, row, seq_len, HS, ld);
+}
+
+// dq: a block owns queries and streams keys.
+template <class T, int NC>
+__global__ void __launch_bounds__(kThreads) plain_backward_queries(T* dqkv, const T* dout, const T* qkv,
+                                                                   const QueryStats* stats, int seq_len, int padded,
+                                                                   int HS, float scale) {
+    constexpr int R = kPlainRows<NC>, ROWS = R * kWarps;
+    static_assert(kStatsMultiple % ROWS == 0 && kStatsMultiple % kPlainTile == 0);
+    GPU_SHARED_DYNAMIC(float, dynamic);
+    const PlainShared<R> shared(dynamic, 2, HS);
+    const Head head(seq_len, HS);
+    const int first_query = int(gridDim.x - 1 - blockIdx.x) * ROWS;
+    const int row = first_query + int(threadIdx.x >> 5) * R, lane = threadIdx.x & 31;
+    const int ld = 3 * head.C;
+    const T* q = qkv + head.input;
+
+    load_owned<ROWS>(shared.owned(0), q, first_query, seq_len, HS, ld);
+    load_owned<ROWS>(shared.owned(1), dout + head.output, first_query, seq_len, HS, head.C);
+    QueryStats of_query[R];
+#pragma unroll
+    for (int r = 0; r < R; r++) of_query[r] = stats[int64_t(head.index) * padded + row + r];
+    PlainSums<R, NC> dq = {};
+    const int last_key = min(first_query + ROWS, seq_len);
+    for (int first = 0; first < last_key; first += kPlainTile) {
+        load_plain_tile(shared.tile(0), q + head.C, first, seq_len, HS, ld);
+        load_plain_tile(shared.tile(1), q + 2 * head.C, first, seq_len, HS, ld);
+        __syncthreads();
+        float p[R], ds[R];
+        multiply_transposed(p, shared.owned(0), shared.tile(0), HS);
+        multiply_transposed(ds, shared.owned(1), shared.tile(1), HS);
+#pragma unroll
+        for (int r = 0; r < R; r++) differentiate(p[r], ds[r], of_query[r], first + lane <= row + r, scale);
+        multiply_add<R, NC>(dq, ds, shared.weights, shared.tile(0), HS);
+        __syncthreads();
+    }
+    store_plain<R, NC>(dqkv + head.input, dq, scale, row, seq_len, HS, ld);
+}
+
+}  // namespace
+}  // namespace kernels::cuda

@@ -1,0 +1,94 @@
+// Softmax cross-entropy and its gradient, a row a block. The second pass over a row goes backwards: what the first read
+// last is the likeliest to be in L2 still.
+#include <algorithm>
+#include <cfloat>
+
+#include "cuda.h"
+#include "slices.cuh"
+
+namespace kernels::cuda {
+namespace {
+
+constexpr int kMaxThreads = 1024;  // one block a multiprocessor: more rows at a time would not fit into L2
+constexpr int kStepColumns = 16;   // of a thread, loaded before any is used
+
+// The columns [c, c + SIZE) of a row of logits, -Inf from column V on.
+template <int SIZE>
+__device__ Slice<float, SIZE> load_logits(const float* x, int64_t c, int64_t V) {
+    if (c + SIZE <= V) return load_slice<SIZE>(x + c);
+    Slice<float, SIZE> logits;
+#pragma unroll
+    for (int k = 0; k < SIZE; k++) logits.v[k] = c + k < V ? x[c + k] : -INFINITY;
+    return logits;
+}
+
+template <class T, int SIZE>
+__global__ void __launch_bounds__(kMaxThreads) softmax_loss(float* losses, const float* logits, T* dlogits,
+                                                            const int32_t* targets, int64_t V, int64_t Vp,
+                                                            float scale) {
+    constexpr int SLICES = kStepColumns / SIZE;
+    const float* x = logits + blockIdx.x * Vp;
+    const int32_t target = targets[blockIdx.x];
+    const float target_logit = x[target];  // the gradient may overwrite it
+    const int64_t step = int64_t(blockDim.x) * kStepColumns, own = int64_t(threadIdx.x) * SIZE;
+    // Slice i of the thread's share of the step from column `first` on.
+    const auto column = [=](int64_t first, int i) { return first + own + int64_t(i) * blockDim.x * SIZE; };
+
+    // A finite start keeps -Inf from becoming -Inf - -Inf.
+    float max = -FLT_MAX, sum = 0;
+    for (int64_t first = 0; first < V; first += step) {
+        Slice<float, SIZE> v[SLICES];
+        const float max_before = max;
+#pragma unroll
+        for (int i = 0; i < SLICES; i++) v[i] = load_logits<SIZE>(x, column(first, i), V);
+#pragma unroll
+        for (int i = 0; i < SLICES; i++)
+#pragma unroll
+            for (int k = 0; k < SIZE; k++) max = fmaxf(max, v[i].v[k]);
+        sum *= expf(max_before - max);
+#pragma unroll
+        for (int i = 0; i < SLICES; i++) {
+            if (column(first, i) >= V) continue;
+#pragma unroll
+            for (int k = 0; k < SIZE; k++) sum += expf(v[i].v[k] - max);
+        }
+    }
+    const float row_max = gpu::block_max(max);
+    const float row_sum = gpu::block_sum(sum * expf(max - row_max));
+    if (threadIdx.x == 0) losses[blockIdx.x] = row_max - target_logit + logf(row_sum);
+    if (!dlogits) return;
+
+    T* d = dlogits + blockIdx.x * Vp;
+    const float factor = scale / row_sum;
+    for (int64_t first = (Vp - 1) / step * step; first >= 0; first -= step) {
+        Slice<float, SIZE> v[SLICES];
+#pragma unroll
+        for (int i = 0; i < SLICES; i++) v[i] = load_logits<SIZE>(x, column(first, i), V);
+#pragma unroll
+        for (int i = 0; i < SLICES; i++) {
+            if (column(first, i) >= Vp) continue;
+#pragma unroll
+            for (int k = 0; k < SIZE; k++) v[i].v[k] = expf(v[i].v[k] - row_max) * factor;
+            store_floats(d + column(first, i), v[i]);
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) d[target] = gpu::from_float<T>((expf(target_logit - row_max) / row_sum - 1.0f) * scale);
+}
+
+}  // namespace
+
+template <class T>
+void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t* targets, int64_t N, int64_t V,
+                   int64_t Vp, float scale) {
+    constexpr int SIZE = gpu::Pack<T>::kSize;
+    const bool packed = gpu::packable(logits, Vp) && gpu::packable(dlogits, Vp);
+    const auto kernel = packed ? softmax_loss<T, SIZE> : softmax_loss<T, 1>;
+    const unsigned threads = std::min<unsigned>(gpu::div_ceil(Vp, kStepColumns * 32) * 32, kMaxThreads);
+    gpu::run(kernel, unsigned(N), threads, 0, losses, logits, dlogits, targets, V, Vp, scale);
+}
+
+template void cross_entropy(float*, const float*, float*, const int32_t*, int64_t, int64_t, int64_t, float);
+template void cross_entropy(float*, const float*, bf16*, const int32_t*, int64_t, int64_t, int64_t, float);
+
+}  // namespace kernels::cuda

@@ -1,0 +1,303 @@
+// Matrix products on cuBLASLt. Its matrices are column-major, so a row-major c = op(a) op(b) is asked for as
+// c^T = op(b)^T op(a)^T: the same memory with the operands swapped. Descriptors and algorithm are kept per shape.
+//
+// Every sum is accumulated in fp32, and fp32 operands are multiplied as such, never as TF32: CUBLAS_COMPUTE_32F.
+// A shape keeps the algorithm of its first use, and an algorithm gives the same bits every time. cuBLASLt's own choice
+// is the same on every run; one chosen by time (set_autotune) need not be.
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string>
+#include <unordered_map>
+
+#include "../../runtime/gpu.h"
+#include "cuda.h"
+
+#define CUBLAS_CHECK(call, product)                                                                              \
+    do {                                                                                                         \
+        const cublasStatus_t cublas_status = (call);                                                             \
+        if (cublas_status != CUBLAS_STATUS_SUCCESS)                                                              \
+            FAIL(#call, ": cuBLASLt reports ", cublasLtGetStatusName(cublas_status), " for ", describe(product)); \
+    } while (0)
+
+namespace kernels::cuda {
+namespace {
+
+constexpr int kMaxCandidates = 8;  // that autotuning times
+constexpr int kTimedRuns = 5;      // of each
+
+bool autotune = false;
+
+// ---- what an algorithm is chosen for -----------------------------------------------------------------------------
+
+// Leading dimensions and alignments are those of the operands. Neither alpha nor beta has a say in cuBLASLt's choice,
+// but a result that is read as well has its own timings.
+struct Shape {
+    int64_t M, N, K;
+    int64_t a_ld, b_ld, c_ld;
+    uint32_t a_alignment, b_alignment, c_alignment, bias_alignment;
+    cudaDataType_t type, result_type;
+    cublasLtEpilogue_t epilogue;
+    bool transpose_a, transpose_b, accumulate;
+    bool operator==(const Shape&) const = default;
+};
+
+struct ShapeHash {
+    size_t operator()(const Shape& s) const {
+        size_t hash = 0;
+        for (const int64_t value : {s.M, s.N, s.K, s.a_ld, s.b_ld, s.c_ld,
+                                    int64_t(s.a_alignment) << 32 | s.b_alignment,
+                                    int64_t(s.c_alignment) << 32 | s.bias_alignment,
+                                    int64_t(s.type) << 32 | s.result_type,
+                                    int64_t(s.epilogue) << 3 | s.transpose_a << 2 | s.transpose_b << 1 |
+                                        int64_t(s.accumulate)}) {
+            hash = (hash ^ size_t(value)) * 0x9E3779B97F4A7C15u;
+            hash ^= hash >> 29;
+        }
+        return hash;
+    }
+};
+
+cudaDataType_t cuda_type(DType type) { return type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+
+// The largest power of two that divides the address, up to the 256 that cuBLASLt assumes when it isn't told.
+uint32_t alignment(const void* p) {
+    const auto address = reinterpret_cast<uintptr_t>(p);
+    return uint32_t(std::min<uintptr_t>(256, address & -address));
+}
+
+// A matrix of one row may have any leading dimension; cuBLASLt wants one that is not below its columns.
+int64_t leading_dimension(const Tensor& t) { return t.rows == 1 ? t.cols : t.ld; }
+
+Shape shape_of(const Matmul& m) {
+    return {.M = m.c.rows,
+            .N = m.c.cols,
+            .K = m.transpose_a ? m.a.rows : m.a.cols,
+            .a_ld = leading_dimension(m.a),
+            .b_ld = leading_dimension(m.b),
+            .c_ld = leading_dimension(m.c),
+            .a_alignment = alignment(m.a.data),
+            .b_alignment = alignment(m.b.data),
+            .c_alignment = alignment(m.c.data),
+            .bias_alignment = alignment(m.bias.data),
+            .type = cuda_type(m.a.dtype),
+            .result_type = cuda_type(m.c.dtype),
+            .epilogue = m.bias.empty() ? CUBLASLT_EPILOGUE_DEFAULT : CUBLASLT_EPILOGUE_BIAS,
+            .transpose_a = m.transpose_a,
+            .transpose_b = m.transpose_b,
+            .accumulate = m.accumulate};
+}
+
+std::string describe(const Matmul& m) {
+    const Shape s = shape_of(m);
+    return str("a product (", s.M, ", ", s.K, ") x (", s.K, ", ", s.N, ") of ", dtype_name(m.a.dtype),
+               m.transpose_a ? " a^T" : " a", " (ld ", s.a_ld, ", aligned to ", s.a_alignment, ")",
+               m.transpose_b ? " b^T" : " b", " (ld ", s.b_ld, ", aligned to ", s.b_alignment, ") ",
+               m.accumulate ? "added to " : "into ", dtype_name(m.c.dtype), " c (ld ", s.c_ld, ", aligned to ",
+               s.c_alignment, ")", m.bias.empty() ? "" : " with bias");
+}
+
+// ---- cuBLASLt's objects ------------------------------------------------------------------------------------------
+
+// Created at the first product, when the CUDA runtime exists, and so destroyed ahead of it. A status at exit, where the
+// GPU may be beyond use, helps nobody.
+cublasLtHandle_t handle() {
+    static const struct Library {
+        cublasLtHandle_t handle = nullptr;
+        Library() {
+            gpu::stream();
+            const cublasStatus_t status = cublasLtCreate(&handle);
+            CHECK(status == CUBLAS_STATUS_SUCCESS, "cublasLtCreate: cuBLASLt reports ", cublasLtGetStatusName(status));
+        }
+        ~Library() { cublasLtDestroy(handle); }
+    } library;
+    return library.handle;
+}
+
+// What cublasLtMatmul takes besides the operands. The descriptors are plain memory that nothing has to destroy.
+struct Plan {
+    cublasLtMatmulDescOpaque_t operation;
+    cublasLtMatrixLayoutOpaque_t a, b, c;
+    cublasLtMatmulAlgo_t algorithm;
+    // Of the search for an algorithm; this one until there was a search.
+    cublasStatus_t status = CUBLAS_STATUS_NOT_INITIALIZED;
+};
+
+template <class T>
+cublasStatus_t set(cublasLtMatmulDescOpaque_t& operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    return cublasLtMatmulDescSetAttribute(&operation, attribute, &value, sizeof(value));
+}
+template <class T>
+cublasStatus_t set(cublasLtMatmulPreferenceOpaque_t& preference, cublasLtMatmulPreferenceAttributes_t attribute,
+                   const T& value) {
+    return cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof(value));
+}
+
+// A row-major matrix as cuBLASLt sees it: transposed.
+cublasStatus_t describe_matrix(cublasLtMatrixLayoutOpaque_t& layout, const Tensor& t) {
+    return cublasLtMatrixLayoutInit(&layout, cuda_type(t.dtype), uint64_t(t.cols), uint64_t(t.rows),
+                                    leading_dimension(t));
+}
+
+// The pointers that belong to the operation rather than to cublasLtMatmul's arguments, which differ from call to call.
+void point_at_bias(Plan& plan, const Matmul& m) {
+    if (!m.bias.empty())
+        CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
+}
+
+// `result` stands for c.
+cublasStatus_t run_cublasLtMatmul(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const Matmul& m, void* result) {
+    const float alpha = m.alpha, beta = m.accumulate ? 1.0f : 0.0f;
+    return cublasLtMatmul(handle(), &plan.operation, &alpha, m.b.data, &plan.b, m.a.data, &plan.a, &beta, result,
+                          &plan.c, result, &plan.c, &algorithm, matmul_workspace(), size_t(kMatmulWorkspaceBytes),
+                          gpu::stream());
+}
+
+// ---- the choice of an algorithm ----------------------------------------------------------------------------------
+
+// cuBLASLt's suggestions, best first.
+struct Candidates {
+    std::array<cublasLtMatmulHeuristicResult_t, kMaxCandidates> results;
+    int count = 0;
+    const cublasLtMatmulAlgo_t& operator[](int i) const { return results[size_t(i)].algo; }
+};
+
+cublasStatus_t suggest(Candidates& candidates, Plan& plan, const Shape& shape, const Matmul& m, int wanted) {
+    // A sum over K may be cut into parts only if those are kept in fp32 and added in a step of their own. The schemes
+    // ruled out round the parts to the type of the result; INPLACE, which adds them up in c as they come, does so even
+    // in c itself.
+    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    cublasLtMatmulPreferenceOpaque_t preference;
+    CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference), m);
+    CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(kMatmulWorkspaceBytes)), m);
+    CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions), m);
+    // Of the addresses; the layouts tell it the leading dimensions.
+    CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.b_alignment), m);
+    CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.a_alignment), m);
+    CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.c_alignment), m);
+    CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.c_alignment), m);
+    int found = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(), &plan.operation, &plan.b, &plan.a, &plan.c,
+                                                                 &plan.c, &preference, wanted,
+                                                                 candidates.results.data(), &found);
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+    for (int i = 0; i < found; i++)
+        if (candidates.results[size_t(i)].state == CUBLAS_STATUS_SUCCESS)
+            candidates.results[size_t(candidates.count++)] = candidates.results[size_t(i)];
+    return candidates.count > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+struct Event {
+    cudaEvent_t event = nullptr;
+    Event() { CUDA_CHECK(cudaEventCreate(&event)); }
+    ~Event() { cudaEventDestroy(event); }
+    void record() { CUDA_CHECK(cudaEventRecord(event, gpu::stream())); }
+};
+
+struct DeviceMemory {
+    void* data = nullptr;
+    ~DeviceMemory() { cudaFree(data); }
+};
+
+// The fastest candidate on the real operands; the first where timing is impossible, which is while the stream is being
+// captured (nothing runs then) and where memory is short. Timed runs write to c, which the real one is about to
+// overwrite; only where it adds to c, they write to zeroed memory of the same layout instead.
+int fastest(const Candidates& candidates, Plan& plan, const Shape& shape, const Matmul& m) {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    CUDA_CHECK(cudaStreamIsCapturing(gpu::stream(), &capture));
+    if (candidates.count == 1 || capture != cudaStreamCaptureStatusNone) return 0;
+    DeviceMemory scratch;
+    if (m.accumulate) {
+        const size_t bytes = size_t((shape.M - 1) * shape.c_ld + shape.N) * dtype_size(m.c.dtype);
+        if (cudaMalloc(&scratch.data, bytes) != cudaSuccess) {
+            cudaGetLastError();  // forgets the failure
+            return 0;
+        }
+        CUDA_CHECK(cudaMemsetAsync(scratch.data, 0, bytes, gpu::stream()));
+    }
+    void* const result = m.accumulate ? scratch.data : m.c.data;
+    Event begin, end;
+    int best = 0;
+    float best_ms = std::numeric_limits<float>::infinity();
+    for (int i = 0; i < candidates.count; i++) {
+        if (run_cublasLtMatmul(plan, candidates[i], m, result) != CUBLAS_STATUS_SUCCESS) continue;  // and warms up
+        begin.record();
+        for (int run = 0; run < kTimedRuns; run++)
+            CUBLAS_CHECK(run_cublasLtMatmul(plan, candidates[i], m, result), m);
+        end.record();
+        CUDA_CHECK(cudaEventSynchronize(end.event));
+        float ms = 0;
+        CUDA_CHECK(cudaEventElapsedTime(&ms, begin.event, end.event));
+        if (ms < best_ms) {
+            best_ms = ms;
+            best = i;
+        }
+    }
+    return best;
+}
+
+cublasStatus_t prepare(Plan& plan, const Shape& shape, const Matmul& m) {
+    CUBLAS_CHECK(cublasLtMatmulDescInit(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), m);
+    CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, m.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N), m);
+    CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, m.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N), m);
+    CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, shape.epilogue), m);
+    if (!m.bias.empty())
+        CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(m.bias.dtype)), m);
+    point_at_bias(plan, m);  // its alignment matters to the search
+    CUBLAS_CHECK(describe_matrix(plan.a, m.a), m);
+    CUBLAS_CHECK(describe_matrix(plan.b, m.b), m);
+    CUBLAS_CHECK(describe_matrix(plan.c, m.c), m);
+    Candidates candidates;
+    const cublasStatus_t status = suggest(candidates, plan, shape, m, autotune ? kMaxCandidates : 1);
+    if (status == CUBLAS_STATUS_SUCCESS) plan.algorithm = candidates[fastest(candidates, plan, shape, m)];
+    return status;
+}
+
+// Returns why, if cuBLASLt has no algorithm for the product.
+cublasStatus_t multiply(const Matmul& m) {
+    static std::unordered_map<Shape, Plan, ShapeHash> plans;
+    const Shape shape = shape_of(m);
+    Plan& plan = plans[shape];
+    if (plan.status == CUBLAS_STATUS_NOT_INITIALIZED) plan.status = prepare(plan, shape, m);
+    if (plan.status != CUBLAS_STATUS_SUCCESS) return plan.status;
+    point_at_bias(plan, m);
+    CUBLAS_CHECK(run_cublasLtMatmul(plan, plan.algorithm, m, m.c.data), m);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+// Fills the rows of c with the bias, twice as many by each copy.
+void copy_bias_to_rows(const Matmul& m) {
+    const size_t width = size_t(m.c.cols) * dtype_size(m.c.dtype);
+    const size_t pitch = size_t(leading_dimension(m.c)) * dtype_size(m.c.dtype);
+    char* const c = static_cast<char*>(m.c.data);
+    CUDA_CHECK(cudaMemcpyAsync(c, m.bias.data, width, cudaMemcpyDeviceToDevice, gpu::stream()));
+    for (int64_t rows = 1; rows < m.c.rows; rows *= 2)
+        CUDA_CHECK(cudaMemcpy2DAsync(c + size_t(rows) * pitch, pitch, c, pitch, width,
+                                     size_t(std::min(rows, m.c.rows - rows)), cudaMemcpyDeviceToDevice, gpu::stream()));
+}
+
+// cuBLASLt's kernels may read the bias 16 bytes at a time, whatever its alignment (pytorch/pytorch#194497).
+constexpr uint32_t kBiasAlignment = 16;
+
+}  // namespace
+
+void set_autotune(bool on) { autotune = on; }
+
+void matmul(const Matmul& m) {
+    CHECK(m.bias.empty() || m.bias.dtype == m.c.dtype, "cuBLASLt adds a bias of the result's type only: ", describe(m));
+    Matmul product = m;
+    if (!m.bias.empty()) {
+        if (alignment(m.bias.data) >= kBiasAlignment && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
+        // No algorithm adds this bias; PyTorch saw that with operands of one row or column. Then c starts from it.
+        copy_bias_to_rows(m);
+        product.bias = {};
+        product.accumulate = true;
+    }
+    const cublasStatus_t status = multiply(product);
+    CHECK(status == CUBLAS_STATUS_SUCCESS, "cuBLASLt has no algorithm (", cublasLtGetStatusName(status), ") for ",
+          describe(product));
+}
+
+}  // namespace kernels::cuda

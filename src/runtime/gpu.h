@@ -1,0 +1,20 @@
+// The GPU as the host sees it: the one stream that all kernels run on, and the check around every
+// CUDA call. Included only by files of the CUDA half.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "error.h"
+
+#define CUDA_CHECK(call)                                                                                     \
+    do {                                                                                                     \
+        const cudaError_t cuda_status = (call);                                                              \
+        if (cuda_status != cudaSuccess) FAIL(#call, ": CUDA reports ", cudaGetErrorString(cuda_status));     \
+    } while (0)
+
+namespace gpu {
+
+// Every kernel, product and device-side copy of a step runs on this stream, in order.
+cudaStream_t stream();
+
+}  // namespace gpu
