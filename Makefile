@@ -58,8 +58,8 @@ ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard src/kernels/cuda/*.cpp
 ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/kernels/*.cpp dev/cuda_on_cpu/test_*.cpp))
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZE_tsan := -fsanitize=thread
-$(ON_CPU)/%: CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include
-$(ON_CPU)/%: CXXFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
+$(ON_CPU)/%: private CUDA = 1
+$(ON_CPU)/%: private CPPFLAGS += -I$(CUDA_HOME)/include -DGTEST_DONT_DEFINE_FAIL=1
 $(ON_CPU)/host/%.o: %
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O2 -c $< -o $@

@@ -16,6 +16,7 @@ libssl-dev          | openssl/evp.h crypto                       | OpenSSL: hash
 ca-certificates     | file /etc/ssl/certs/ca-certificates.crt    | certificates, to download over https'
 test_needs='
 libgtest-dev        | gtest/gtest.h gtest                        | GoogleTest: the tests
+libboost-context-dev | boost/context/fiber.hpp boost_context      | Boost.Context: CUDA threads on the CPU, in the tests
 liblapack-dev       | c lapack                                   | LAPACK: singular values, in the tests'
 
 case ${1:-} in

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Sets up, builds, and runs all tests; the last line is "N passed, N failed".
 #   scripts/test.sh [PATTERN…]     only tests whose Suite.Name matches a pattern ("Bpe*")
-# Tests are GoogleTest's, and the scripts test/end_to_end/NAME.sh under the name end_to_end.NAME.
+# Tests are GoogleTest's, and the scripts test/FOLDER/NAME.sh under the name FOLDER.NAME; such a script that ends with code 77
+# is skipped, and its last line says why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -96,11 +97,17 @@ matches() {
 }
 
 run_gtest "$@"
-for script in test/end_to_end/*.sh; do
-    name=end_to_end.$(basename "$script" .sh)
+for script in test/end_to_end/*.sh test/cuda_on_cpu/*.sh; do
+    folder=${script%/*}
+    name=${folder##*/}.$(basename "$script" .sh)
     if [ ! -e "$script" ] || ! matches "$name" "$@"; then continue; fi
     start=$SECONDS
-    if bash "$script" >build/shell_test.log 2>&1 </dev/null; then
+    code=0
+    bash "$script" >build/shell_test.log 2>&1 </dev/null || code=$?
+    if [ $code -eq 77 ]; then
+        printf '  skipped: %s (%s)\n' "$name" "$(tail -n 1 build/shell_test.log)"
+        skipped=$((skipped + 1))
+    elif [ $code -eq 0 ]; then
         printf '  %-44sok  (%d s)\n' "$name" $((SECONDS - start))
         passed=$((passed + 1))
     else

@@ -15,12 +15,12 @@ void Multiprocessor::cp_async(void* shared, const void* global, size_t bytes, si
     if (thread_->num_copies == kMaxCopies)
         kernel_error("cp.async at %s:%d: more than %d under way in one thread", place.file, place.line, kMaxCopies);
     memset(shared, 0xFF, bytes);
-    copies_[size_t(thread_ - threads_.data())][size_t(thread_->num_copies++)] = {shared, global, bytes, source_bytes,
-                                                                              thread_->copy_group};
+    copies_[size_t(thread_->number)][size_t(thread_->num_copies++)] = {shared, global, bytes, source_bytes,
+                                                                       thread_->copy_group};
 }
 
 void Multiprocessor::cp_async_wait(int groups_left) {
-    auto& copies = copies_[size_t(thread_ - threads_.data())];
+    auto& copies = copies_[size_t(thread_->number)];
     int kept = 0;
     for (int i = 0; i < thread_->num_copies; i++) {
         const Copy& copy = copies[size_t(i)];

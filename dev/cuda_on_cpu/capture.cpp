@@ -78,8 +78,8 @@ cudaError_t record_node(CUstream_st* stream, std::function<void()> work) {
 }
 
 cudaError_t wait_in_capture(CUstream_st* stream, const Recording& place) {
-    const bool ended = std::find(active_captures().begin(), active_captures().end(), place.capture) ==
-                       active_captures().end();
+    const bool ended =
+        std::find(active_captures().begin(), active_captures().end(), place.capture) == active_captures().end();
     if (!stream->recording.capture && !ended) {
         stream->recording = {place.capture, {}};
         place.capture->streams.push_back(stream);
@@ -108,8 +108,9 @@ cudaError_t outside_capture(CUstream_st* stream) {
         const bool implicit = stream == legacy_stream() && capture->origin->blocking;
         if (!implicit && !forbids(*capture)) continue;
         capture->invalid = true;
-        complain(implicit ? "work on the default stream, which would wait for a stream that is captured"
-                          : "work on a stream that has not joined the capture in progress, and is missing from the graph");
+        complain(implicit
+                     ? "work on the default stream, which would wait for a stream that is captured"
+                     : "work on a stream that has not joined the capture in progress, and is missing from the graph");
         return implicit ? cudaErrorStreamCaptureImplicit : cudaErrorStreamCaptureUnsupported;
     }
     return cudaSuccess;

@@ -24,13 +24,13 @@ void fence();
 
 // The operands of one lane.
 struct MmaOperands {
-    float* d;                     // 4
-    const uint32_t *a, *b;        // 4 and 2
-    const float* c;               // 4
+    float* d;               // 4
+    const uint32_t *a, *b;  // 4 and 2
+    const float* c;         // 4
 };
 struct LdmatrixOperands {
-    uint16_t row[8];              // what the lane read at its address
-    uint32_t* result;             // matrices of them
+    uint16_t row[8];   // what the lane read at its address
+    uint32_t* result;  // matrices of them
     int matrices;
 };
 void mma_bf16(MmaOperands& operands, Place place);
@@ -53,7 +53,7 @@ inline T shuffle_value(unsigned mask, T value, int source_lane, Place place) {
 
 }  // namespace executor
 
-// ---- barriers and fences ---------------------------------------------------------------------------------------------
+// ---- barriers and fences -----------------------------------------------------------------------------------------
 
 inline void __syncthreads(EXECUTOR_PLACE) { executor::block_barrier(place); }
 inline int __syncthreads_count(int vote, EXECUTOR_PLACE) { return executor::block_barrier(place, vote != 0); }
@@ -63,7 +63,7 @@ inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, EXECUTOR_PLACE) { executor::
 inline void __threadfence() { executor::fence(); }
 inline void __threadfence_block() { executor::fence(); }
 
-// ---- shuffles: a lane whose source lies outside its segment of `width` lanes keeps its own value ---------------------
+// ---- shuffles: a lane whose source lies outside its segment of `width` lanes keeps its own value -----------------
 
 template <class T>
 inline T __shfl_sync(unsigned mask, T value, int source, int width = 32, EXECUTOR_PLACE) {
@@ -86,19 +86,15 @@ inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, 
     return executor::shuffle_value(mask, value, in_segment >= int(delta) ? lane - int(delta) : lane, place);
 }
 
-// ---- votes -----------------------------------------------------------------------------------------------------------
+// ---- votes -------------------------------------------------------------------------------------------------------
 
 inline unsigned __ballot_sync(unsigned mask, int vote, EXECUTOR_PLACE) {
     return executor::ballot(mask, vote != 0, place);
 }
-inline int __any_sync(unsigned mask, int vote, EXECUTOR_PLACE) {
-    return executor::ballot(mask, vote != 0, place) != 0;
-}
-inline int __all_sync(unsigned mask, int vote, EXECUTOR_PLACE) {
-    return executor::ballot(mask, vote == 0, place) == 0;
-}
+inline int __any_sync(unsigned mask, int vote, EXECUTOR_PLACE) { return executor::ballot(mask, vote != 0, place) != 0; }
+inline int __all_sync(unsigned mask, int vote, EXECUTOR_PLACE) { return executor::ballot(mask, vote == 0, place) == 0; }
 
-// ---- gpu.cuh's wrappers ----------------------------------------------------------------------------------------------
+// ---- gpu.cuh's wrappers ------------------------------------------------------------------------------------------
 
 namespace gpu {
 

@@ -41,22 +41,22 @@ inline constexpr int warpSize = 32;
 
 namespace executor {
 
-// ---- shared memory ---------------------------------------------------------------------------------------------------
+// ---- shared memory -----------------------------------------------------------------------------------------------
 
 void* shared_variable(const void* key, size_t bytes, size_t alignment);  // the block's instance of the variable `key`
 void* shared_dynamic();
 
-#define GPU_SHARED(T, name, ...)                                                                     \
-    using name##_shared_type = T __VA_ARGS__;                                                        \
-    name##_shared_type& name = *static_cast<name##_shared_type*>(::executor::shared_variable(        \
-        [] {                                                                                         \
-            static const char key = 0;                                                               \
-            return &key;                                                                             \
-        }(),                                                                                         \
+#define GPU_SHARED(T, name, ...)                                                              \
+    using name##_shared_type = T __VA_ARGS__;                                                 \
+    name##_shared_type& name = *static_cast<name##_shared_type*>(::executor::shared_variable( \
+        [] {                                                                                  \
+            static const char key = 0;                                                        \
+            return &key;                                                                      \
+        }(),                                                                                  \
         sizeof(name##_shared_type), std::max<size_t>(16, alignof(name##_shared_type))))
 #define GPU_SHARED_DYNAMIC(T, name) T* name = static_cast<T*>(::executor::shared_dynamic())
 
-// ---- launches --------------------------------------------------------------------------------------------------------
+// ---- launches ----------------------------------------------------------------------------------------------------
 
 struct Launch {
     const void* kernel;

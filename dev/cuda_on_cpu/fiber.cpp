@@ -23,7 +23,9 @@ thread_local char* last_guard = nullptr;  // of the fiber that runs
 
 }  // namespace
 
-Fiber::Fiber() { if (under_tsan()) tsan_fiber_ = __tsan_get_current_fiber(); }
+Fiber::Fiber() {
+    if (under_tsan()) tsan_fiber_ = __tsan_get_current_fiber();
+}
 
 Fiber::Fiber(void (*body)(), int pool) : pool(pool), body_(body), stack_bytes_(kStackBytes) {
     void* memory = mmap(nullptr, kGuardBytes + stack_bytes_, PROT_READ | PROT_WRITE,

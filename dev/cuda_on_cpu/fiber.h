@@ -11,8 +11,8 @@ class Fiber {
   public:
     static constexpr size_t kStackBytes = 256 << 10;
 
-    Fiber();                           // what the calling OS thread runs already
-    Fiber(void (*body)(), int pool);   // runs `body`, which never returns, at the first switch to it
+    Fiber();                          // what the calling OS thread runs already
+    Fiber(void (*body)(), int pool);  // runs `body`, which never returns, at the first switch to it
     ~Fiber();
     Fiber(const Fiber&) = delete;
     // Puts the calling fiber `from` to sleep and wakes this one.

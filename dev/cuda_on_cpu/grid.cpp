@@ -37,11 +37,12 @@ void set_dynamic_shared_limit(const void* kernel, size_t bytes) {
 
 std::string launch_fault(const Launch& launch) {
     const dim3 g = launch.grid, b = launch.block;
-    const auto shape = [](dim3 d) { return std::to_string(d.x) + "x" + std::to_string(d.y) + "x" + std::to_string(d.z); };
+    const auto shape = [](dim3 d) {
+        return std::to_string(d.x) + "x" + std::to_string(d.y) + "x" + std::to_string(d.z);
+    };
     if (!g.x || !g.y || !g.z || g.x > 0x7FFFFFFFu || g.y > 65535 || g.z > 65535)
         return "a grid of " + shape(g) + " blocks";
-    if (!b.x || !b.y || !b.z || b.z > 64 || size_t(b.x) * b.y * b.z > 1024)
-        return "blocks of " + shape(b) + " threads";
+    if (!b.x || !b.y || !b.z || b.z > 64 || size_t(b.x) * b.y * b.z > 1024) return "blocks of " + shape(b) + " threads";
     if (const size_t limit = dynamic_shared_limit(launch.kernel); launch.shared_bytes > limit)
         return std::to_string(launch.shared_bytes) + " bytes of dynamic shared memory, where " + std::to_string(limit) +
                " are allowed";
@@ -65,7 +66,8 @@ void run_grid(const Launch& launch, const std::function<void()>& thread) {
                 multiprocessor.run_block(reverse ? blocks - 1 - i : i);
         size_t seen = shared_peak;
         while (seen < multiprocessor.shared.peak_bytes &&
-               !shared_peak.compare_exchange_weak(seen, multiprocessor.shared.peak_bytes)) {}
+               !shared_peak.compare_exchange_weak(seen, multiprocessor.shared.peak_bytes)) {
+        }
         multiprocessor.end_grid();
     };
     if (workers == 1) {

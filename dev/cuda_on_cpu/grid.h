@@ -7,8 +7,8 @@
 
 namespace executor {
 
-inline constexpr size_t kStaticSharedBytes = 48 << 10;   // and of dynamic shared memory without allow_smem
-inline constexpr size_t kMaxSharedBytes = 227 << 10;     // of both together, on compute capability 9.0
+inline constexpr size_t kStaticSharedBytes = 48 << 10;  // and of dynamic shared memory without allow_smem
+inline constexpr size_t kMaxSharedBytes = 227 << 10;    // of both together, on compute capability 9.0
 
 // Why CUDA would refuse the launch; empty if it would not.
 std::string launch_fault(const Launch& launch);

@@ -31,7 +31,7 @@ inline T read_modify_write(T* p, F f) {
 
 }  // namespace executor
 
-// ---- atomics: the value is taken as the target's type, as overload resolution does on the device --------------------
+// ---- atomics: the value is taken as the target's type, as overload resolution does on the device -----------------
 
 template <class T>
 inline T atomicAdd(T* p, std::type_identity_t<T> v) {
@@ -74,7 +74,7 @@ inline T atomicCAS(T* p, std::type_identity_t<T> expected, std::type_identity_t<
     return expected;
 }
 
-// ---- loads and stores with a cache hint ------------------------------------------------------------------------------
+// ---- loads and stores with a cache hint --------------------------------------------------------------------------
 
 template <class T> inline T __ldg(const T* p) { return *p; }
 template <class T> inline T __ldca(const T* p) { return *p; }
@@ -83,7 +83,7 @@ template <class T> inline T __ldcs(const T* p) { return *p; }
 template <class T> inline void __stcg(T* p, std::type_identity_t<T> v) { *p = v; }
 template <class T> inline void __stcs(T* p, std::type_identity_t<T> v) { *p = v; }
 
-// ---- bits ------------------------------------------------------------------------------------------------------------
+// ---- bits --------------------------------------------------------------------------------------------------------
 
 inline unsigned __float_as_uint(float x) { return executor::bit_cast<unsigned>(x); }
 inline int __float_as_int(float x) { return executor::bit_cast<int>(x); }
@@ -101,7 +101,7 @@ inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
     return (unsigned long long)((unsigned __int128)(a) * b >> 64);
 }
 
-// ---- maths: the fast approximations are the exact functions here -----------------------------------------------------
+// ---- maths: the fast approximations are the exact functions here -------------------------------------------------
 
 inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }

@@ -40,20 +40,23 @@ struct Heap {
     std::map<uintptr_t, Allocation> allocations;  // by address; of device memory the freed ones, too
     uintptr_t begin = 0, end = 0, limit = 0;      // of the reserved range: [begin, end) is in use
     size_t used_bytes = 0;
-    int accesses = 0;                             // DeviceAccess objects alive
+    int accesses = 0;  // DeviceAccess objects alive
 
     Heap() {
         for (size_t bytes = kReservedBytes; bytes >= kHugePage && !begin; bytes /= 2) {
             // The bare system call: TSan takes an mmap that it sees for a write by the caller.
-            const auto address = syscall(SYS_mmap, nullptr, bytes, PROT_NONE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0L);
+            const auto address =
+                syscall(SYS_mmap, nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0L);
             if (address == -1) continue;
             begin = end = round_up(uintptr_t(address), kHugePage);
             limit = uintptr_t(address) + bytes;
         }
         if (!begin) die("no address space for device memory");
         madvise(reinterpret_cast<void*>(begin), limit - begin, MADV_HUGEPAGE);
-        end += kPage;  // a red zone before the first allocation
+        end += kPage;  // a red zone before the first allocation, filled as those behind each
+        protect(PROT_READ | PROT_WRITE);
+        memset(reinterpret_cast<void*>(begin), 0xFF, kPage);
+        if (options().guard) protect(PROT_NONE);
         if (under_asan()) __asan_poison_memory_region(reinterpret_cast<void*>(begin), kPage);
         CallStack::here();  // loads the unwinder now rather than in a signal handler
         install_fault_handler();
@@ -74,9 +77,11 @@ struct Heap {
 };
 
 // Never destroyed: destructors of other static objects may still free device memory.
+Heap* the_heap = nullptr;
 Heap& heap() {
-    static Heap* const heap = new Heap;
-    return *heap;
+    static const bool made = (the_heap = new Heap);
+    (void)made;
+    return *the_heap;
 }
 
 size_t offset_in(const std::pair<const uintptr_t, Allocation>& allocation, const void* p) {
@@ -85,7 +90,7 @@ size_t offset_in(const std::pair<const uintptr_t, Allocation>& allocation, const
 
 }  // namespace
 
-// ---- allocation ------------------------------------------------------------------------------------------------------
+// ---- allocation --------------------------------------------------------------------------------------------------
 
 size_t device_bytes_total() {
     const size_t host_bytes = size_t(sysconf(_SC_PHYS_PAGES)) * size_t(sysconf(_SC_PAGESIZE));
@@ -150,24 +155,24 @@ void free_pinned(void* pointer) {
 
 // After the destructors of all static objects.
 __attribute__((destructor)) static void report_leaks() {
-    Heap& h = heap();
+    if (!the_heap) return;
     size_t bytes = 0, count = 0;
     std::map<std::string, size_t> by_place;
-    for (const auto& [address, allocation] : h.allocations) {
+    for (const auto& [address, allocation] : the_heap->allocations) {
         if (allocation.freed) continue;
         bytes += allocation.bytes;
-        if (++count <= 10) by_place[allocation.made.text(1)] += allocation.bytes;
+        if (++count <= 10) by_place[allocation.made.text(3)] += allocation.bytes;
     }
     if (!count) return;
-    fprintf(stderr, "==CUDA-on-CPU== LEAK: %zu bytes in %zu allocations were never freed; made at\n", bytes, count);
-    for (const auto& [place, n] : by_place) fprintf(stderr, "%s: %zu bytes\n", place.c_str() + !place.empty(), n);
+    fprintf(stderr, "==CUDA-on-CPU== LEAK: %zu bytes in %zu allocations were never freed\n", bytes, count);
+    for (const auto& [place, n] : by_place) fprintf(stderr, "  %zu bytes at%s\n", n, place.c_str());
     const char* action = getenv("EXECUTOR_LEAKS");
     if (!action || strcmp(action, "error")) return;
     fflush(nullptr);
     _exit(1);
 }
 
-// ---- the lock --------------------------------------------------------------------------------------------------------
+// ---- the lock ----------------------------------------------------------------------------------------------------
 
 DeviceAccess::DeviceAccess() {
     Heap& h = heap();
@@ -186,7 +191,7 @@ FaultCause cause_of_fault(const void* address) {
     return h.accesses > 0 ? FaultCause::kernel_outside_allocations : FaultCause::host_on_device_memory;
 }
 
-// ---- checks ----------------------------------------------------------------------------------------------------------
+// ---- checks ------------------------------------------------------------------------------------------------------
 
 Memory kind_of(const void* pointer) {
     Heap& h = heap();
@@ -205,8 +210,8 @@ std::string describe(const void* pointer) {
     const Allocation& allocation = found->second;
     return text + std::to_string(offset_in(*found, pointer)) + " bytes into " +
            (allocation.device ? "a device" : "a pinned host") + " allocation of " + std::to_string(allocation.bytes) +
-           " bytes made at" + allocation.made.text(1) +
-           (allocation.freed ? "\n  and freed at" + allocation.freed_at.text(1) : "");
+           " bytes made at" + allocation.made.text(3) +
+           (allocation.freed ? "\n  and freed at" + allocation.freed_at.text(3) : "");
 }
 
 std::string device_range_fault(const void* pointer, size_t bytes) {

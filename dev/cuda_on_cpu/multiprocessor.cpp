@@ -14,16 +14,12 @@
 
 namespace executor {
 
-Multiprocessor& Multiprocessor::mine() {
-    static thread_local Multiprocessor* mine = nullptr;  // a plain pointer needs no check for its construction
-    if (__builtin_expect(!mine, false)) {
-        static thread_local Multiprocessor instance;
-        mine = &instance;
-    }
-    return *mine;
+Multiprocessor& Multiprocessor::make_mine() {
+    static thread_local Multiprocessor instance;
+    return *(mine_ = &instance);
 }
 
-// ---- a block, on the OS thread's own stack ---------------------------------------------------------------------------
+// ---- a block, on the OS thread's own stack -----------------------------------------------------------------------
 
 void Multiprocessor::begin_grid(const Launch& launch, const std::function<void()>& thread) {
     gridDim = launch.grid;
@@ -40,8 +36,10 @@ void Multiprocessor::begin_grid(const Launch& launch, const std::function<void()
     start_order_.clear();
     if (order != Options::Order::forward)
         for (int k = num_threads_ - 1; k >= 0; k--) start_order_.push_back(k);
-    for (int k = 0; k < num_threads_; k++)
+    for (int k = 0; k < num_threads_; k++) {
+        threads_[k].number = k;
         threads_[k].index = {k % blockDim.x, k / blockDim.x % blockDim.y, k / blockDim.x / blockDim.y};
+    }
     // Under TSan now rather than on demand: what a fiber allocates looks to it like that fiber's own.
     if (under_tsan())
         for (int pool = 0; pool < 2; pool++)
@@ -76,7 +74,7 @@ void Multiprocessor::end_grid() {
     shared.end_grid();
 }
 
-// ---- threads, on fibers ----------------------------------------------------------------------------------------------
+// ---- threads, on fibers ------------------------------------------------------------------------------------------
 
 void Multiprocessor::fiber_body() { mine().run_threads(); }
 
@@ -110,9 +108,11 @@ void Multiprocessor::thread_exited(int k) {
     num_exited_++;
     Warp& warp = warps_[k / 32];
     warp.exited |= 1u << k % 32;
-    // The lanes that wait may have waited for this one only.
-    bool met = true;
-    while (warp.waiting && met) met = finish_collective(k / 32, threads_[k / 32 * 32 + __builtin_ctz(warp.waiting)].mask);
+    while (warp.waiting) {  // perhaps for this one only
+        const unsigned mask = threads_[k / 32 * 32 + __builtin_ctz(warp.waiting)].mask;
+        if (!all_wait(warp, mask)) break;
+        finish_collective(k / 32, mask);
+    }
 }
 
 // The running thread has been marked as waiting, or ready, already.
@@ -165,10 +165,16 @@ void Multiprocessor::add_idle(int pool) {
     put_idle(*fibers_.back());
 }
 
-// ---- meetings --------------------------------------------------------------------------------------------------------
+// ---- meetings ----------------------------------------------------------------------------------------------------
+
+namespace {
+
+bool same(Place a, Place b) { return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file)); }
+
+}  // namespace
 
 int Multiprocessor::block_barrier(Place place, bool vote) {
-    if (num_at_barrier_ && (barrier_place_.line != place.line || strcmp(barrier_place_.file, place.file)))
+    if (num_at_barrier_ && !same(barrier_place_, place))
         kernel_error("divergent barrier: threads of one block wait at %s:%d and at %s:%d", barrier_place_.file,
                      barrier_place_.line, place.file, place.line);
     barrier_place_ = thread_->place = place;
@@ -194,7 +200,7 @@ void Multiprocessor::release_barrier() {
 
 void Multiprocessor::warp_collective(unsigned mask, void* operand, Collective collective, bool orders_memory,
                                      Place place) {
-    const int k = int(thread_ - threads_.data()), lane = k % 32;
+    const int k = thread_->number, lane = k % 32;
     if (!(mask >> lane & 1))
         kernel_error("warp collective at %s:%d: lane %d is not in its mask %08x", place.file, place.line, lane, mask);
     Warp& warp = warps_[k / 32];
@@ -205,19 +211,18 @@ void Multiprocessor::warp_collective(unsigned mask, void* operand, Collective co
     void* const tag = shared.barrier_tag(2 + k / 32 * 2 + int(warp.meetings % 2));
     if (orders_memory) release(tag);
     warp.waiting |= 1u << lane;
-    thread_->state = random_order_ ? State::at_collective : State::running;
-    const bool met = finish_collective(k / 32, mask);
-    if (!met) thread_->state = State::at_collective;
-    if (!met || random_order_) sleep();
+    const bool last = all_wait(warp, mask);
+    thread_->state = last && !random_order_ ? State::running : State::at_collective;  // as at a barrier
+    if (last) finish_collective(k / 32, mask);
+    if (!last || random_order_) sleep();
     if (orders_memory) acquire(tag);
 }
 
-// Runs the collective of these lanes if they are all there; lanes that have exited are not waited for.
-bool Multiprocessor::finish_collective(int warp_index, unsigned mask) {
+// Runs the collective of these lanes, which are all there but for those that have exited.
+void Multiprocessor::finish_collective(int warp_index, unsigned mask) {
     Warp& warp = warps_[warp_index];
     Thread* const lanes = &threads_[warp_index * 32];
     const unsigned needed = mask & ~warp.exited;
-    if ((warp.waiting & needed) != needed) return false;
     const Thread& first = lanes[__builtin_ctz(needed)];
     void* operands[32] = {};
     for (unsigned rest = needed; rest; rest &= rest - 1) {
@@ -231,9 +236,7 @@ bool Multiprocessor::finish_collective(int warp_index, unsigned mask) {
     warp.waiting &= ~needed;
     warp.meetings++;
     for (unsigned rest = needed; rest; rest &= rest - 1)
-        if (lanes[__builtin_ctz(rest)].state == State::at_collective)
-            make_ready(warp_index * 32 + __builtin_ctz(rest));
-    return true;
+        if (lanes[__builtin_ctz(rest)].state == State::at_collective) make_ready(warp_index * 32 + __builtin_ctz(rest));
 }
 
 void Multiprocessor::report_stuck() {
@@ -261,7 +264,7 @@ void kernel_error(const char* format, ...) {
     length = std::min(length, int(sizeof text) - 1);
     snprintf(text + length, sizeof text - size_t(length), " [block %u,%u,%u thread %u,%u,%u]", blockIdx.x, blockIdx.y,
              blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
-    die_at(text, CallStack());  // a fiber's stack says no more than the place in the message
+    die(text, CallStack());  // a fiber's stack says no more than the place in the message
 }
 
 }  // namespace executor

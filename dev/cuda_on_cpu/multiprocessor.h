@@ -26,14 +26,15 @@ using Collective = void (*)(void* const* operands, unsigned lanes);
 class Multiprocessor {
   public:
     Multiprocessor() { give_fault_handler_a_stack(); }
-    static Multiprocessor& mine();  // the calling OS thread's
+    // The calling OS thread's.
+    static Multiprocessor& mine() { return __builtin_expect(mine_ != nullptr, true) ? *mine_ : make_mine(); }
     void begin_grid(const Launch& launch, const std::function<void()>& thread);
     void run_block(size_t block);
     void end_grid();
     bool in_kernel() const { return current_ != &host_; }
 
     // For the running CUDA thread:
-    unsigned lane() const { return unsigned(thread_ - threads_.data()) % 32; }
+    unsigned lane() const { return unsigned(thread_->number) % 32; }
     int block_barrier(Place place, bool vote);
     void warp_collective(unsigned mask, void* operand, Collective collective, bool orders_memory, Place place);
     void cp_async(void* shared, const void* global, size_t bytes, size_t source_bytes, Place place);
@@ -43,11 +44,13 @@ class Multiprocessor {
     SharedMemory shared;
 
   private:
+    static inline constinit thread_local Multiprocessor* mine_ = nullptr;
     enum class State : uint8_t { fresh, running, at_barrier, at_collective, ready, exited };
     struct Thread {
         Fiber* fiber;
         State state;
-        uint3 index;
+        int number;
+        uint3 index;  // threadIdx
         Place place;  // this and the next three: of the barrier or collective it waits at
         unsigned mask;
         void* operand;
@@ -67,6 +70,7 @@ class Multiprocessor {
     static constexpr int kMaxThreads = 1024, kMaxCopies = 64;
     static constexpr int kStartFresh = -1, kNobody = -2;  // answers of choose(), besides a ready thread's number
 
+    static Multiprocessor& make_mine();
     static void fiber_body();
     void run_threads();
     void thread_exited(int k);
@@ -75,7 +79,8 @@ class Multiprocessor {
     int choose();
     void make_ready(int k);
     void release_barrier();
-    bool finish_collective(int warp_index, unsigned mask);
+    static bool all_wait(const Warp& warp, unsigned mask) { return !(mask & ~warp.exited & ~warp.waiting); }
+    void finish_collective(int warp_index, unsigned mask);
     Fiber& take_idle();
     void put_idle(Fiber& fiber);
     void add_idle(int pool);

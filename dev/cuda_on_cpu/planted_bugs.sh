@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the planted bugs plainly, under ASan with UBSan and under TSan, runs each in all modes and prints what caught it.
+# Builds the planted bugs plainly, under ASan with UBSan and under TSan, runs each in all modes, prints what caught it.
 # Fails if a mode missed a bug that it must catch, or if a mode accuses the program without a bug.
 # CUDA_HOME: where the CUDA headers are. BUILD: where to build. SEEDS: how many random orders to try.
 set -euo pipefail
@@ -39,8 +39,8 @@ caught() {  # mode, bug
         asan | tsan) binary=$1 ;;
     esac
     for ((seed = 1; seed <= last; seed++)); do
-        if ! EXECUTOR_ORDER=$order EXECUTOR_SEED=$seed EXECUTOR_STREAMS=$streams timeout 60 "$build/planted_$binary" "$2" \
-            >"$output" 2>&1; then
+        if ! EXECUTOR_ORDER=$order EXECUTOR_SEED=$seed EXECUTOR_STREAMS=$streams \
+            timeout 60 "$build/planted_$binary" "$2" >"$output" 2>&1; then
             if grep -q 'ERROR: AddressSanitizer\|runtime error:' "$output"; then echo asan
             elif grep -q 'ThreadSanitizer' "$output"; then echo tsan
             elif grep -q '==CUDA-on-CPU==' "$output"; then echo executor

@@ -62,7 +62,7 @@ struct Graph {
     cudaGraphExec_t executable;
 };
 
-// ---- memory ----------------------------------------------------------------------------------------------------------
+// ---- memory ------------------------------------------------------------------------------------------------------
 
 void host_reads_device_memory() {
     Buffer x(kN, counting);
@@ -126,7 +126,7 @@ void leak() {
     check(cudaMalloc(reinterpret_cast<void**>(&x), kBytes));
 }
 
-// ---- streams ---------------------------------------------------------------------------------------------------------
+// ---- streams -----------------------------------------------------------------------------------------------------
 
 void result_read_before_the_stream_is_done() {
     Stream stream;
@@ -191,7 +191,7 @@ void use_of_a_destroyed_stream() {
     add_one(x.data, x.data, stream);
 }
 
-// ---- graphs ----------------------------------------------------------------------------------------------------------
+// ---- graphs ------------------------------------------------------------------------------------------------------
 
 void synchronisation_in_a_capture() {
     Stream stream;
@@ -259,7 +259,7 @@ void missing_dependency_in_a_graph() {
     out.expect_values(kN, [](int i) { return i + kTwo; });
 }
 
-// ---- and none of all that --------------------------------------------------------------------------------------------
+// ---- and none of all that ----------------------------------------------------------------------------------------
 
 __global__ void everything_kernel(float* out, float* sum, const float* x, int n) {
     GPU_SHARED(float, staged, [4 * 64]);

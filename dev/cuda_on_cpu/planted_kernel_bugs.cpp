@@ -5,7 +5,7 @@ namespace {
 
 constexpr int kThreads = 64;
 
-// ---- out of bounds, misaligned, never written -------------------------------------------------------------------------
+// ---- out of bounds, misaligned, never written --------------------------------------------------------------------
 
 __global__ void static_shared_overrun_kernel(float* out) {
     GPU_SHARED(float, s, [32]);
@@ -41,11 +41,13 @@ void global_overrun() {
     run(global_overrun_kernel, 4, kThreads, 0, out.data, x.data, 255);
     out.expect_values(254, [](int i) { return 2.0f * i + 1.0f; });  // the last one is anybody's guess
 }
+__global__ void global_underrun_kernel(float* out, const float* x) {
+    out[threadIdx.x] = x[threadIdx.x] - (threadIdx.x % 2 ? x[int(threadIdx.x) - 1] : 0.0f * x[-1]);
+}
 void global_underrun() {
-    Buffer x(256, [](int i) { return float(i); }), out(64);
-    const float* before = x.data;
-    run(+[](float* o, const float* p) { o[threadIdx.x] = p[int(threadIdx.x) - 1] == 0.5f; }, 1, 1, 0, out.data, before);
-    out.expect_values(1, [](int) { return 0.0f; });
+    Buffer x(kThreads, [](int) { return 1.0f; }), out(kThreads);
+    run(global_underrun_kernel, 1, kThreads, 0, out.data, x.data);
+    out.expect_values(kThreads, [](int i) { return i % 2 ? 0.0f : 1.0f; });
 }
 
 struct alignas(16) FourFloats {
@@ -93,7 +95,7 @@ void stack_overflow() {
     out.expect_values(kThreads, [](int) { return 1.0f; });
 }
 
-// ---- missing synchronisation -----------------------------------------------------------------------------------------
+// ---- missing synchronisation -------------------------------------------------------------------------------------
 
 __global__ void missing_syncthreads_kernel(float* out) {
     GPU_SHARED(float, s, [kThreads]);
@@ -212,7 +214,7 @@ void copy_through_shared() {
     out.expect_values(kThreads, [](int i) { return float(i); });
 }
 
-// ---- meetings that do not take place ---------------------------------------------------------------------------------
+// ---- meetings that do not take place -----------------------------------------------------------------------------
 
 __global__ void exit_before_barrier_kernel(float* out, int n) {
     const int t = threadIdx.x;
@@ -274,7 +276,7 @@ void different_collectives() {
     out.expect_values(32, [](int) { return 1.0f; });
 }
 
-// ---- launches that a GPU refuses -------------------------------------------------------------------------------------
+// ---- launches that a GPU refuses ---------------------------------------------------------------------------------
 
 __global__ void ones_kernel(float* out) { out[threadIdx.x] = 1.0f; }
 template <int THREADS, int SHARED_BYTES>

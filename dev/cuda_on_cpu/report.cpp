@@ -26,6 +26,8 @@ bool file_address(const void* address, std::string& file, uintptr_t& offset) {
     return true;
 }
 
+const std::string kInlined = "(inlined by) ";  // how addr2line begins such a line
+
 std::string executable() {
     char path[4096];
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
@@ -79,9 +81,12 @@ std::string CallStack::text(int max_lines) const {
     }
     std::string text;
     int lines = 0;
-    if (!offsets.empty())
-        for (const std::string& line : look_up(offsets))
-            if (!is_noise(line) && lines++ < max_lines) text += "\n    " + line;
+    if (offsets.empty()) return text;
+    for (std::string line : look_up(offsets)) {
+        if (is_noise(line) || lines++ >= max_lines) continue;
+        const size_t name = line.find(kInlined);
+        text += "\n    " + (name == std::string::npos ? line : line.substr(name + kInlined.size()));
+    }
     return text;
 }
 
@@ -94,17 +99,16 @@ std::string function_name(const void* address) {
     return line.empty() || line[0] == '?' ? "a kernel" : "kernel " + line;
 }
 
-void complain(const std::string& message) {
+void complain(const std::string& message, const CallStack& stack) {
+    const std::string place = stack.text(8);
     fflush(stdout);
-    fprintf(stderr, "==CUDA-on-CPU== ERROR: %s%s\n", message.c_str(), CallStack::here().text(8).c_str());
+    fprintf(stderr, "==CUDA-on-CPU== ERROR: %s%s%s\n", message.c_str(), place.empty() ? "" : "\n  called from",
+            place.c_str());
 }
 
-void die_at(const std::string& message, const CallStack& stack) {
-    fflush(stdout);
-    fprintf(stderr, "==CUDA-on-CPU== ERROR: %s%s\n", message.c_str(), stack.text(8).c_str());
+void die(const std::string& message, const CallStack& stack) {
+    complain(message, stack);
     abort();
 }
-
-void die(const std::string& message) { die_at(message, CallStack::here()); }
 
 }  // namespace executor

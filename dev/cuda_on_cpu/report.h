@@ -18,9 +18,8 @@ struct CallStack {
 std::string function_name(const void* address);
 
 // "==CUDA-on-CPU== ERROR: message", then the host's call stack.
-void complain(const std::string& message);
-[[noreturn]] void die(const std::string& message);
-[[noreturn]] void die_at(const std::string& message, const CallStack& stack);
+void complain(const std::string& message, const CallStack& stack = CallStack::here());
+[[noreturn]] void die(const std::string& message, const CallStack& stack = CallStack::here());
 // From inside a kernel: names the block and the thread, too.
 [[noreturn]] void kernel_error(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

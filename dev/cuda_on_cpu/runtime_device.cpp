@@ -39,7 +39,8 @@ constexpr ErrorText kErrorTexts[] = {
     EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream"),
     EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureImplicit,
                         "operation would make the legacy stream depend on a capturing blocking stream"),
-    EXECUTOR_ERROR_TEXT(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream"),
+    EXECUTOR_ERROR_TEXT(cudaErrorCapturedEvent,
+                        "operation not permitted on an event last recorded in a capturing stream"),
     EXECUTOR_ERROR_TEXT(cudaErrorGraphExecUpdateFailure, "the graph update was not performed"),
 };
 #undef EXECUTOR_ERROR_TEXT
@@ -63,7 +64,7 @@ cudaError_t remember(cudaError_t error) {
 
 extern "C" {
 
-// ---- the device ------------------------------------------------------------------------------------------------------
+// ---- the device --------------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
     *count = 1;
@@ -124,7 +125,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 cudaError_t cudaDriverGetVersion(int* version) { return cudaRuntimeGetVersion(version); }
 
-// ---- functions -------------------------------------------------------------------------------------------------------
+// ---- functions ---------------------------------------------------------------------------------------------------
 
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;  // hints of the cache's division
@@ -141,7 +142,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* fu
     return cudaSuccess;
 }
 
-// ---- errors ----------------------------------------------------------------------------------------------------------
+// ---- errors ------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetLastError() {
     const cudaError_t error = last_error;

@@ -36,7 +36,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* status) {
     const Recording& recording = resolve(handle, "cudaStreamIsCapturing")->recording;
-    *status = !recording.capture          ? cudaStreamCaptureStatusNone
+    *status = !recording.capture           ? cudaStreamCaptureStatusNone
               : recording.capture->invalid ? cudaStreamCaptureStatusInvalidated
                                            : cudaStreamCaptureStatusActive;
     return cudaSuccess;

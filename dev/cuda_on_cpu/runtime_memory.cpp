@@ -27,10 +27,10 @@ bool is_device(const void* p) { return kind_of(p) == Memory::device; }
 
 void check(const CopyArguments& copy) {
     const bool guess = copy.kind == cudaMemcpyDefault;
-    const bool to_device = guess ? is_device(copy.to) : copy.kind == cudaMemcpyHostToDevice ||
-                                                            copy.kind == cudaMemcpyDeviceToDevice;
-    const bool from_device = guess ? is_device(copy.from) : copy.kind == cudaMemcpyDeviceToHost ||
-                                                                copy.kind == cudaMemcpyDeviceToDevice;
+    const bool to_device =
+        guess ? is_device(copy.to) : copy.kind == cudaMemcpyHostToDevice || copy.kind == cudaMemcpyDeviceToDevice;
+    const bool from_device =
+        guess ? is_device(copy.from) : copy.kind == cudaMemcpyDeviceToHost || copy.kind == cudaMemcpyDeviceToDevice;
     const auto fault = [&](const void* p, bool device) {
         return device ? device_range_fault(p, copy.bytes) : host_range_fault(p, copy.bytes);
     };
@@ -42,8 +42,8 @@ void check(const CopyArguments& copy) {
     if (to < from + copy.bytes && from < to + copy.bytes) die(std::string(copy.call) + ": the ranges overlap");
 }
 
-// The copy as work of a stream. Pageable memory is read now, as CUDA does into a buffer of its own; except in a capture,
-// where nothing is read until the graph runs.
+// The copy as work of a stream. Pageable memory is read now, as CUDA does into a buffer of its own; except in a
+// capture, where nothing is read until the graph runs.
 cudaError_t submit_copy(const CopyArguments& copy, CUstream_st* stream) {
     const bool staged = kind_of(copy.from) == Memory::pageable && !stream->recording.capture;
     if (!staged) return enqueue(stream, [copy] { memcpy(copy.to, copy.from, copy.bytes); });
@@ -127,17 +127,6 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     const bool waits = kind_of(to) == Memory::pageable || (!is_device(to) && !is_device(from));
     if (error == cudaSuccess && waits && !stream->recording.capture) run_stream(stream);
     return remember(error);
-}
-// Between device addresses only.
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
-                              cudaMemcpyKind kind, cudaStream_t stream) {
-    if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);
-    for (size_t row = 0; row < rows; row++) {
-        const cudaError_t error = cudaMemcpyAsync(static_cast<char*>(to) + row * to_pitch,
-                                                  static_cast<const char*>(from) + row * from_pitch, width, kind, stream);
-        if (error != cudaSuccess) return error;
-    }
-    return cudaSuccess;
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) { return fill(to, value, bytes, nullptr, "cudaMemset"); }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {

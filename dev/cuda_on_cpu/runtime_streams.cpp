@@ -32,7 +32,7 @@ cudaError_t poll(const Mark& mark) { return advance(mark) ? remember(cudaErrorNo
 
 extern "C" {
 
-// ---- streams ---------------------------------------------------------------------------------------------------------
+// ---- streams -----------------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* handle, unsigned flags, int priority) {
     Lock lock(stream_mutex());
@@ -94,7 +94,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void*
     return remember(submit_work(resolve(handle, "cudaLaunchHostFunc"), [=] { function(argument); }));
 }
 
-// ---- events ----------------------------------------------------------------------------------------------------------
+// ---- events ------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
     *event = new CUevent_st{nullptr, flags};

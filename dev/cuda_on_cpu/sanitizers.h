@@ -1,5 +1,5 @@
 // The sanitizers' entry points, if the program was linked with one: weak symbols that are null otherwise. The executor
-// itself is always compiled without -fsanitize, so that its own bookkeeping is neither checked nor taken for a kernel's.
+// itself is always compiled without -fsanitize, so that its bookkeeping is neither checked nor taken for a kernel's.
 #pragma once
 
 #include <cstddef>

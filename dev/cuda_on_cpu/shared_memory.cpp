@@ -1,4 +1,4 @@
-// Where a block's shared memory comes from: under ASan heap blocks, so that every variable has red zones; else an arena.
+// Where a block's shared memory comes from: under ASan the heap, so that every variable has red zones; else an arena.
 #include "shared_memory.h"
 
 #include <sys/mman.h>

@@ -38,7 +38,7 @@ class SharedMemory {
     char* tags_ = nullptr;
     size_t used_bytes_ = 0;  // by this block
     std::vector<Chunk> chunks_;
-    size_t offset_ = 0;      // into the last chunk
+    size_t offset_ = 0;  // into the last chunk
 };
 
 }  // namespace executor

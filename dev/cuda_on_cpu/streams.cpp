@@ -102,7 +102,8 @@ bool advance(const Mark& mark) {
 }
 
 void run_until(const Mark& mark) {
-    while (advance(mark)) {}
+    while (advance(mark)) {
+    }
 }
 
 void run_stream(CUstream_st* stream) { run_until(tail(stream)); }

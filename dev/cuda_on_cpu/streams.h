@@ -38,8 +38,8 @@ struct CUstream_st {
     std::vector<executor::Mark> waits;  // of the next operation
     uint64_t submitted = 0;
     std::atomic<uint64_t> done = 0;
-    std::recursive_mutex draining;      // held by the host thread that runs the queue
-    executor::Recording recording;      // where submissions go during a capture
+    std::recursive_mutex draining;  // held by the host thread that runs the queue
+    executor::Recording recording;  // where submissions go during a capture
 };
 
 namespace executor {

@@ -13,7 +13,7 @@ namespace registry {
 // Operands of one case on one device, with the same contents on each: filled by a counter that starts at 1 in every case.
 class Memory {
   public:
-    // `misalignment`: elements by which every operand is shifted from a 256-byte border.
+    // `misalignment`: elements by which operands are shifted from a 256-byte border.
     Memory(Device device, int64_t misalignment) : device_(device), misalignment_(misalignment) {}
     ~Memory();
     Memory(const Memory&) = delete;
@@ -25,7 +25,7 @@ class Memory {
     Tensor ids(int64_t count, int64_t limit);  // int32 in [0, limit), small ones more often
     // An operand with given values.
     Tensor values(int64_t rows, int64_t cols, DType type, const std::vector<float>& values);
-    // Memory that belongs to the op: its contents are not compared.
+    // Memory that belongs to the op: its contents are not compared, and like planned memory it is always aligned.
     Tensor scratch(int64_t rows, int64_t cols, DType type);
 
     // Every operand as it is now, scratch left out, as doubles; fails the running test if anything around an operand has

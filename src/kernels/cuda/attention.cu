@@ -32,9 +32,9 @@ bool flash_takes(const Shape& shape, const T* first, const Pointers*... rest) {
 }
 
 template <class... Params, class... Args>
-void run_with_shared(void (*kernel)(Params...), dim3 grid, size_t shared_bytes, Args&&... args) {
+void run_with_shared(void (*kernel)(Params...), dim3 grid, int threads, size_t shared_bytes, Args&&... args) {
     if (shared_bytes > 48 * 1024) gpu::allow_smem(kernel, shared_bytes);
-    gpu::run(kernel, grid, kThreads, shared_bytes, std::forward<Args>(args)...);
+    gpu::run(kernel, grid, threads, shared_bytes, std::forward<Args>(args)...);
 }
 
 // Calls f<NC>() with the template argument of the plain kernels that this head size needs.
@@ -50,43 +50,37 @@ void with_columns(int HS, const F& f) {
         f.template operator()<8>();
 }
 
-// A warp has 32 rows with heads of 64, and 16 with heads of 128: what fits in its registers.
-template <int HS>
-constexpr int kRowBlocks = 128 / HS;
-
 template <int HS>
 void run_flash_forward(bf16* out, float* lse, const bf16* qkv, const Shape& s) {
-    constexpr int MT = kRowBlocks<HS>;
-    run_with_shared(flash_forward<HS, MT>, s.grid(16 * MT * kWarps), kForwardShared<HS>, out, lse, qkv, s.T,
+    run_with_shared(flash_forward<HS>, s.grid(kRows), kThreads<HS>, kForwardShared<HS>, out, lse, qkv, s.T,
                     s.scale() * kLog2e);
 }
 
 template <int HS>
 void run_flash_backward(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, const Shape& s) {
-    constexpr int MT = kRowBlocks<HS>;
-    run_with_shared(flash_backward_keys<HS, MT, 16>, s.grid(16 * MT * kWarps), kBackwardKeysShared<HS>, dqkv, dout, qkv,
+    run_with_shared(flash_backward_keys<HS>, s.grid(kRows), kThreads<HS>, kBackwardKeysShared<HS>, dqkv, dout, qkv, stats,
+                    s.T, s.padded(), s.scale());
+    run_with_shared(flash_backward_queries<HS>, s.grid(kRows), kThreads<HS>, kBackwardQueriesShared<HS>, dqkv, dout, qkv,
                     stats, s.T, s.padded(), s.scale());
-    run_with_shared(flash_backward_queries<HS, MT, 32>, s.grid(16 * MT * kWarps), kBackwardQueriesShared<HS>, dqkv, dout,
-                    qkv, stats, s.T, s.padded(), s.scale());
 }
 
 template <class T>
 void run_plain_forward(T* out, float* lse, const T* qkv, const Shape& s) {
     with_columns(s.HS, [&]<int NC> {
-        run_with_shared(plain_forward<T, NC>, s.grid(kPlainRows<NC> * kWarps), plain_shared<NC>(1, s.HS), out, lse, qkv,
-                        s.T, s.HS, s.scale());
+        run_with_shared(plain_forward<T, NC>, s.grid(kPlainRows<NC> * kPlainWarps), kPlainThreads,
+                        plain_shared<NC>(1, s.HS), out, lse, qkv, s.T, s.HS, s.scale());
     });
 }
 
 template <class T>
 void run_plain_backward(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, const Shape& s) {
     with_columns(s.HS, [&]<int NC> {
-        const dim3 grid = s.grid(kPlainRows<NC> * kWarps);
+        const dim3 grid = s.grid(kPlainRows<NC> * kPlainWarps);
         const size_t shared_bytes = plain_shared<NC>(2, s.HS);
-        run_with_shared(plain_backward_keys<T, NC>, grid, shared_bytes, dqkv, dout, qkv, stats, s.T, s.padded(),
-                        s.HS, s.scale());
-        run_with_shared(plain_backward_queries<T, NC>, grid, shared_bytes, dqkv, dout, qkv, stats, s.T, s.padded(),
-                        s.HS, s.scale());
+        run_with_shared(plain_backward_keys<T, NC>, grid, kPlainThreads, shared_bytes, dqkv, dout, qkv, stats, s.T,
+                        s.padded(), s.HS, s.scale());
+        run_with_shared(plain_backward_queries<T, NC>, grid, kPlainThreads, shared_bytes, dqkv, dout, qkv, stats, s.T,
+                        s.padded(), s.HS, s.scale());
     });
 }
 

@@ -6,7 +6,6 @@
 namespace kernels::cuda {
 namespace {
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of every kernel but query_stats
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
 
 // Exponents are in base 2, for which the GPU has an instruction: exp(x) = exp2(x log2(e)).
@@ -27,9 +26,9 @@ struct Head {
 struct alignas(8) QueryStats {
     float lse, minus_dot;
 };
-// Each head's stats are padded to whole tiles, such that padding has probability 0 everywhere.
-constexpr int64_t kStatsMultiple = 128;
-inline int64_t padded_length(int64_t T) { return (T + kStatsMultiple - 1) / kStatsMultiple * kStatsMultiple; }
+// Each head's stats are padded to whole blocks of every kernel, such that padding has probability 0 everywhere.
+constexpr int kPadding = 128;
+inline int64_t padded_length(int64_t T) { return (T + kPadding - 1) / kPadding * kPadding; }
 
 // stats (B, NH, padded). LANES threads side by side share a query, of which each takes SIZE numbers at a time.
 template <class T, int SIZE>

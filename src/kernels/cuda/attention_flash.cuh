@@ -1,5 +1,5 @@
-// What the flash attention kernels share. Each warp owns MT blocks of 16 rows (queries or keys), whose operands stay in
-// registers, and streams tiles of kTile rows of the other side through shared memory.
+// What the flash attention kernels share. A block owns kRows rows (queries or keys) and streams tiles of kTile rows of the
+// other side through shared memory. Each of its warps owns 16 MT rows, whose operands stay in registers.
 #pragma once
 
 #include "attention_common.cuh"
@@ -7,7 +7,15 @@
 namespace kernels::cuda {
 namespace {
 
-constexpr int kTile = 64;  // rows streamed at a time
+constexpr int kRows = 128, kTile = 64;
+// What a warp's registers hold: 32 rows of heads of 64, so that each number read from shared memory serves two products,
+// or 16 rows of heads of 128. Either way a multiprocessor has room for 8 warps.
+template <int HS>
+constexpr int kRowBlocks = 128 / HS;
+template <int HS>
+constexpr int kThreads = 32 * kRows / (16 * kRowBlocks<HS>);
+template <int HS>
+constexpr int kBlocks = 256 / kThreads<HS>;  // at once on a multiprocessor
 
 // Accumulators of MT x (COLS / 8) products of 16x8, and the left operand of MT x (DEPTH / 16) products.
 template <int MT, int COLS>
@@ -28,7 +36,7 @@ constexpr int kTileSize = kTile * kPitch<HS>;
 // Starts copying rows [first, first + kTile) of (T, HS) into a tile; rows from T on become zero.
 template <int HS>
 __device__ inline void load_tile(bf16* tile, const bf16* from, int first, int T, int ld) {
-    constexpr int CHUNKS = HS / 8, ROWS = kThreads / CHUNKS;
+    constexpr int CHUNKS = HS / 8, ROWS = kThreads<HS> / CHUNKS;
     const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
     tile += row * kPitch<HS> + chunk * 8;
 #pragma unroll

@@ -29,15 +29,15 @@ constexpr size_t kBackwardQueriesShared = 2 * 2 * kTileSize<HS> * sizeof(bf16);
 
 // dk and dv. scale is that of the scores. The scores are transposed, keys down: so p^T and ds^T come out of one product as
 // the left operand of the next.
-template <int HS, int MT, int STEP>
-__global__ void __launch_bounds__(kThreads, 2) flash_backward_keys(bf16* dqkv, const bf16* dout, const bf16* qkv,
-                                                                   const QueryStats* stats, int T, int padded,
-                                                                   float scale) {
-    constexpr int WARP_ROWS = 16 * MT, KEYS = WARP_ROWS * kWarps, TILE = kTileSize<HS>;
+template <int HS>
+__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_backward_keys(bf16* dqkv, const bf16* dout,
+                                                                                 const bf16* qkv, const QueryStats* stats,
+                                                                                 int T, int padded, float scale) {
+    constexpr int MT = kRowBlocks<HS>, WARP_ROWS = 16 * MT, STEP = 16, TILE = kTileSize<HS>;
     constexpr int STAGE = 2 * TILE + kTile * int(sizeof(QueryStats) / sizeof(bf16));
     GPU_SHARED_DYNAMIC(bf16, shared);  // [2] of {q [kTile][kPitch], dout [kTile][kPitch], stats [kTile]}
     const Head head(T, HS);
-    const int first_key = int(blockIdx.x) * KEYS;            // early keys take longest: they go first
+    const int first_key = int(blockIdx.x) * kRows;            // early keys take longest: they go first
     const int row = first_key + int(threadIdx.x >> 5) * WARP_ROWS;  // the warp's first
     const int ld = 3 * head.C;
     const bf16* q = qkv + head.input;
@@ -96,15 +96,16 @@ multiply_each<MT, STEP>(ds, p);
 }
 
 // dq, the same way as the forward.
-template <int HS, int MT, int STEP>
-__global__ void __launch_bounds__(kThreads, 2) flash_backward_queries(bf16* dqkv, const bf16* dout, const bf16* qkv,
-                                                                      const QueryStats* stats, int T, int padded,
-                                                                      float scale) {
-    constexpr int WARP_ROWS = 16 * MT, QUERIES = WARP_ROWS * kWarps, TILE = kTileSize<HS>;
-    static_assert(kStatsMultiple % QUERIES == 0);
+template <int HS>
+__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_backward_queries(bf16* dqkv, const bf16* dout,
+                                                                                    const bf16* qkv,
+                                                                                    const QueryStats* stats, int T,
+                                                                                    int padded, float scale) {
+    constexpr int MT = kRowBlocks<HS>, WARP_ROWS = 16 * MT, STEP = 32, TILE = kTileSize<HS>;
+    static_assert(kPadding % kRows == 0);
     GPU_SHARED_DYNAMIC(bf16, shared);  // [2][k and v][kTile][kPitch]
     const Head head(T, HS);
-    const int first_query = int(gridDim.x - 1 - blockIdx.x) * QUERIES;  // late queries take longest: they go first
+    const int first_query = int(gridDim.x - 1 - blockIdx.x) * kRows;  // late queries take longest: they go first
     const int row = first_query + int(threadIdx.x >> 5) * WARP_ROWS;
     const int ld = 3 * head.C;
     const bf16* q = qkv + head.input;
@@ -128,7 +129,7 @@ __global__ void __launch_bounds__(kThreads, 2) flash_backward_queries(bf16* dqkv
             of_query[m][half] = stats[row + m * 16 + half * 8 + fragment_row()];
     Sums<MT, HS> dq = {};
 
-    const int last_key = min(first_query + QUERIES, T);
+    const int last_key = min(first_query + kRows, T);
 #pragma unroll 1
     for (int key = 0; key < last_key; key += STEP) {
         if ((key & (kTile - 1)) == 0) {

@@ -1,5 +1,5 @@
-// Flash attention forward on tensor cores (Dao, 2023): a block takes 64 MT queries of a head and streams the keys up to
-// its last query, double-buffered; scores, probabilities and output stay in registers.
+// Flash attention forward on tensor cores (Dao, 2023): a block takes kRows queries of a head and streams the keys up
+// to its last query, double-buffered; scores, probabilities and output stay in registers.
 #pragma once
 
 #include "attention_flash.cuh"
@@ -21,15 +21,11 @@ __device__ inline float row_sum(float v) {
     return v + __shfl_xor_sync(0xFFFFFFFFu, v, 2);
 }
 
-// The running softmax of each row: its sum so far (this thread's part) and reference, both relative to scaled scores.
-template <int MT>
-struct Softmax {
-    float reference[MT][2], sum[MT][2];
-};
-
-// Turns scores into probabilities relative to the reference; moves the reference if it has to.
+// Turns scores into probabilities relative to each row's reference, which moves if it has to, and adds this thread's part
+// of them to the row's sum.
 template <int HS, int MT>
-__device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, Softmax<MT>& state, float scale) {
+__device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, float (&reference)[MT][2], float (&sum)[MT][2],
+                               float scale) {
     float largest[MT][2];
     bool move = false;
 #pragma unroll
@@ -40,18 +36,17 @@ __device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, Softm
 #pragma unroll
             for (int n = 0; n < kTile / 8; n++)
                 value = fmaxf(value, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
-            move |= value * scale > state.reference[m][half] + kSlack;
+            move |= value * scale > reference[m][half] + kSlack;
         }
     if (__any_sync(0xFFFFFFFFu, move)) {
 #pragma unroll
         for (int m = 0; m < MT; m++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                float& reference = state.reference[m][half];
-                const float moved = fmaxf(reference, row_max(largest[m][half]) * scale);
-                const float shrink = exp2_fast(reference - moved);
-                reference = moved;
-                state.sum[m][half] *= shrink;
+                const float moved = fmaxf(reference[m][half], row_max(largest[m][half]) * scale);
+                const float shrink = exp2_fast(reference[m][half] - moved);
+                reference[m][half] = moved;
+                sum[m][half] *= shrink;
 #pragma unroll
                 for (int n = 0; n < HS / 8; n++) {
                     out[m][n][2 * half] *= shrink;
@@ -66,8 +61,8 @@ __device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, Softm
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 float& p = scores[m][n][i];
-                p = exp2_fast(p * scale - state.reference[m][i / 2]);
-                state.sum[m][i / 2] += p;
+                p = exp2_fast(p * scale - reference[m][i / 2]);
+                sum[m][i / 2] += p;
             }
 }
 
@@ -75,14 +70,14 @@ template <int HS>
 constexpr size_t kForwardShared = 2 * 2 * kTileSize<HS> * sizeof(bf16);
 
 // scale is that of the scores, times log2(e).
-template <int HS, int MT>
-__global__ void __launch_bounds__(kThreads, 2) flash_forward(bf16* out, float* lse, const bf16* qkv, int T,
-                                                             float scale) {
-    constexpr int WARP_ROWS = 16 * MT, QUERIES = WARP_ROWS * kWarps, TILE = kTileSize<HS>;
+template <int HS>
+__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_forward(bf16* out, float* lse, const bf16* qkv, int T,
+                                                                           float scale) {
+    constexpr int MT = kRowBlocks<HS>, WARP_ROWS = 16 * MT, TILE = kTileSize<HS>;
     GPU_SHARED_DYNAMIC(bf16, shared);  // [2][k and v][kTile][kPitch]
     const Head head(T, HS);
-    const int first_query = int(gridDim.x - 1 - blockIdx.x) * QUERIES;  // late queries take longest: they go first
-    const int row = first_query + int(threadIdx.x >> 5) * WARP_ROWS;            // the warp's first
+    const int first_query = int(gridDim.x - 1 - blockIdx.x) * kRows;  // late queries take longest: they go first
+    const int row = first_query + int(threadIdx.x >> 5) * WARP_ROWS;  // the warp's first
     const int ld = 3 * head.C;
     const bf16* q = qkv + head.input;
 
@@ -96,13 +91,11 @@ __global__ void __launch_bounds__(kThreads, 2) flash_forward(bf16* out, float* l
     Rows<MT, HS> queries;
     load_rows<HS, MT>(queries, q, row, T, ld);
     Sums<MT, HS> sums = {};
-    Softmax<MT> state;
+    float reference[MT][2], sum[MT][2] = {};
 #pragma unroll
-    for (int m = 0; m < MT; m++)
-#pragma unroll
-        for (int half = 0; half < 2; half++) state.reference[m][half] = -INFINITY, state.sum[m][half] = 0;
+    for (int m = 0; m < MT; m++) reference[m][0] = reference[m][1] = -INFINITY;
 
-    const int last_key = min(first_query + QUERIES, T);
+    const int last_key = min(first_query + kRows, T);
     for (int key = 0; key < last_key; key += kTile) {
         gpu::cp_async_wait<0>();
         __syncthreads();  // the tile is here, and nobody reads the one before it any more
@@ -112,7 +105,7 @@ __global__ void __launch_bounds__(kThreads, 2) flash_forward(bf16* out, float* l
         Sums<MT, kTile> scores = {};
         multiply_transposed<HS, MT, kTile>(scores, queries, keys);
         if (key + kTile > row + 1) hide_future<false, MT, kTile>(scores, key, row);
-        softmax<HS, MT>(scores, sums, state, scale);
+        softmax<HS, MT>(scores, sums, reference, sum, scale);
         multiply_add<HS, MT, kTile>(sums, scores, keys + TILE);
     }
 
@@ -121,14 +114,14 @@ __global__ void __launch_bounds__(kThreads, 2) flash_forward(bf16* out, float* l
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int query = row + m * 16 + half * 8 + fragment_row();
-            const float sum = row_sum(state.sum[m][half]), inverse = 1.0f / sum;
+            const float total = row_sum(sum[m][half]), inverse = 1.0f / total;
 #pragma unroll
             for (int n = 0; n < HS / 8; n++) {
                 sums[m][n][2 * half] *= inverse;
                 sums[m][n][2 * half + 1] *= inverse;
             }
             if (query < T && threadIdx.x % 4 == 0)
-                lse[int64_t(head.index) * T + query] = kLn2 * (state.reference[m][half] + log2f(sum));
+                lse[int64_t(head.index) * T + query] = kLn2 * (reference[m][half] + log2f(total));
         }
     store_rows<HS, MT>(out + head.output, sums, 1.0f, row, T, head.C);
 }

@@ -8,7 +8,7 @@ namespace kernels::cuda {
 namespace {
 
 constexpr int64_t kMaxHeadSize = 256;
-constexpr int kPlainTile = 32;
+constexpr int kPlainTile = 32, kPlainWarps = 4, kPlainThreads = 32 * kPlainWarps;
 
 // A lane holds the columns lane + 32 i, i < NC, of each of its warp's rows.
 template <int R, int NC>
@@ -21,14 +21,14 @@ constexpr int kPlainRows = NC > 4 ? 4 : 8;
 __host__ __device__ inline int tile_pitch(int HS) { return HS | 1; }
 template <int NC>
 size_t plain_shared(int owned, int HS) {
-    constexpr int rows = kPlainRows<NC> * kWarps;
+    constexpr int rows = kPlainRows<NC> * kPlainWarps;
     return (owned * HS * rows + rows * kPlainTile + 2 * kPlainTile * tile_pitch(HS)) * sizeof(float);
 }
 
 // Shared memory of a block: what its rows own, [HS][rows] each, weights, two tiles.
 template <int R>
 struct PlainShared {
-    static constexpr int ROWS = R * kWarps;
+    static constexpr int ROWS = R * kPlainWarps;
     float *base, *weights, *tiles;
     int HS;
     __device__ PlainShared(float* base, int owned, int HS)
@@ -40,14 +40,14 @@ struct PlainShared {
 // Rows [first, first + ROWS) of (T, HS), transposed; rows from T on are zero.
 template <int ROWS, class T>
 __device__ inline void load_owned(float* to, const T* from, int first, int seq_len, int HS, int ld) {
-    for (int i = threadIdx.x; i < ROWS * HS; i += kThreads) {
+    for (int i = threadIdx.x; i < ROWS * HS; i += kPlainThreads) {
         const int row = i / HS, c = i % HS;
         to[c * ROWS + row] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
     }
 }
 template <class T>
 __device__ inline void load_plain_tile(float* to, const T* from, int first, int seq_len, int HS, int ld) {
-    for (int i = threadIdx.x; i < kPlainTile * HS; i += kThreads) {
+    for (int i = threadIdx.x; i < kPlainTile * HS; i += kPlainThreads) {
         const int row = i / HS, c = i % HS;
         to[row * tile_pitch(HS) + c] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
     }
@@ -73,7 +73,7 @@ __device__ inline void multiply_transposed(float (&sums)[R], const float* owned,
     for (int c = 0; c < HS; c++) {
         const float x = tile[lane * tile_pitch(HS) + c];
         float rows[R];
-        load_broadcast(rows, owned + c * R * kWarps + warp * R);
+        load_broadcast(rows, owned + c * R * kPlainWarps + warp * R);
 #pragma unroll
         for (int r = 0; r < R; r++) sums[r] += rows[r] * x;
     }
@@ -118,9 +118,9 @@ __device__ inline void store_plain(T* to, const PlainSums<R, NC>& sums, float sc
 
 // scale is that of the scores.
 template <class T, int NC>
-__global__ void __launch_bounds__(kThreads) plain_forward(T* out, float* lse, const T* qkv, int seq_len, int HS,
+__global__ void __launch_bounds__(kPlainThreads) plain_forward(T* out, float* lse, const T* qkv, int seq_len, int HS,
                                                           float scale) {
-    constexpr int R = kPlainRows<NC>, ROWS = R * kWarps;
+    constexpr int R = kPlainRows<NC>, ROWS = R * kPlainWarps;
     GPU_SHARED_DYNAMIC(float, dynamic);
     const PlainShared<R> shared(dynamic, 1, HS);
     const Head head(seq_len, HS);
@@ -173,10 +173,10 @@ __device__ inline void differentiate(float& p, float& ds, const QueryStats& quer
 
 // dk and dv: a block owns keys and streams queries.
 template <class T, int NC>
-__global__ void __launch_bounds__(kThreads) plain_backward_keys(T* dqkv, const T* dout, const T* qkv,
+__global__ void __launch_bounds__(kPlainThreads) plain_backward_keys(T* dqkv, const T* dout, const T* qkv,
                                                                 const QueryStats* stats, int seq_len, int padded,
                                                                 int HS, float scale) {
-    constexpr int R = kPlainRows<NC>, ROWS = R * kWarps;
+    constexpr int R = kPlainRows<NC>, ROWS = R * kPlainWarps;
     GPU_SHARED_DYNAMIC(float, dynamic);
     const PlainShared<R> shared(dynamic, 2, HS);
     const Head head(seq_len, HS);
@@ -208,11 +208,11 @@ __global__ void __launch_bounds__(kThreads) plain_backward_keys(T* dqkv, const T
 
 // dq: a block owns queries and streams keys.
 template <class T, int NC>
-__global__ void __launch_bounds__(kThreads) plain_backward_queries(T* dqkv, const T* dout, const T* qkv,
+__global__ void __launch_bounds__(kPlainThreads) plain_backward_queries(T* dqkv, const T* dout, const T* qkv,
                                                                    const QueryStats* stats, int seq_len, int padded,
                                                                    int HS, float scale) {
-    constexpr int R = kPlainRows<NC>, ROWS = R * kWarps;
-    static_assert(kStatsMultiple % ROWS == 0 && kStatsMultiple % kPlainTile == 0);
+    constexpr int R = kPlainRows<NC>, ROWS = R * kPlainWarps;
+    static_assert(kPadding % ROWS == 0 && kPadding % kPlainTile == 0);
     GPU_SHARED_DYNAMIC(float, dynamic);
     const PlainShared<R> shared(dynamic, 2, HS);
     const Head head(seq_len, HS);

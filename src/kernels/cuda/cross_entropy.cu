@@ -14,9 +14,9 @@ constexpr int kStepColumns = 16;   // of a thread, loaded before any is used
 
 // The columns [c, c + SIZE) of a row of logits, -Inf from column V on.
 template <int SIZE>
-__device__ Slice<float, SIZE> load_logits(const float* x, int64_t c, int64_t V) {
+__device__ Floats<SIZE> load_logits(const float* x, int c, int V) {
     if (c + SIZE <= V) return load_slice<SIZE>(x + c);
-    Slice<float, SIZE> logits;
+    Floats<SIZE> logits;
 #pragma unroll
     for (int k = 0; k < SIZE; k++) logits.v[k] = c + k < V ? x[c + k] : -INFINITY;
     return logits;
@@ -24,20 +24,19 @@ __device__ Slice<float, SIZE> load_logits(const float* x, int64_t c, int64_t V) 
 
 template <class T, int SIZE>
 __global__ void __launch_bounds__(kMaxThreads) softmax_loss(float* losses, const float* logits, T* dlogits,
-                                                            const int32_t* targets, int64_t V, int64_t Vp,
-                                                            float scale) {
+                                                            const int32_t* targets, int V, int Vp, float scale) {
     constexpr int SLICES = kStepColumns / SIZE;
-    const float* x = logits + blockIdx.x * Vp;
+    const float* x = logits + int64_t(blockIdx.x) * Vp;
     const int32_t target = targets[blockIdx.x];
     const float target_logit = x[target];  // the gradient may overwrite it
-    const int64_t step = int64_t(blockDim.x) * kStepColumns, own = int64_t(threadIdx.x) * SIZE;
-    // Slice i of the thread's share of the step from column `first` on.
-    const auto column = [=](int64_t first, int i) { return first + own + int64_t(i) * blockDim.x * SIZE; };
+    const int threads = blockDim.x, step = threads * kStepColumns;
+    // Where slice i of the thread's share of a step lies; `first` is the step's first column.
+    const auto column = [=](int first, int i) { return first + (i * threads + int(threadIdx.x)) * SIZE; };
 
     // A finite start keeps -Inf from becoming -Inf - -Inf.
     float max = -FLT_MAX, sum = 0;
-    for (int64_t first = 0; first < V; first += step) {
-        Slice<float, SIZE> v[SLICES];
+    for (int first = 0; first < V; first += step) {
+        Floats<SIZE> v[SLICES];
         const float max_before = max;
 #pragma unroll
         for (int i = 0; i < SLICES; i++) v[i] = load_logits<SIZE>(x, column(first, i), V);
@@ -58,18 +57,22 @@ __global__ void __launch_bounds__(kMaxThreads) softmax_loss(float* losses, const
     if (threadIdx.x == 0) losses[blockIdx.x] = row_max - target_logit + logf(row_sum);
     if (!dlogits) return;
 
-    T* d = dlogits + blockIdx.x * Vp;
+    T* d = dlogits + int64_t(blockIdx.x) * Vp;
     const float factor = scale / row_sum;
-    for (int64_t first = (Vp - 1) / step * step; first >= 0; first -= step) {
-        Slice<float, SIZE> v[SLICES];
+    for (int first = (Vp - 1) / step * step; first >= 0; first -= step) {
+        Floats<SIZE> v[SLICES];
 #pragma unroll
         for (int i = 0; i < SLICES; i++) v[i] = load_logits<SIZE>(x, column(first, i), V);
 #pragma unroll
         for (int i = 0; i < SLICES; i++) {
-            if (column(first, i) >= Vp) continue;
+            const int c = column(first, i);
+            if (c >= Vp) continue;
 #pragma unroll
             for (int k = 0; k < SIZE; k++) v[i].v[k] = expf(v[i].v[k] - row_max) * factor;
-            store_floats(d + column(first, i), v[i]);
+            if (c + SIZE > V)
+#pragma unroll
+                for (int k = 0; k < SIZE; k++) v[i].v[k] = c + k < V ? v[i].v[k] : 0.0f;
+            store_floats(d + c, v[i]);
         }
     }
     __syncthreads();
@@ -85,7 +88,7 @@ void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t
     const bool packed = gpu::packable(logits, Vp) && gpu::packable(dlogits, Vp);
     const auto kernel = packed ? softmax_loss<T, SIZE> : softmax_loss<T, 1>;
     const unsigned threads = std::min<unsigned>(gpu::div_ceil(Vp, kStepColumns * 32) * 32, kMaxThreads);
-    gpu::run(kernel, unsigned(N), threads, 0, losses, logits, dlogits, targets, V, Vp, scale);
+    gpu::run(kernel, unsigned(N), threads, 0, losses, logits, dlogits, targets, int(V), int(Vp), scale);
 }
 
 template void cross_entropy(float*, const float*, float*, const int32_t*, int64_t, int64_t, int64_t, float);

@@ -9,9 +9,9 @@ namespace kernels::cuda {
 
 inline constexpr int kMapThreads = 256;
 
-template <int SIZE, class Op, class... Floats>
-__device__ Slice<float, SIZE> apply(const Op& op, const Floats&... in) {
-    Slice<float, SIZE> result;
+template <int SIZE, class Op, class... In>
+__device__ Floats<SIZE> apply(const Op& op, const In&... in) {
+    Floats<SIZE> result;
 #pragma unroll
     for (int k = 0; k < SIZE; k++) result.v[k] = op(in.v[k]...);
     return result;

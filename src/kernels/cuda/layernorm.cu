@@ -1,197 +1,268 @@
-// LayerNorm: forward, with or without the residual addition, and backward. One warp a row; a row is read again from L1
-// or L2 instead of being held in registers, so that any C works.
+// Layer norm with the optional fused residual addition, and its gradient. A row stays in the registers of a few warps.
 #include <algorithm>
 
 #include "cuda.h"
-#include "gpu.cuh"
+#include "slices.cuh"
 
 namespace kernels::cuda {
 namespace {
 
-constexpr int THREADS = 256, WARPS = THREADS / 32;
-constexpr float kEps = 1e-5f;
-// Rows of partial sums of dweight and dbias; depends on nothing of the GPU, so that the sums don't either.
-constexpr int64_t kMaxPartials = 256;
+constexpr float kEpsilon = 1e-5f;
 
-// Calls body(column, SIZE) for the columns of this lane, packs first.
-template <int SIZE, class Body>
-__device__ inline void for_columns(int64_t C, const Body& body) {
-    for (int64_t c = (threadIdx.x & 31) * SIZE; c < C; c += 32 * SIZE) body(c);
-}
-template <int SIZE, class T>
-__device__ inline void load(float (&values)[SIZE], const T* p) {
-    if constexpr (SIZE > 1) {
-        const gpu::Pack<T> pack = gpu::load_pack(p);
+// How a block shares out rows: a team of WARPS a row, where a thread holds COLUMNS of it in slices of SIZE.
+template <int SIZE, int COLUMNS, int WARPS>
+struct Shape {
+    static constexpr int kSize = SIZE, kColumns = COLUMNS, kSlices = COLUMNS / SIZE;
+    static constexpr int kTeam = 32 * WARPS, kThreads = std::max(kTeam, 256), kTeams = kThreads / kTeam;
+    static constexpr int64_t kMaxColumns = kTeam * COLUMNS;
+
+    __device__ static int team() { return threadIdx.x / kTeam; }
+    __device__ static int column(int slice) { return (slice * kTeam + int(threadIdx.x) % kTeam) * SIZE; }
+    // Over the team; all threads of the block take part.
+    __device__ static float sum(float v) {
+        v = gpu::warp_sum(v);
+        if constexpr (WARPS > 1) {
+            GPU_SHARED(float, warp_sums, [kThreads / 32]);
+            __syncthreads();  // a previous call's values may still be read
+            if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = v;
+            __syncthreads();
+            v = 0;
 #pragma unroll
-        for (int k = 0; k < SIZE; k++) values[k] = gpu::to_float(pack.v[k]);
-    } else {
-        values[0] = gpu::to_float(*p);
+            for (int w = 0; w < WARPS; w++) v += warp_sums[team() * WARPS + w];
+        }
+        return v;
     }
-}
-template <int SIZE, class T>
-__device__ inline void store(T* p, const float (&values)[SIZE]) {
-    if constexpr (SIZE > 1) {
-        gpu::Pack<T> pack;
-#pragma unroll
-        for (int k = 0; k < SIZE; k++) pack.v[k] = gpu::from_float<T>(values[k]);
-        gpu::store_pack(p, pack);
-    } else {
-        *p = gpu::from_float<T>(values[0]);
+};
+
+// Calls run with the narrowest shape for C columns.
+template <class T, class Run>
+void with_shape(bool packed, int64_t C, const Run& run) {
+    constexpr int SIZE = gpu::Pack<T>::kSize;
+    using Widest = Shape<SIZE, 32, 8>;
+    static_assert(Widest::kMaxColumns == Shape<1, 16, 16>::kMaxColumns);
+    CHECK(C <= Widest::kMaxColumns, "layer norm of ", C, " columns, at most ", Widest::kMaxColumns, " on the GPU");
+    if (!packed) {
+        if (C <= Shape<1, 16, 1>::kMaxColumns) return run(Shape<1, 16, 1>());
+        return run(Shape<1, 16, 16>());
     }
+    if (C <= Shape<SIZE, 24, 1>::kMaxColumns) return run(Shape<SIZE, 24, 1>());
+    if (C <= Shape<SIZE, 32, 1>::kMaxColumns) return run(Shape<SIZE, 32, 1>());
+    if (C <= Shape<SIZE, 32, 2>::kMaxColumns) return run(Shape<SIZE, 32, 2>());
+    if (C <= Shape<SIZE, 32, 4>::kMaxColumns) return run(Shape<SIZE, 32, 4>());
+    return run(Widest());
 }
 
-template <int SIZE, class T>
-__global__ void __launch_bounds__(THREADS) forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias,
-                                                   const T* residual, T* sum, int64_t N, int64_t C) {
-    const int64_t row = int64_t(blockIdx.x) * WARPS + (threadIdx.x >> 5);
-    if (row >= N) return;  // whole warps leave together
-    const T* from = x + row * C;
-    float total = 0;
+// ---- forward -----------------------------------------------------------------------------------------------------
+
+template <class T, class S>
+__global__ void __launch_bounds__(S::kThreads) normalize(T* out, float* mean, float* rstd, const T* x, const T* weight,
+                                                      const T* bias, const T* residual, T* sum, int64_t N, int C) {
+    using Part = Slice<T, S::kSize>;
+    const int64_t row = int64_t(blockIdx.x) * S::kTeams + S::team(), at = row * C;
+    const int columns = row < N ? C : 0;
+
+    Part v[S::kSlices];
+#pragma unroll
+    for (int i = 0; i < S::kSlices; i++)
+        if (S::column(i) < columns) v[i] = load_slice<S::kSize>(x + at + S::column(i));
     if (residual) {
-        T* to = sum + row * C;
-        for_columns<SIZE>(C, [&](int64_t c) {
-            float a[SIZE], b[SIZE];
-            load<SIZE>(a, from + c);
-            load<SIZE>(b, residual + row * C + c);
+        Part other[S::kSlices];
 #pragma unroll
-            for (int k = 0; k < SIZE; k++) {
-                a[k] = gpu::to_float(gpu::from_float<T>(a[k] + b[k]));
-                total += a[k];
-            }
-            store<SIZE>(to + c, a);
-        });
-        from = to;  // every lane reads back what it wrote itself
-    } else {
-        for_columns<SIZE>(C, [&](int64_t c) {
-            float a[SIZE];
-            load<SIZE>(a, from + c);
+        for (int i = 0; i < S::kSlices; i++)
+            if (S::column(i) < columns) other[i] = load_slice<S::kSize>(residual + at + S::column(i));
+        // What is normalised is the stored, rounded sum, because that is what the backward reads.
 #pragma unroll
-            for (int k = 0; k < SIZE; k++) total += a[k];
-        });
+        for (int i = 0; i < S::kSlices; i++) {
+            if (S::column(i) >= columns) continue;
+            Floats<S::kSize> total = to_floats(v[i]);
+            add_to(total, other[i]);
+            v[i] = from_floats<T>(total);
+            store_slice(sum + at + S::column(i), v[i]);
+        }
     }
-    const float m = gpu::warp_sum(total) / float(C);
+
+    float total = 0;
+#pragma unroll
+    for (int i = 0; i < S::kSlices; i++) {
+        if (S::column(i) >= columns) continue;
+#pragma unroll
+        for (int k = 0; k < S::kSize; k++) total += v[i][k];
+    }
+    const float m = S::sum(total) / float(C);
     float squares = 0;
-    for_columns<SIZE>(C, [&](int64_t c) {
-        float a[SIZE];
-        load<SIZE>(a, from + c);
 #pragma unroll
-        for (int k = 0; k < SIZE; k++) squares += (a[k] - m) * (a[k] - m);
-    });
-    const float r = 1.0f / sqrtf(gpu::warp_sum(squares) / float(C) + kEps);
-    for_columns<SIZE>(C, [&](int64_t c) {
-        float a[SIZE], w[SIZE], b[SIZE];
-        load<SIZE>(a, from + c);
-        load<SIZE>(w, weight + c);
-        load<SIZE>(b, bias + c);
+    for (int i = 0; i < S::kSlices; i++) {
+        if (S::column(i) >= columns) continue;
 #pragma unroll
-        for (int k = 0; k < SIZE; k++) a[k] = (a[k] - m) * r * w[k] + b[k];
-        store<SIZE>(out + row * C + c, a);
-    });
-    if ((threadIdx.x & 31) == 0) {
+        for (int k = 0; k < S::kSize; k++) {
+            const float centred = v[i][k] - m;
+            squares += centred * centred;
+        }
+    }
+    const float r = 1.0f / sqrtf(S::sum(squares) / float(C) + kEpsilon);
+#pragma unroll
+    for (int i = 0; i < S::kSlices; i++) {
+        const int c = S::column(i);
+        if (c >= columns) continue;
+        const Floats<S::kSize> w = load_floats<S::kSize>(weight + c), b = load_floats<S::kSize>(bias + c);
+        Floats<S::kSize> result;
+#pragma unroll
+        for (int k = 0; k < S::kSize; k++)
+            result.v[k] = (v[i][k] - m) * r * w.v[k] + b.v[k];
+        store_floats(out + at + c, result);
+    }
+    if (columns > 0 && threadIdx.x % S::kTeam == 0) {
         mean[row] = m;
         rstd[row] = r;
     }
 }
 
-template <int SIZE, class T>
-__global__ void __launch_bounds__(THREADS) backward_input(T* dx, const T* dout, const T* x, const T* weight, const float* mean,
-                                                          const float* rstd, int64_t N, int64_t C, bool accumulate) {
-    const int64_t row = int64_t(blockIdx.x) * WARPS + (threadIdx.x >> 5);
-    if (row >= N) return;
-    const T *g = dout + row * C, *v = x + row * C;
-    const float m = mean[row], r = rstd[row];
-    float sum = 0, dot = 0;
-    for_columns<SIZE>(C, [&](int64_t c) {
-        float a[SIZE], b[SIZE], w[SIZE];
-        load<SIZE>(a, g + c);
-        load<SIZE>(b, v + c);
-        load<SIZE>(w, weight + c);
-#pragma unroll
-        for (int k = 0; k < SIZE; k++) {
-            sum += a[k] * w[k];
-            dot += a[k] * w[k] * ((b[k] - m) * r);
-        }
-    });
-    sum = gpu::warp_sum(sum) / float(C);
-    dot = gpu::warp_sum(dot) / float(C);
-    for_columns<SIZE>(C, [&](int64_t c) {
-        float a[SIZE], b[SIZE], w[SIZE], old[SIZE];
-        load<SIZE>(a, g + c);
-        load<SIZE>(b, v + c);
-        load<SIZE>(w, weight + c);
-        if (accumulate) load<SIZE>(old, dx + row * C + c);
-#pragma unroll
-        for (int k = 0; k < SIZE; k++) {
-            const float d = (a[k] * w[k] - sum - (b[k] - m) * r * dot) * r;
-            a[k] = accumulate ? old[k] + d : d;
-        }
-        store<SIZE>(dx + row * C + c, a);
-    });
-}
+// ---- backward ----------------------------------------------------------------------------------------------------
 
-// Sums over a block's share of the rows: partials[block] = {dweight (C), dbias (C)}.
-template <class T>
-__global__ void __launch_bounds__(THREADS) backward_parameters(float* partials, const T* dout, const T* x, const float* mean,
-                                                               const float* rstd, int64_t N, int64_t C, int64_t rows) {
-    const int64_t c = int64_t(blockIdx.x) * THREADS + threadIdx.x;
-    if (c >= C) return;
-    const int64_t first = int64_t(blockIdx.y) * rows, last = first + rows < N ? first + rows : N;
-    float dweight = 0, dbias = 0;
-#pragma unroll 4
-    for (int64_t n = first; n < last; n++) {
-        const float g = gpu::to_float(dout[n * C + c]);
-        dweight += g * ((gpu::to_float(x[n * C + c]) - mean[n]) * rstd[n]);
-        dbias += g;
+constexpr int kMinRows = 16;     // of a block
+constexpr int kMaxParts = 512;   // enough to fill any GPU, few enough that adding them up is short
+
+// Two blocks a multiprocessor where their registers allow it without spills.
+template <class T, class S>
+inline constexpr int kMinBlocks = sizeof(T) == 2 && S::kSize > 1 && S::kColumns <= 24 ? 2 : 1;
+
+// dx of the block's `rows` rows, and the sums of dweight and dbias over them into partials (blocks, 2, C).
+template <class T, class S>
+__global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>) row_gradients(T* dx, float* partials, const T* dout, const T* x,
+                                                          const T* weight, const float* mean, const float* rstd,
+                                                          int64_t N, int C, int rows, bool accumulate_dx) {
+    using Part = Slice<T, S::kSize>;
+    const int64_t first = int64_t(blockIdx.x) * rows;
+    const int count = N - first < rows ? int(N - first) : rows;
+    Floats<S::kSize> weight_sum[S::kSlices] = {}, bias_sum[S::kSlices] = {};
+    for (int step = 0; step < count; step += S::kTeams) {
+        const int64_t row = first + step + S::team(), at = row * C;
+        const int columns = step + S::team() < count ? C : 0;
+        Part g[S::kSlices], v[S::kSlices], before[S::kSlices] = {};
+#pragma unroll
+        for (int i = 0; i < S::kSlices; i++) {
+            const int c = S::column(i);
+            if (c >= columns) continue;
+            g[i] = load_slice<S::kSize>(dout + at + c);
+            v[i] = load_slice<S::kSize>(x + at + c);
+            if (accumulate_dx) before[i] = load_slice<S::kSize>(dx + at + c);
+        }
+        const float m = columns > 0 ? mean[row] : 0.0f, r = columns > 0 ? rstd[row] : 0.0f;
+
+        float dnorm_sum = 0, dnorm_norm_sum = 0;
+#pragma unroll
+        for (int i = 0; i < S::kSlices; i++) {
+            if (S::column(i) >= columns) continue;
+            const Part w = load_slice<S::kSize>(weight + S::column(i));
+#pragma unroll
+            for (int k = 0; k < S::kSize; k++) {
+                const float gradient = g[i][k], norm = (v[i][k] - m) * r;
+                const float dnorm = gradient * w[k];
+                dnorm_sum += dnorm;
+                dnorm_norm_sum += dnorm * norm;
+                weight_sum[i].v[k] += gradient * norm;
+                bias_sum[i].v[k] += gradient;
+            }
+        }
+        const float a = S::sum(dnorm_sum) / float(C), b = S::sum(dnorm_norm_sum) / float(C);
+#pragma unroll
+        for (int i = 0; i < S::kSlices; i++) {
+            if (S::column(i) >= columns) continue;
+            const Part w = load_slice<S::kSize>(weight + S::column(i));
+            Floats<S::kSize> result = to_floats(before[i]);
+#pragma unroll
+            for (int k = 0; k < S::kSize; k++) {
+                const float dnorm = g[i][k] * w[k];
+                result.v[k] += (dnorm - a - (v[i][k] - m) * r * b) * r;
+            }
+            store_floats(dx + at + S::column(i), result);
+        }
     }
-    float* to = partials + int64_t(blockIdx.y) * 2 * C;
-    to[c] = dweight;
-    to[C + c] = dbias;
-}
-__global__ void __launch_bounds__(THREADS) add_partials(float* dweight, float* dbias, const float* partials, int64_t count,
-                                                        int64_t C, bool accumulate) {
-    const int64_t c = int64_t(blockIdx.x) * THREADS + threadIdx.x;
-    if (c >= 2 * C) return;
-    float sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += partials[i * 2 * C + c];
-    float* to = c < C ? dweight + c : dbias + (c - C);
-    *to = accumulate ? *to + sum : sum;
+
+    // The teams' sums of a column are added in their order.
+    GPU_SHARED(float, sums, [S::kTeams][S::kMaxColumns]);
+    float* to = partials + int64_t(blockIdx.x) * 2 * C;
+    const auto add_teams = [&](const Floats<S::kSize>(&own)[S::kSlices], float* total) {
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < S::kSlices; i++) store_slice(&sums[S::team()][S::column(i)], own[i]);
+        __syncthreads();
+        for (int c = threadIdx.x; c < C; c += S::kThreads) {
+            float sum = 0;
+#pragma unroll
+            for (int t = 0; t < S::kTeams; t++) sum += sums[t][c];
+            total[c] = sum;
+        }
+    };
+    add_teams(weight_sum, to);
+    add_teams(bias_sum, to + C);
 }
 
-template <class T, class... Pointers>
-bool all_packable(int64_t C, const Pointers*... pointers) {
-    return (gpu::packable(static_cast<const T*>(pointers), C) && ...);
+constexpr int kPartLanes = 8;  // columns of a block that adds parts: few, so that many blocks share the way down
+constexpr int kPartRows = 32, kPartThreads = kPartRows * kPartLanes;
+
+__global__ void __launch_bounds__(kPartThreads) add_parts(float* dweight, float* dbias, const float* partials, int parts,
+                                                      int C, bool accumulate) {
+    GPU_SHARED(float, sums, [kPartRows][kPartLanes]);
+    const int lane = threadIdx.x % kPartLanes, part_row = threadIdx.x / kPartLanes;
+    const int column = blockIdx.x * kPartLanes + lane;  // of (dweight, dbias) side by side
+    float sum = 0;
+    if (column < 2 * C) {
+#pragma unroll 16
+        for (int p = part_row; p < parts; p += kPartRows) sum += partials[int64_t(p) * 2 * C + column];
+    }
+    sums[part_row][lane] = sum;
+    __syncthreads();
+    if (part_row == 0 && column < 2 * C) {
+        float total = 0;
+#pragma unroll
+        for (int i = 0; i < kPartRows; i++) total += sums[i][lane];
+        float& to = column < C ? dweight[column] : dbias[column - C];
+        to = accumulate ? to + total : total;
+    }
+}
+
+template <class T, class... More>
+bool packable(int64_t C, const T* p, const More*... more) {
+    return gpu::packable(p, C) && (gpu::packable(more, C) && ...);
 }
 
 }  // namespace
 
+// ---- launchers ---------------------------------------------------------------------------------------------------
+
 template <class T>
-void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual, T* sum,
-                       int64_t N, int64_t C) {
-    const bool packs = all_packable<T>(C, out, x, weight, bias, residual, sum);  // null is aligned
-    gpu::run(packs ? forward<gpu::Pack<T>::kSize, T> : forward<1, T>, gpu::div_ceil(N, WARPS), THREADS, 0, out, mean, rstd, x,
-             weight, bias, residual, sum, N, C);
+void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual,
+                       T* sum, int64_t N, int64_t C) {
+    with_shape<T>(packable(C, out, x, weight, bias, residual, sum), C, [&]<class S>(S) {
+        gpu::run(normalize<T, S>, gpu::div_ceil(N, S::kTeams), S::kThreads, 0, out, mean, rstd, x, weight, bias, residual,
+                 sum, N, int(C));
+    });
 }
 
 template <class T>
-void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, const T* x, const T* weight, const float* mean,
-                        const float* rstd, int64_t N, int64_t C, bool accumulate_dx, bool accumulate) {
-    // Before dx, which may take the place of dout.
-    const int64_t most = std::min(kMaxPartials, kWorkspaceFloats / (2 * C));
-    const int64_t rows = std::max<int64_t>(8, (N + most - 1) / most), count = (N + rows - 1) / rows;
-    float* partials = workspace(count * 2 * C);
-    gpu::run(backward_parameters<T>, dim3(gpu::div_ceil(C, THREADS), unsigned(count)), THREADS, 0, partials, dout, x, mean, rstd,
-             N, C, rows);
-    gpu::run(add_partials, gpu::div_ceil(2 * C, THREADS), THREADS, 0, dweight, dbias, partials, count, C, accumulate);
-    const bool packs = all_packable<T>(C, dx, dout, x, weight);
-    gpu::run(packs ? backward_input<gpu::Pack<T>::kSize, T> : backward_input<1, T>, gpu::div_ceil(N, WARPS), THREADS, 0, dx, dout,
-             x, weight, mean, rstd, N, C, accumulate_dx);
+void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, const T* x, const T* weight,
+                        const float* mean, const float* rstd, int64_t N, int64_t C, bool accumulate_dx,
+                        bool accumulate) {
+    const int64_t max_parts = std::min<int64_t>(kMaxParts, kWorkspaceFloats / (2 * C));
+    const int rows = std::max(kMinRows, int(gpu::div_ceil(N, max_parts)));
+    const unsigned parts = gpu::div_ceil(N, rows);
+    float* partials = workspace(int64_t(parts) * 2 * C);
+    with_shape<T>(packable(C, dx, dout, x, weight), C, [&]<class S>(S) {
+        gpu::run(row_gradients<T, S>, parts, S::kThreads, 0, dx, partials, dout, x, weight, mean, rstd, N, int(C), rows,
+                 accumulate_dx);
+    });
+    gpu::run(add_parts, gpu::div_ceil(2 * C, kPartLanes), kPartThreads, 0, dweight, dbias, partials, int(parts), int(C),
+             accumulate);
 }
 
-#define INSTANTIATE(T)                                                                                                        \
-    template void layernorm_forward(T*, float*, float*, const T*, const T*, const T*, const T*, T*, int64_t, int64_t);          \
-    template void layernorm_backward(T*, float*, float*, const T*, const T*, const T*, const float*, const float*, int64_t,     \
-                                     int64_t, bool, bool);
-INSTANTIATE(float)
-INSTANTIATE(bf16)
+template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, const float*, float*,
+                                int64_t, int64_t);
+template void layernorm_forward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, const bf16*, bf16*,
+                                int64_t, int64_t);
+template void layernorm_backward(float*, float*, float*, const float*, const float*, const float*, const float*,
+                                 const float*, int64_t, int64_t, bool, bool);
+template void layernorm_backward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, const float*,
+                                 const float*, int64_t, int64_t, bool, bool);
 
 }  // namespace kernels::cuda

@@ -1,0 +1,8 @@
+# What the tests of the CUDA half on the CPU share: they need the CUDA headers, and are skipped (code 77) without them.
+nvcc=$(command -v nvcc || true)
+export CUDA_HOME=${CUDA_HOME:-${nvcc:+${nvcc%/bin/nvcc}}}
+CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}
+if [ ! -e "$CUDA_HOME/include/cublasLt.h" ]; then
+    echo "no CUDA headers: $CUDA_HOME/include/cublasLt.h is not there; set CUDA_HOME"
+    exit 77
+fi

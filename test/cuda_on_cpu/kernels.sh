@@ -1,0 +1,24 @@
+#!/bin/bash
+# Every CUDA kernel, executed on the CPU, against the CPU op: in three orders of threads, under AddressSanitizer with
+# UndefinedBehaviorSanitizer, and under ThreadSanitizer.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. test/cuda_on_cpu/common.bash
+
+make -j"$(nproc)" kernel-tests >build/make_kernels.log 2>&1 || { tail -n 30 build/make_kernels.log; exit 1; }
+
+mode() {  # name, variant, then variables of the environment
+    local name=$1 program=build/cuda_on_cpu/$2/kernel_tests
+    shift 2
+    echo "== $name"
+    env ASAN_OPTIONS=detect_leaks=0 "$@" "$program" --gtest_brief=1
+}
+mode 'forward' plain
+mode 'reverse' plain EXECUTOR_ORDER=reverse EXECUTOR_GUARD=0
+mode 'random' plain EXECUTOR_ORDER=random EXECUTOR_GUARD=0
+mode 'deferred streams' plain EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0
+mode 'address and undefined behaviour' asan EXECUTOR_GUARD=0
+# One thread for the CPU ops, whose OpenMP runtime ThreadSanitizer doesn't know; the executor has one here anyway. It costs a
+# hundredfold, so a part of the shapes has to do.
+mode 'data races' tsan OMP_NUM_THREADS=1 \
+    GTEST_FILTER='*67x24*:*embedding*3x33x100*:*embedding*2x7x24*:*cross_entropy*5x320*:*attention*2x7x3x5:*attention*1x65x2x64:*adamw*:*prune*_1000_p50:*matmul*5x7x3_1'
