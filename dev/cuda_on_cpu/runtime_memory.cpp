@@ -128,6 +128,17 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     if (error == cudaSuccess && waits && !stream->recording.capture) run_stream(stream);
     return remember(error);
 }
+// Between device addresses only.
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
+                              cudaMemcpyKind kind, cudaStream_t stream) {
+    if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);
+    for (size_t row = 0; row < rows; row++) {
+        const cudaError_t error = cudaMemcpyAsync(static_cast<char*>(to) + row * to_pitch,
+                                                  static_cast<const char*>(from) + row * from_pitch, width, kind, stream);
+        if (error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+}
 cudaError_t cudaMemset(void* to, int value, size_t bytes) { return fill(to, value, bytes, nullptr, "cudaMemset"); }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
     return fill(to, value, bytes, stream, "cudaMemsetAsync");
