@@ -1,5 +1,5 @@
-// Causal self-attention: picks the tensor-core kernels for bf16 heads of 64 or 128, the plain ones for all else. Neither
-// ever holds a (T, T) matrix in memory. All sums are taken in a fixed order.
+// Causal self-attention: picks the tensor-core kernels for bf16 heads of 64 or 128, the plain ones for all else.
+// Neither ever holds a (T, T) matrix in memory. All sums are taken in a fixed order.
 #include <cmath>
 #include <type_traits>
 
@@ -18,17 +18,16 @@ struct Shape {
     Shape(int64_t B, int64_t T, int64_t NH, int64_t HS) : B(B), T(int(T)), NH(int(NH)), HS(int(HS)) {
         CHECK(HS <= kMaxHeadSize, "attention: heads of ", HS, " columns; at most ", kMaxHeadSize, " on the GPU");
     }
-    int64_t C() const { return int64_t(NH) * HS; }
     float scale() const { return 1.0f / std::sqrt(float(HS)); }
     int padded() const { return int(padded_length(T)); }
     // A block takes `rows` rows of a head.
     dim3 grid(int rows) const { return dim3(gpu::div_ceil(T, rows), unsigned(NH), unsigned(B)); }
 };
 
-template <class T, class... Pointers>
-bool flash_takes(const Shape& shape, const T* first, const Pointers*... rest) {
-    return std::is_same_v<T, bf16> && (shape.HS == 64 || shape.HS == 128) && gpu::packable(first, shape.C()) &&
-           (gpu::packable(rest, 4) && ...);
+// The tensor-core kernels move 16 bytes at a time.
+template <class... Pointers>
+bool flash_takes(const Shape& shape, const Pointers*... pointers) {
+    return (shape.HS == 64 || shape.HS == 128) && (gpu::packable(pointers, shape.HS) && ...);
 }
 
 template <class... Params, class... Args>
@@ -58,10 +57,10 @@ void run_flash_forward(bf16* out, float* lse, const bf16* qkv, const Shape& s) {
 
 template <int HS>
 void run_flash_backward(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, const Shape& s) {
-    run_with_shared(flash_backward_keys<HS>, s.grid(kRows), kThreads<HS>, kBackwardKeysShared<HS>, dqkv, dout, qkv, stats,
-                    s.T, s.padded(), s.scale());
-    run_with_shared(flash_backward_queries<HS>, s.grid(kRows), kThreads<HS>, kBackwardQueriesShared<HS>, dqkv, dout, qkv,
+    run_with_shared(flash_backward_keys<HS>, s.grid(kRows), kThreads<HS>, kBackwardKeysShared<HS>, dqkv, dout, qkv,
                     stats, s.T, s.padded(), s.scale());
+    run_with_shared(flash_backward_queries<HS>, s.grid(kRows), kThreads<HS>, kBackwardQueriesShared<HS>, dqkv, dout,
+                    qkv, stats, s.T, s.padded(), s.scale());
 }
 
 template <class T>
@@ -86,8 +85,9 @@ void run_plain_backward(T* dqkv, const T* dout, const T* qkv, const QueryStats* 
 
 template <class T, int SIZE>
 void run_query_stats(QueryStats* stats, const T* dout, const T* out, const float* lse, const Shape& s) {
-    gpu::run(query_stats<T, SIZE>, gpu::div_ceil(s.B * s.padded() * s.NH * 8, 256), 256, 0, stats, dout, out, lse, s.B, s.T,
-             s.padded(), s.NH, s.HS);
+    const int64_t threads = s.B * s.padded() * s.NH * kStatsLanes;
+    gpu::run(query_stats<T, SIZE>, gpu::div_ceil(threads, kStatsThreads), kStatsThreads, 0, stats, dout, out, lse, s.B,
+             s.T, s.padded(), s.NH, s.HS);
 }
 
 }  // namespace
@@ -99,7 +99,8 @@ void attention_forward(T* out, float* lse, const T* qkv, float*, int64_t B, int6
     const Shape shape(B, seq_len, NH, HS);
     if constexpr (std::is_same_v<T, bf16>)
         if (flash_takes(shape, out, qkv))
-            return HS == 64 ? run_flash_forward<64>(out, lse, qkv, shape) : run_flash_forward<128>(out, lse, qkv, shape);
+            return HS == 64 ? run_flash_forward<64>(out, lse, qkv, shape)
+                            : run_flash_forward<128>(out, lse, qkv, shape);
     run_plain_forward(out, lse, qkv, shape);
 }
 
@@ -121,8 +122,8 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
 
 template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t);
 template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t);
-template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t, int64_t,
-                                 int64_t, int64_t);
+template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t,
+                                 int64_t, int64_t, int64_t);
 template void attention_backward(bf16*, const bf16*, const bf16*, const float*, const bf16*, float*, int64_t, int64_t,
                                  int64_t, int64_t);
 

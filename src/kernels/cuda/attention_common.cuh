@@ -1,4 +1,4 @@
-// What all of the attention kernels share: which head and rows a block takes, and what the backward needs of each query.
+// What all attention kernels share: which head a block takes, and what the backward needs to know of each query.
 #pragma once
 
 #include "gpu.cuh"
@@ -11,7 +11,7 @@ constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
 // Exponents are in base 2, for which the GPU has an instruction: exp(x) = exp2(x log2(e)).
 __device__ inline float exp2_fast(float x) { return exp2f(x); }
 
-// The head of a sequence that a block of the grid (row blocks, NH, B) takes: where it starts in (B*T, 3C) and in (B*T, C).
+// The head that a block of the grid (row blocks, NH, B) takes: where it starts in (B*T, 3C) and in (B*T, C).
 struct Head {
     int index, C;
     int64_t input, output;
@@ -30,18 +30,20 @@ struct alignas(8) QueryStats {
 constexpr int kPadding = 128;
 inline int64_t padded_length(int64_t T) { return (T + kPadding - 1) / kPadding * kPadding; }
 
-// stats (B, NH, padded). LANES threads side by side share a query, of which each takes SIZE numbers at a time.
+// stats (B, NH, padded). kStatsLanes threads side by side share a query, of which each takes SIZE numbers at a time.
+constexpr int kStatsThreads = 256, kStatsLanes = 8;
 template <class T, int SIZE>
-__global__ void __launch_bounds__(256) query_stats(QueryStats* stats, const T* dout, const T* out, const float* lse,
-                                                   int64_t B, int seq_len, int padded, int NH, int HS) {
-    constexpr int LANES = 8;
-    const int lane = threadIdx.x % LANES;
-    const int64_t i = (int64_t(blockIdx.x) * 256 + threadIdx.x) / LANES;  // (b, t, h): neighbours in memory
+__global__ void __launch_bounds__(kStatsThreads)
+    query_stats(QueryStats* stats, const T* dout, const T* out, const float* lse, int64_t B, int seq_len, int padded,
+                int NH, int HS) {
+    const int lane = threadIdx.x % kStatsLanes;
+    const int64_t thread = int64_t(blockIdx.x) * kStatsThreads + threadIdx.x;
+    const int64_t i = thread / kStatsLanes;  // (b, t, h): neighbours in memory
     const int h = int(i % NH), t = int(i / NH % padded);
     const int64_t b = i / NH / padded;
     const bool exists = b < B && t < seq_len;
     float dot = 0;
-    for (int c = lane * SIZE; exists && c < HS; c += LANES * SIZE) {
+    for (int c = lane * SIZE; exists && c < HS; c += kStatsLanes * SIZE) {
         const int64_t at = ((b * seq_len + t) * NH + h) * HS + c;
         if constexpr (SIZE == 1) {
             dot += gpu::to_float(dout[at]) * gpu::to_float(out[at]);
@@ -52,7 +54,7 @@ __global__ void __launch_bounds__(256) query_stats(QueryStats* stats, const T* d
         }
     }
 #pragma unroll
-    for (int offset = LANES / 2; offset > 0; offset /= 2) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, offset);
+    for (int offset = kStatsLanes / 2; offset > 0; offset /= 2) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, offset);
     if (lane == 0 && b < B)
         stats[(b * NH + h) * padded + t] = {exists ? lse[(b * NH + h) * seq_len + t] * kLog2e : INFINITY, -dot};
 }

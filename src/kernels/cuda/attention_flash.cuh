@@ -1,5 +1,5 @@
-// What the flash attention kernels share. A block owns kRows rows (queries or keys) and streams tiles of kTile rows of the
-// other side through shared memory. Each of its warps owns 16 MT rows, whose operands stay in registers.
+// What the flash attention kernels share. A block owns kRows rows (queries or keys) and streams tiles of kTile rows of
+// the other side through shared memory. Each of its warps owns 16 MT rows, whose operands stay in registers.
 #pragma once
 
 #include "attention_common.cuh"
@@ -8,8 +8,8 @@ namespace kernels::cuda {
 namespace {
 
 constexpr int kRows = 128, kTile = 64;
-// What a warp's registers hold: 32 rows of heads of 64, so that each number read from shared memory serves two products,
-// or 16 rows of heads of 128. Either way a multiprocessor has room for 8 warps.
+// MT is what a warp's registers hold: 32 rows of heads of 64, so that each number read from shared memory serves two
+// products, or 16 rows of heads of 128. Either way a multiprocessor has room for 8 warps.
 template <int HS>
 constexpr int kRowBlocks = 128 / HS;
 template <int HS>
@@ -42,7 +42,8 @@ __device__ inline void load_tile(bf16* tile, const bf16* from, int first, int T,
 #pragma unroll
     for (int i = 0; i < kTile; i += ROWS) {
         const bool exists = first + row + i < T;
-        gpu::cp_async16_zfill(tile + i * kPitch<HS>, from + int64_t(exists ? first + row + i : 0) * ld + chunk * 8, exists);
+        const bf16* at = from + int64_t(exists ? first + row + i : 0) * ld + chunk * 8;
+        gpu::cp_async16_zfill(tile + i * kPitch<HS>, at, exists);
     }
 }
 
@@ -55,7 +56,8 @@ __device__ inline void load_rows(Rows<MT, HS>& rows, const bf16* from, int first
         for (int half = 0; half < 2; half++) {
             const int row = first + m * 16 + half * 8 + fragment_row();
             const bool exists = row < T;
-            const uint32_t* at = reinterpret_cast<const uint32_t*>(from + int64_t(exists ? row : 0) * ld + fragment_column());
+            const bf16* from_row = from + int64_t(exists ? row : 0) * ld + fragment_column();
+            const uint32_t* at = reinterpret_cast<const uint32_t*>(from_row);
 #pragma unroll
             for (int k = 0; k < HS / 16; k++) {
                 const uint32_t low = at[k * 8], high = at[k * 8 + 4];
@@ -102,8 +104,8 @@ __device__ inline void multiply_transposed(Sums<MT, COLS>& sums, const Rows<MT, 
         }
 }
 
-// sums += weights, rounded to bf16, * DEPTH rows of a tile. The accumulators of one product are laid out as the
-// left operand of the next.
+// sums += weights, rounded to bf16, * DEPTH rows of a tile. The accumulators of one product are laid out as the left
+// operand of the next.
 template <int HS, int MT, int DEPTH>
 __device__ inline void multiply_add(Sums<MT, HS>& sums, const Sums<MT, DEPTH>& weights, const bf16* tile) {
     const int lane = threadIdx.x & 31;

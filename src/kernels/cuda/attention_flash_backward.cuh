@@ -1,9 +1,10 @@
 // Flash attention backward on tensor cores, in two kernels that recompute the probabilities p and their gradients dp:
 //   flash_backward_keys     a block owns keys, streams queries:  p, dp, dv += p^T dout, dk += ds^T q  (4 products)
 //   flash_backward_queries  a block owns queries, streams keys:  p, dp, dq += ds k                    (3 products)
-// with ds = p (dp - dot). That is 7 products where 5 would do, but each result is summed by one warp in a fixed order. One
-// kernel for all of it would have to add dq across blocks, by atomics (another order each time) or through partial sums
-// whose traffic (4 HS bytes written and read for every 64 keys of every query) takes longer than the two products.
+// with ds = p (dp - dot); products onto sums that start at -dot give dp - dot for free. That is 7 products of T^2 HS
+// multiply-adds (half of them hidden by causality) where 5 would do, but each result is summed by one warp in a fixed
+// order. One kernel would have to add dq across blocks, by atomics (another order each time) or through partial sums:
+// 4 HS bytes written and read for every query and kRows keys, which take longer than the two products.
 #pragma once
 
 #include "attention_flash.cuh"
@@ -27,17 +28,17 @@ constexpr size_t kBackwardKeysShared = 2 * (2 * kTileSize<HS> * sizeof(bf16) + k
 template <int HS>
 constexpr size_t kBackwardQueriesShared = 2 * 2 * kTileSize<HS> * sizeof(bf16);
 
-// dk and dv. scale is that of the scores. The scores are transposed, keys down: so p^T and ds^T come out of one product as
-// the left operand of the next.
+// dk and dv. scale is that of the scores. The scores are transposed, keys down: so p^T and ds^T come out of one product
+// as the left operand of the next.
 template <int HS>
-__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_backward_keys(bf16* dqkv, const bf16* dout,
-                                                                                 const bf16* qkv, const QueryStats* stats,
-                                                                                 int T, int padded, float scale) {
+__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
+    flash_backward_keys(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, int T, int padded,
+                        float scale) {
     constexpr int MT = kRowBlocks<HS>, WARP_ROWS = 16 * MT, STEP = 16, TILE = kTileSize<HS>;
     constexpr int STAGE = 2 * TILE + kTile * int(sizeof(QueryStats) / sizeof(bf16));
     GPU_SHARED_DYNAMIC(bf16, shared);  // [2] of {q [kTile][kPitch], dout [kTile][kPitch], stats [kTile]}
     const Head head(T, HS);
-    const int first_key = int(blockIdx.x) * kRows;            // early keys take longest: they go first
+    const int first_key = int(blockIdx.x) * kRows;                  // early keys take longest: they go first
     const int row = first_key + int(threadIdx.x >> 5) * WARP_ROWS;  // the warp's first
     const int ld = 3 * head.C;
     const bf16* q = qkv + head.input;
@@ -48,8 +49,7 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_backward_keys
         load_tile<HS>(to, q, query, T, ld);
         load_tile<HS>(to + TILE, dout + head.output, query, T, head.C);
         const int i = threadIdx.x * 2;
-        if (i < kTile)
-            gpu::cp_async16(reinterpret_cast<QueryStats*>(to + 2 * TILE) + i, stats + query + i);
+        if (i < kTile) gpu::cp_async16(reinterpret_cast<QueryStats*>(to + 2 * TILE) + i, stats + query + i);
         gpu::cp_async_commit();
     };
     load(first_key);
@@ -71,24 +71,26 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_backward_keys
         const bf16* douts = queries + TILE;
         const QueryStats* of_query =
             reinterpret_cast<const QueryStats*>(tile + 2 * TILE) + (query & (kTile - 1)) + fragment_column();
-Sums<MT, STEP> p = {}, ds;
-multiply_transposed<HS, MT, STEP>(p, k, queries);
-if (query < row + WARP_ROWS - 1) hide_future<true, MT, STEP>(p, query, row);
+        Sums<MT, STEP> p = {}, ds;
+        multiply_transposed<HS, MT, STEP>(p, k, queries);
+        if (query < row + WARP_ROWS - 1) hide_future<true, MT, STEP>(p, query, row);
 #pragma unroll
-for (int m = 0; m < MT; m++)
+        for (int m = 0; m < MT; m++)
 #pragma unroll
-for (int n = 0; n < STEP / 8; n++)
+            for (int n = 0; n < STEP / 8; n++)
 #pragma unroll
-for (int i = 0; i < 4; i++)p[m][n][i] = exp2_fast(p[m][n][i] * (scale * kLog2e) - of_query[n * 8 + i % 2].lse);
-multiply_add<HS, MT, STEP>(dv, p, douts);
+                for (int i = 0; i < 4; i++)
+                    p[m][n][i] = exp2_fast(p[m][n][i] * (scale * kLog2e) - of_query[n * 8 + i % 2].lse);
+        // Before dp, not with dk: in this order everything fits in 255 registers.
+        multiply_add<HS, MT, STEP>(dv, p, douts);
 #pragma unroll
-for (int m = 0; m < MT; m++)
+        for (int m = 0; m < MT; m++)
 #pragma unroll
-for (int n = 0; n < STEP / 8; n++)
+            for (int n = 0; n < STEP / 8; n++)
 #pragma unroll
-for (int i = 0; i < 4; i++)ds[m][n][i] = of_query[n * 8 + i % 2].minus_dot;
-multiply_transposed<HS, MT, STEP>(ds, v, douts);
-multiply_each<MT, STEP>(ds, p);
+                for (int i = 0; i < 4; i++) ds[m][n][i] = of_query[n * 8 + i % 2].minus_dot;
+        multiply_transposed<HS, MT, STEP>(ds, v, douts);
+        multiply_each<MT, STEP>(ds, p);
         multiply_add<HS, MT, STEP>(dk, ds, queries);
     }
     store_rows<HS, MT>(dqkv + head.input + head.C, dk, scale, row, T, ld);
@@ -97,10 +99,9 @@ multiply_each<MT, STEP>(ds, p);
 
 // dq, the same way as the forward.
 template <int HS>
-__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_backward_queries(bf16* dqkv, const bf16* dout,
-                                                                                    const bf16* qkv,
-                                                                                    const QueryStats* stats, int T,
-                                                                                    int padded, float scale) {
+__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
+    flash_backward_queries(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, int T, int padded,
+                           float scale) {
     constexpr int MT = kRowBlocks<HS>, WARP_ROWS = 16 * MT, STEP = 32, TILE = kTileSize<HS>;
     static_assert(kPadding % kRows == 0);
     GPU_SHARED_DYNAMIC(bf16, shared);  // [2][k and v][kTile][kPitch]
@@ -125,8 +126,7 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_backward_quer
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
-        for (int half = 0; half < 2; half++)
-            of_query[m][half] = stats[row + m * 16 + half * 8 + fragment_row()];
+        for (int half = 0; half < 2; half++) of_query[m][half] = stats[row + m * 16 + half * 8 + fragment_row()];
     Sums<MT, HS> dq = {};
 
     const int last_key = min(first_query + kRows, T);

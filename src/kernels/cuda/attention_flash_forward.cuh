@@ -1,5 +1,5 @@
-// Flash attention forward on tensor cores (Dao, 2023): a block takes kRows queries of a head and streams the keys up
-// to its last query, double-buffered; scores, probabilities and output stay in registers.
+// Flash attention forward on tensor cores (Dao, 2023): a block takes kRows queries of a head and streams the keys
+// up to its last query, double-buffered; scores, probabilities and output stay in registers.
 #pragma once
 
 #include "attention_flash.cuh"
@@ -7,8 +7,8 @@
 namespace kernels::cuda {
 namespace {
 
-// Probabilities are relative to a reference, not always the largest score so far: as long as no score exceeds it by this
-// much (in powers of two), sums and output need no rescaling, which is most of the time.
+// Probabilities are relative to a reference that is not always the largest score so far: as long as no score exceeds it
+// by this much (in powers of two), sums and output need no rescaling, which is most of the time.
 constexpr float kSlack = 8.0f;
 
 // The largest of the four threads that share a row, and their sum.
@@ -21,11 +21,11 @@ __device__ inline float row_sum(float v) {
     return v + __shfl_xor_sync(0xFFFFFFFFu, v, 2);
 }
 
-// Turns scores into probabilities relative to each row's reference, which moves if it has to, and adds this thread's part
-// of them to the row's sum.
+// Turns scores into probabilities relative to each row's reference, which moves if it has to, and adds this thread's
+// part of them to the row's sum.
 template <int HS, int MT>
-__device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, float (&reference)[MT][2], float (&sum)[MT][2],
-                               float scale) {
+__device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, float (&reference)[MT][2],
+                               float (&sum)[MT][2], float scale) {
     float largest[MT][2];
     bool move = false;
 #pragma unroll
@@ -71,8 +71,8 @@ constexpr size_t kForwardShared = 2 * 2 * kTileSize<HS> * sizeof(bf16);
 
 // scale is that of the scores, times log2(e).
 template <int HS>
-__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>) flash_forward(bf16* out, float* lse, const bf16* qkv, int T,
-                                                                           float scale) {
+__global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
+    flash_forward(bf16* out, float* lse, const bf16* qkv, int T, float scale) {
     constexpr int MT = kRowBlocks<HS>, WARP_ROWS = 16 * MT, TILE = kTileSize<HS>;
     GPU_SHARED_DYNAMIC(bf16, shared);  // [2][k and v][kTile][kPitch]
     const Head head(T, HS);

@@ -1,5 +1,5 @@
-// Attention for any type, head size up to kMaxHeadSize and alignment, in fp32. As in the flash kernels, a warp owns rows
-// (R of them), and streams tiles of the other side through shared memory, one tile row a lane.
+// Attention for any type, head size up to kMaxHeadSize and alignment, in fp32. As in the flash kernels, a warp owns
+// rows (R of them), and streams tiles of the other side through shared memory, one tile row a lane.
 #pragma once
 
 #include "attention_common.cuh"
@@ -49,7 +49,8 @@ template <class T>
 __device__ inline void load_plain_tile(float* to, const T* from, int first, int seq_len, int HS, int ld) {
     for (int i = threadIdx.x; i < kPlainTile * HS; i += kPlainThreads) {
         const int row = i / HS, c = i % HS;
-        to[row * tile_pitch(HS) + c] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
+        const bool exists = first + row < seq_len;
+        to[row * tile_pitch(HS) + c] = exists ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
     }
 }
 
@@ -81,8 +82,8 @@ __device__ inline void multiply_transposed(float (&sums)[R], const float* owned,
 
 // sums[r] += sum over the tile's rows of their weight for row r (which the row's lane has) times the row
 template <int R, int NC>
-__device__ inline void multiply_add(PlainSums<R, NC>& sums, const float (&weights)[R], float* exchange, const float* tile,
-                                    int HS) {
+__device__ inline void multiply_add(PlainSums<R, NC>& sums, const float (&weights)[R], float* exchange,
+                                    const float* tile, int HS) {
     const int lane = threadIdx.x & 31;
     exchange += (threadIdx.x >> 5) * kPlainTile * R;
     __syncwarp();  // the previous weights may still be read
