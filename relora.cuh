@@ -96,7 +96,7 @@ struct Linear {
 
 inline Tensor adapter_input(const Adapter& adapter, const Tensor& x, const Scratch& scratch, const Pass& pass) {
     if (adapter.dropout == 0 || !pass.training) return x;
-    Tensor dropped = make_tensor(scratch.dropped.data, x.dtype, x.rows, x.cols);
+    Tensor dropped = scratch.dropped.reuse(x.dtype, x.rows, x.cols);
     kernels::dropout(dropped, x, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index), false);
     return dropped;
 }
@@ -130,7 +130,7 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     const Adapter& adapter = *linear.adapter;
     const Tensor u = adapter.u.row_range(0, x.rows);
     const int64_t width = adapter.out / adapter.sections, stacked = adapter.sections * adapter.rank;
-    const Tensor du = make_tensor(scratch.du.data, x.dtype, x.rows, stacked);
+    const Tensor du = scratch.du.reuse(x.dtype, x.rows, stacked);
     for (int i = 0; i < adapter.sections; i++) {
         const Tensor dy_section = dy.col_range(i * width, width);
         kernels::matmul({.a = dy_section,
@@ -166,7 +166,7 @@ inline void initialise(Adapter& adapter, uint64_t seed, uint64_t restart) {
 // W <- W + s B A in fp32, rounded to the compute type afterwards. Returns the squared Frobenius norm of s B A.
 // A and B are left as they are: initialise() follows, except for a last export.
 inline double merge(const Adapter& adapter, Parameter& weight, const Scratch& scratch) {
-    const Tensor delta = make_tensor(scratch.delta.data, DType::f32, adapter.out, adapter.in);
+    const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
     for (int i = 0; i < adapter.sections; i++)
         kernels::matmul({.a = adapter.B_section(adapter.B.master, i),
                          .b = adapter.A_section(adapter.A.master, i),
@@ -201,7 +201,7 @@ inline ZeroedCount reset_moment(const Tensor& t, const Reset& reset, const Tenso
     if (reset.kind == ResetKind::zero) {
         kernels::zero(t);
     } else if (reset.kind == ResetKind::magnitude) {
-        least = most = std::max(zeros_before, kernels::prune_magnitude(t, reset.fraction, make_tensor(scratch.data, DType::f32, 1, n)));
+        least = most = std::max(zeros_before, kernels::prune_magnitude(t, reset.fraction, scratch.reuse(DType::f32, 1, n)));
     } else {
         least = kernels::prune_random(t, float(reset.fraction), stream);
         most = std::min(n, least + zeros_before);

@@ -1,11 +1,13 @@
 // train_relora: the program, read top to bottom. Options, plan, training loop; no arithmetic.
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "src/io/files.h"
 #include "src/io/metrics.h"
+#include "src/kernels/op_timer.h"
+#include "src/runtime/device.h"
 #include "src/runtime/signals.h"
 #include "src/train/console.h"
 #include "src/train/plan.h"
@@ -39,7 +41,7 @@ void complete_from_files(Options& o) {
 
 class Trainer {
   public:
-    explicit Trainer(Options& options) : o_(options), plan_(options), model_(o_.config, o_.compute_type()) {}
+    explicit Trainer(Options& options) : o_(options), plan_(options), model_(o_.config, o_.compute_type(), o_.run_device) {}
 
     int run() {
         open_data();
@@ -50,6 +52,7 @@ class Trainer {
             return 0;
         }
         for (; step_ < o_.max_steps && !signals::pending; step_++) update();
+        report_pending();
         return finish();
     }
 
@@ -103,22 +106,26 @@ class Trainer {
         if (o_.resume) {
             restore();
         } else {
+            if (o_.low_rank() && o_.warm_start_steps == 0) model_.wrap(o_.lora);
+            model_.allocate_phase(phase_shape());
             if (o_.init_from.empty())
                 model_.initialise(o_.seed);
             else
                 load_merged(model_, o_.init_from);
-            if (o_.low_rank() && o_.warm_start_steps == 0) model_.wrap(o_.lora);
-            model_.allocate_phase(phase_shape());
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         const int64_t needed = checkpoint_bytes(model_.parameters()), free = free_bytes(o_.out);
         CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20, " MiB are free");
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
-        ceiling_ = measure_matmul_ceiling(o_.compute_type());
-        console_.line(format("%lld parameters, %lld trained in this phase; %lld tokens per update; %d threads; products reach %.0f GFLOP/s in %s",
+        ceilings_ = measure_ceilings(o_.run_device, o_.compute_type());
+        kernels::set_autotune(o_.autotune);
+        kernels::set_op_timing(o_.profile);
+        model_.set_graphs(!o_.no_cuda_graph && !o_.profile);
+        const std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
+        console_.line(format("%lld parameters, %lld trained in this phase; %lld tokens per update; %s; products reach %.0f GFLOP/s in %s",
                              (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
-                             (long long)o_.total_batch_tokens, threads_, ceiling_ * 1e-9, o_.dtype.c_str()));
+                             (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
         if (o_.resume) console_.line("resumed from " + resumed_from_);
         start_time_ = seconds_now();
         first_step_ = step_;
@@ -134,13 +141,14 @@ class Trainer {
         loader_->restore(resumed_.data);
     }
 
+    bool on_gpu() const { return o_.run_device == Device::cuda; }
     PhaseShape phase_shape() const { return {.B = o_.batch_size, .T = o_.seq_len, .recompute = o_.recompute == "block"}; }
 
     // ---- one update
 
     void update() {
-        const double start = seconds_now();
         if (plan_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
+        PendingReport report{.step = step_, .start = seconds_now()};
         const double waited = loader_->wait_seconds();
         const double rate = plan_.rate(step_);
         const kernels::AdamW hyper{.beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay};
@@ -148,41 +156,47 @@ class Trainer {
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             loader_->next(inputs_.data(), targets_.data());
             const relora::Pass pass{.seed = o_.seed, .index = uint64_t(step_ * o_.accumulation + micro), .training = true};
-            profile_.time("model", [&] {
+            timed("model", [&] {
                 model_.forward_backward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len,
                                         1.0f / float(o_.accumulation), micro > 0, pass);
             });
         }
         profile_.add("data", loader_->wait_seconds() - waited);
-        profile_.time("optimizer", [&] { model_.update(hyper, o_.grad_clip); });
-        const GPT2::UpdateResult result = model_.update_result();
-        // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
-        if (!result.finite) {
-            skipped_++;
-            console_.line(format("step %lld: the gradient is not finite, the update is skipped (%lld so far)",
-                                 (long long)step_ + 1, (long long)skipped_));
-        }
-        const double seconds = seconds_now() - start;
-        report_step(result.loss, rate, result.gradient_norm, seconds);
-        if (plan_.merges_after(step_) || plan_.resets_after(step_)) profile_.time("restart", [&] { restart(); });
+        timed("optimizer", [&] { report.result = model_.update(hyper, o_.grad_clip); });
+        // A GPU is given this update before the numbers of the one before are waited for, so that it never waits for the host.
+        report_pending();
+        report.start = std::max(report.start, reported_at_);
+        pending_ = report;
         const int64_t done = step_ + 1;
-        const bool last = done == o_.max_steps;
-        const auto due = [&](int64_t every) { return every > 0 && done % every == 0; };
-        if (due(o_.eval_every) && !last) validate(done);
-        if (due(o_.sample_every) && !last) print_sample(done);
-        if (due(o_.save_every) && !last) save(done);
+        const bool restarts = plan_.merges_after(step_) || plan_.resets_after(step_), last = done == o_.max_steps;
+        const auto due = [&](int64_t every) { return every > 0 && done % every == 0 && !last; };
+        const bool more = restarts || due(o_.eval_every) || due(o_.sample_every) || due(o_.save_every);
+        if (more || !on_gpu() || plan_.switches_before(done)) report_pending();
+        if (restarts) timed("restart", [&] { restart(); });
+        if (due(o_.eval_every)) validate(done);
+        if (due(o_.sample_every)) print_sample(done);
+        if (due(o_.save_every)) save(done);
+    }
+
+    // Runs body as a phase of the profile, which on a GPU includes what it launched.
+    template <class Body>
+    void timed(const char* phase, const Body& body) {
+        profile_.time(phase, [&] {
+            body();
+            if (o_.profile) device::wait(o_.run_device);
+        });
     }
 
     // Frees the full-rank gradients and moments, wraps the linears, and starts the low-rank phase with fresh moments.
     void switch_to_low_rank() {
-        const size_t before = resident_bytes();
+        const size_t before = device::bytes_in_use(o_.run_device);
         model_.release_phase();
         model_.wrap(o_.lora);
         model_.allocate_phase(phase_shape());
         model_.initialise_adapters(o_.seed, 0);
         console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB", (long long)step_,
                              (long long)o_.rank, (long long)model_.num_trained(), double(before) / (1 << 20),
-                             double(resident_bytes()) / (1 << 20)));
+                             double(device::bytes_in_use(o_.run_device)) / (1 << 20)));
         metrics_->write(MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
     }
 
@@ -213,23 +227,39 @@ class Trainer {
 
     // ---- reports
 
-    void report_step(double loss, double rate, double norm, double seconds) {
-        const int64_t done = step_ + 1;
-        const double tokens_per_s = double(o_.total_batch_tokens) / seconds;
-        const double mfu = model_.flops_per_token(o_.seq_len) * tokens_per_s / ceiling_;
+    // Reads the numbers of the last update, if that has not been done, and reports it.
+    void report_pending() {
+        if (!pending_) return;
+        const PendingReport report = *pending_;
+        pending_.reset();
+        const GPT2::UpdateResult result = model_.update_result(report.result);
+        reported_at_ = seconds_now();
+        // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
+        if (!result.finite) {
+            skipped_++;
+            console_.line(format("step %lld: the gradient is not finite, the update is skipped (%lld so far)",
+                                 (long long)report.step + 1, (long long)skipped_));
+        }
+        report_step(report.step, result, reported_at_ - report.start);
+    }
+
+    void report_step(int64_t step, const GPT2::UpdateResult& result, double seconds) {
+        const int64_t done = step + 1;
+        const double rate = plan_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / seconds;
+        const double mfu = model_.flops_per_token(o_.seq_len) * tokens_per_s / ceilings_.flops_per_s;
         metrics_->write(MetricsLine()
                             .add("step", done)
-                            .add("phase", plan_.phase(step_))
-                            .add("loss", loss)
+                            .add("phase", plan_.phase(step))
+                            .add("loss", result.loss)
                             .add("lr", rate)
-                            .add("grad_norm", norm)
+                            .add("grad_norm", result.gradient_norm)
                             .add("tokens", done * o_.total_batch_tokens)
                             .add("tokens_per_s", tokens_per_s)
                             .add("mfu", mfu)
                             .add("restart", restarts_));
         const double eta = (seconds_now() - start_time_) / double(done - first_step_) * double(o_.max_steps - done);
         console_.progress(format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  ETA %s",
-                                 (long long)done, (long long)o_.max_steps, plan_.phase(step_), loss, rate, norm, tokens_per_s,
+                                 (long long)done, (long long)o_.max_steps, plan_.phase(step), result.loss, rate, result.gradient_norm, tokens_per_s,
                                  100 * mfu, duration(eta).c_str()),
                           done % o_.log_every == 0 || done == o_.max_steps);
     }
@@ -293,17 +323,9 @@ class Trainer {
             write_huggingface(folder, model_shape(o_.config), model_.parameters(), int(o_.config.vocab_size) - 1);
             console_.line("merged model for Hugging Face: " + folder);
         }
-        if (o_.profile) console_.line(profile_.table());
+        if (o_.profile) console_.line(profile_.table(ceilings_));
         console_.line("run folder: " + o_.out);
         return 0;
-    }
-
-    // What this process holds in memory now, from /proc.
-    static size_t resident_bytes() {
-        std::ifstream statm("/proc/self/statm");
-        size_t total = 0, resident = 0;
-        statm >> total >> resident;
-        return resident * size_t(sysconf(_SC_PAGESIZE));
     }
 
     Options& o_;
@@ -319,8 +341,16 @@ class Trainer {
     int64_t eval_batches_ = 0;
     std::string resumed_from_;
     RunState resumed_;
+    // An update whose numbers have not been read yet.
+    struct PendingReport {
+        int64_t step, result;  // update number; what GPT2::update returned
+        double start;          // when the device could begin with it
+    };
+    std::optional<PendingReport> pending_;
+    double reported_at_ = 0;
     int64_t step_ = 0, first_step_ = 0, restarts_ = 0, skipped_ = 0;
-    double ceiling_ = 0, start_time_ = 0;
+    Ceilings ceilings_;
+    double start_time_ = 0;
 };
 
 int run(int argc, char** argv) {

@@ -5,6 +5,7 @@
 #include <iomanip>
 #include <nlohmann/json.hpp>
 
+#include "../runtime/device.h"
 #include "files.h"
 #include "safetensors.h"
 #include "sha256.h"
@@ -39,13 +40,21 @@ void transpose(float* to, const float* from, int64_t rows, int64_t cols) {
                 for (int64_t r = r0; r < std::min(rows, r0 + TILE); r++) to[c * rows + r] = from[r * cols + c];
 }
 
+// The elements of a tensor on the host: its own memory, or a copy that `copy` holds.
+const float* on_host(const Tensor& t, std::vector<float>& copy) {
+    if (t.device == Device::cpu) return t.get<float>();
+    copy.resize(size_t(t.size()));
+    device::download(copy.data(), t);
+    return copy.data();
+}
+
 // The masters of `parameters` as one safetensors file, in the layout of Hugging Face. Returns its SHA-256.
 std::string write_masters(const std::string& path, const std::vector<Parameter*>& parameters) {
     SafetensorsWriter file(path, {{"format", "pt"}});
     for (const Parameter* p : parameters) file.add(p->name, "F32", file_shape(*p));
-    std::vector<float> transposed;
+    std::vector<float> copy, transposed;
     for (const Parameter* p : parameters) {
-        const float* data = p->master.get<float>();
+        const float* data = on_host(p->master, copy);
         if (p->conv1d) {
             transposed.resize(size_t(p->size()));
             transpose(transposed.data(), data, p->rows, p->cols);
@@ -56,7 +65,7 @@ std::string write_masters(const std::string& path, const std::vector<Parameter*>
     return file.close();
 }
 
-void read_array(const SafetensorsReader& file, const SafetensorsEntry& entry, float* to, int64_t n) {
+void read_numbers(const SafetensorsReader& file, const SafetensorsEntry& entry, float* to, int64_t n) {
     const uint8_t* from = file.data(entry);
     if (entry.dtype == "F32") {
         CHECK(entry.bytes() == 4 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 4, " numbers, expected ", n);
@@ -72,21 +81,25 @@ void read_array(const SafetensorsReader& file, const SafetensorsEntry& entry, fl
     }
 }
 
+// An array into the first rows of a tensor; a conv1d's array is the transpose.
+void read_array(const SafetensorsReader& file, const SafetensorsEntry& entry, const Tensor& to, bool transposed) {
+    std::vector<float> values(size_t(to.size()));
+    read_numbers(file, entry, values.data(), to.size());
+    if (transposed) {
+        std::vector<float> array = std::move(values);
+        values.resize(array.size());
+        transpose(values.data(), array.data(), to.cols, to.rows);
+    }
+    device::upload(to, values.data());
+}
+
 void read_masters(const std::string& path, const std::vector<Parameter*>& parameters) {
     const SafetensorsReader file(path);
-    std::vector<float> transposed;
     for (Parameter* p : parameters) {
         // The hub's GPT-2 files leave out the prefix.
         const std::string bare = p->name.substr(p->name.find('.') + 1);
         const SafetensorsEntry& entry = file.at(file.find(p->name) || !file.find(bare) ? p->name : bare, file_shape(*p));
-        float* to = p->master.get<float>();
-        if (p->conv1d) {
-            transposed.resize(size_t(p->size()));
-            read_array(file, entry, transposed.data(), p->size());
-            transpose(to, transposed.data(), p->cols, p->rows);
-        } else {
-            read_array(file, entry, to, p->file_size());
-        }
+        read_array(file, entry, p->master.row_range(0, p->file_rows), p->conv1d);
     }
 }
 
@@ -168,6 +181,7 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
     if (!adapters.empty()) files["adapters.safetensors"] = write_masters(temporary + "/adapters.safetensors", adapters);
     {
         SafetensorsWriter file(temporary + "/optimizer.safetensors");
+        std::vector<float> copy;
         const auto moments = [&](auto&& each) {
             for (const Parameter* p : parameters)
                 if (p->trains) {
@@ -178,7 +192,7 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
         };
         moments([&](const Parameter* p, const std::string& name, const Tensor&) { file.add(name, "F32", {p->file_rows, p->cols}); });
         moments([&](const Parameter* p, const std::string& name, const Tensor& t) {
-            file.write(name, t.get<float>(), size_t(p->file_size()) * 4);
+            file.write(name, on_host(t, copy), size_t(p->file_size()) * 4);
         });
         files["optimizer.safetensors"] = file.close();
     }
@@ -251,8 +265,8 @@ void read_parameters(const std::string& folder, const std::vector<Parameter*>& p
     for (Parameter* p : parameters) {
         if (!p->trains) continue;
         const std::vector<int64_t> shape{p->file_rows, p->cols};
-        read_array(file, file.at(p->name + ".m", shape), p->m.get<float>(), p->file_size());
-        read_array(file, file.at(p->name + ".v", shape), p->v.get<float>(), p->file_size());
+        read_array(file, file.at(p->name + ".m", shape), p->m.row_range(0, p->file_rows), false);
+        read_array(file, file.at(p->name + ".v", shape), p->v.row_range(0, p->file_rows), false);
         CHECK(adam_steps.contains(p->name), folder, "/state.json has no Adam step for ", p->name);
         p->adam_step = adam_steps.at(p->name);
     }

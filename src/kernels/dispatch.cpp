@@ -3,8 +3,10 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "../runtime/device.h"
 #include "cpu/cpu.h"
 #include "cuda/cuda.h"
+#include "op_timer.h"
 
 // Calls the implementation of an op for the device that `tensor` is on; both take the same arguments. In a binary without
 // CUDA (RELORA_CUDA is 0) the second branch is discarded, so that nothing of the CUDA half needs to be linked.
@@ -99,6 +101,7 @@ void embedding_forward(const Tensor& out, const int32_t* tokens, const Tensor& w
                              {{"out", out, N, C}, {"wte", wte, wte.rows, C}, {"wpe", wpe, wpe.rows, C}});
     check_positions("embedding_forward", N, T, "wpe", wpe.rows);
     if (on_cpu(out)) check_ids("embedding_forward", "token", tokens, N, wte.rows);
+    const OpTimer timer("embedding_forward", {out, out});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(out, embedding_forward(out.get<E>(), tokens, wte.get<E>(), wpe.get<E>(), N, T, C));
     });
@@ -112,6 +115,7 @@ void embedding_backward(const Tensor& dwte, const Tensor& dwpe, const Tensor& do
                                                     {"dout", dout, N, C}});
     check_positions("embedding_backward", N, T, "dwpe", dwpe.rows);
     if (on_cpu(dout)) check_ids("embedding_backward", "token", tokens, N, dwte.rows);
+    const OpTimer timer("embedding_backward", {dout, dout, dwpe, accumulate ? dwpe : Tensor{}});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(dout, embedding_backward(dwte.get<float>(), dwpe.get<float>(), dwpe.rows, dout.get<E>(), tokens, N, T, C,
                                 accumulate));
@@ -131,6 +135,7 @@ void layernorm_forward(const LayerNormForward& a) {
     CHECK(a.residual.empty() == a.sum.empty(), "layernorm_forward: residual and sum go together, one is missing");
     if (!a.residual.empty())
         check("layernorm_forward", {{"x", a.x, N, C}, {"residual", a.residual, N, C}, {"sum", a.sum, N, C}});
+    const OpTimer timer("layernorm_forward", {a.x, a.out, a.residual, a.sum, a.mean, a.rstd});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(a.x, layernorm_forward(a.out.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), a.x.get<E>(),
                                a.weight.get<E>(), a.bias.get<E>(), optional<E>(a.residual), optional<E>(a.sum), N, C));
@@ -147,6 +152,7 @@ void layernorm_backward(const LayerNormBackward& a) {
                                                     {"dbias", a.dbias, 1, C, DType::f32},
                                                     {"mean", a.mean, 1, N, DType::f32},
                                                     {"rstd", a.rstd, 1, N, DType::f32}});
+    const OpTimer timer("layernorm_backward", {a.x, a.dout, a.dx, a.accumulate_dx ? a.dx : Tensor{}, a.mean, a.rstd});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(a.x, layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(), a.dout.get<E>(),
                                 a.x.get<E>(), a.weight.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), N, C,
@@ -158,6 +164,7 @@ void layernorm_backward(const LayerNormBackward& a) {
 
 void gelu_forward(const Tensor& out, const Tensor& x) {
     const DType type = check("gelu_forward", {{"x", x, x.rows, x.cols}, {"out", out, x.rows, x.cols}});
+    const OpTimer timer("gelu_forward", {out, x});
     by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, gelu_forward(out.get<E>(), x.get<E>(), x.size())); });
 }
 
@@ -165,11 +172,13 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
     const DType type = check("gelu_backward", {{"x", x, x.rows, x.cols},
                                                {"dout", dout, x.rows, x.cols},
                                                {"dx", dx, x.rows, x.cols}});
+    const OpTimer timer("gelu_backward", {dx, dout, x});
     by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, gelu_backward(dx.get<E>(), dout.get<E>(), x.get<E>(), x.size())); });
 }
 
 void add(const Tensor& out, const Tensor& a, const Tensor& b) {
     const DType type = check("add", {{"a", a, a.rows, a.cols}, {"b", b, a.rows, a.cols}, {"out", out, a.rows, a.cols}});
+    const OpTimer timer("add", {out, a, b});
     by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(a, add(out.get<E>(), a.get<E>(), b.get<E>(), a.size())); });
 }
 
@@ -177,6 +186,7 @@ void convert(const Tensor& out, const Tensor& in) {
     const DType in_type = check("convert", {{"in", in, in.rows, in.cols}});
     const DType out_type = check("convert", {{"out", out, in.rows, in.cols}});
     CHECK(out.device == in.device, "convert: out is on another device than in");
+    const OpTimer timer("convert", {out, in});
     by_type(in_type, [&]<class In>(In*) {
         by_type(out_type, [&]<class Out>(Out*) { ON_DEVICE_OF(in, convert(out.get<Out>(), in.get<In>(), in.size())); });
     });
@@ -184,12 +194,14 @@ void convert(const Tensor& out, const Tensor& in) {
 
 void zero(const Tensor& out) {
     check("zero", {{"out", out, out.rows, out.cols, out.dtype}});
+    const OpTimer timer("zero", {out});
     ON_DEVICE_OF(out, zero(out.data, int64_t(out.bytes())));
 }
 
 void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate) {
     const DType type = check("bias_backward", {{"dout", dout, dout.rows, dout.cols},
                                                {"dbias", dbias, 1, dout.cols, DType::f32}});
+    const OpTimer timer("bias_backward", {dout, dbias});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(dout, bias_backward(dbias.get<float>(), dout.get<E>(), dout.rows, dout.cols, accumulate));
     });
@@ -198,6 +210,7 @@ void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate) {
 void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& stream, bool accumulate) {
     const DType type = check("dropout", {{"x", x, x.rows, x.cols}, {"out", out, x.rows, x.cols}});
     check_probability("dropout", p, false);
+    const OpTimer timer("dropout", {out, x, accumulate ? out : Tensor{}});
     by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, dropout(out.get<E>(), x.get<E>(), x.size(), p, stream, accumulate)); });
 }
 
@@ -215,6 +228,7 @@ void cross_entropy(const CrossEntropy& a) {
               "cross_entropy: bf16 dlogits can't lie on the fp32 logits");
     }
     if (on_cpu(a.logits)) check_ids("cross_entropy", "target", a.targets, N, a.V);
+    const OpTimer timer("cross_entropy", {a.logits, a.dlogits, a.losses});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(a.logits, cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits), a.targets, N, a.V, Vp,
                            a.scale));
@@ -249,6 +263,14 @@ DType check_trained(const char* op, const Tensor& scalars, const TrainedTensors&
 }
 }  // namespace
 
+namespace {
+int64_t trained_elements(const TrainedTensors& trained) {
+    int64_t n = 0;
+    for (const TrainedTensor& t : trained.tensors) n += t.master.size();
+    return n;
+}
+}  // namespace
+
 int64_t trained_table_ints(int64_t num_tensors) { return kTableInts * num_tensors; }
 
 void TrainedTensors::prepare() const {
@@ -258,6 +280,8 @@ void TrainedTensors::prepare() const {
 
 void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm) {
     check_trained("gradient_norm", scalars, trained);
+    OpTimer timer("gradient_norm", {scalars});
+    timer.also_moves(4.0 * double(trained_elements(trained)));
     if constexpr (kCuda)
         if (!on_cpu(scalars))
             return cuda::gradient_norm(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, max_norm);
@@ -277,6 +301,9 @@ double adamw_moment_bound(double beta1, double beta2) {
 
 void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper) {
     const DType type = check_trained("adamw", scalars, trained);
+    OpTimer timer("adamw", {scalars});
+    // Masters and moments are read and written, gradients read, weights of another type written.
+    timer.also_moves((7 * 4.0 + (type == DType::bf16 ? 2 : 0)) * double(trained_elements(trained)));
     if constexpr (kCuda)
         if (!on_cpu(scalars))
             return cuda::adamw(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, hyper);
@@ -307,17 +334,20 @@ void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hy
 
 void fill_uniform(const Tensor& out, float bound, const rng::Stream& stream) {
     const DType type = check("fill_uniform", {{"out", out, out.rows, out.cols}});
+    const OpTimer timer("fill_uniform", {out});
     by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(out, fill_uniform(out.get<E>(), out.size(), bound, stream)); });
 }
 
 void fill_normal(const Tensor& out, float stddev, const rng::Stream& stream) {
     const DType type = check("fill_normal", {{"out", out, out.rows, out.cols}});
+    const OpTimer timer("fill_normal", {out});
     by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(out, fill_normal(out.get<E>(), out.size(), stddev, stream)); });
 }
 
 int64_t prune_random(const Tensor& t, float p, const rng::Stream& stream) {
     const DType type = check("prune_random", {{"t", t, t.rows, t.cols}});
     check_probability("prune_random", p, true);
+    const OpTimer timer("prune_random", {t, t});
     return by_type(type, [&]<class E>(E*) { return ON_DEVICE_OF(t, prune_random(t.get<E>(), t.size(), p, stream)); });
 }
 
@@ -329,17 +359,20 @@ int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch) {
     // 0.07 * 100 is 7.000000000000001 in double: a product within its own rounding of an integer counts as that one.
     const double product = p * double(n), nearest = std::nearbyint(product);
     const int64_t k = int64_t(std::abs(product - nearest) <= 4.5e-16 * product ? nearest : std::ceil(product));
+    const OpTimer timer("prune_magnitude", {t, t});
     by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(t, prune_magnitude(t.get<E>(), n, k, scratch.get<float>())); });
     return k;
 }
 
 int64_t count_zeros(const Tensor& t) {
     const DType type = check("count_zeros", {{"t", t, t.rows, t.cols}});
+    const OpTimer timer("count_zeros", {t});
     return by_type(type, [&]<class E>(E*) { return ON_DEVICE_OF(t, count_zeros(t.get<E>(), t.size())); });
 }
 
 double norm_squared(const Tensor& t) {
     const DType type = check("norm_squared", {{"t", t, t.rows, t.cols}});
+    const OpTimer timer("norm_squared", {t});
     return by_type(type, [&]<class E>(E*) { return ON_DEVICE_OF(t, sum_of_squares(t.get<E>(), t.size())); });
 }
 
@@ -356,6 +389,10 @@ void matmul(const Matmul& m) {
     CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
     CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
           "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
+    // By the transposes of its operands: nt is a linear's forward, nn its input gradient, tn its weight gradient.
+    constexpr const char* kNames[2][2] = {{"matmul nn", "matmul nt"}, {"matmul tn", "matmul tt"}};
+    const OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : Tensor{}},
+                        2.0 * double(m.c.size()) * double(K));
     ON_DEVICE_OF(m.c, matmul(m));
 }
 
@@ -373,8 +410,7 @@ void set_workspace(const Tensor& workspace) {
 // ---- attention ---------------------------------------------------------------------------------------------------
 
 int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH, int64_t head_size) {
-    if constexpr (kCuda)
-        if (device == Device::cuda) return cuda::attention_scratch_floats(B, T, NH, head_size);
+    if (device == Device::cuda) return cuda::attention_scratch_floats(B, T, NH);
     return cpu::attention_scratch_floats(T, head_size);
 }
 
@@ -387,9 +423,12 @@ DType check_attention(const Attention& a) {
     check("attention", {{"lse", a.lse, 1, N * a.NH, DType::f32}});
     return check("attention", {{"qkv", a.qkv, N, 3 * C}, {"out", a.out, N, C}});
 }
+// Of one of attention's products, of which the causal mask leaves half.
+double causal_product_flops(const Attention& a) { return double(a.out.size()) * double(a.T); }
 }  // namespace
 
 void attention_forward(const Attention& a) {
+    const OpTimer timer("attention_forward", {a.qkv, a.out, a.lse}, causal_product_flops(a) * 2);
     by_type(check_attention(a), [&]<class E>(E*) {
         ON_DEVICE_OF(a.out, attention_forward(a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(), a.scratch.get<float>(), a.B, a.T, a.NH,
                                a.out.cols / a.NH));
@@ -400,6 +439,7 @@ void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& do
     const DType type = check_attention(a);
     check("attention_backward", {{"out", a.out, a.out.rows, a.out.cols}, {"dout", dout, a.out.rows, a.out.cols},
                                  {"dqkv", dqkv, a.qkv.rows, a.qkv.cols}});
+    const OpTimer timer("attention_backward", {a.qkv, a.out, dout, dqkv, a.lse}, causal_product_flops(a) * 5);
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(a.out, attention_backward(dqkv.get<E>(), dout.get<E>(), a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
                                 a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH));
@@ -410,12 +450,27 @@ void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& do
 
 void fill(const Tensor& out, float value) {
     check("fill", {{"out", out, out.rows, out.cols, DType::f32}});
+    const OpTimer timer("fill", {out});
     ON_DEVICE_OF(out, fill(out.get<float>(), out.size(), value));
 }
 
 void sum(const Tensor& out, const Tensor& t, float scale, bool accumulate) {
     check("sum", {{"t", t, t.rows, t.cols, DType::f32}, {"out", out, 1, 1, DType::f32}});
+    const OpTimer timer("sum", {t});
     ON_DEVICE_OF(t, sum(out.get<float>(), t.get<float>(), t.size(), scale, accumulate));
+}
+
+std::string device_problem(Device device) {
+    if (device == Device::cpu) return "";
+    const std::string problem = device::cuda_problem();
+    if constexpr (kCuda)
+        if (problem.empty() && !cuda::has_kernels())
+            return "this binary has no kernels for the GPU's architecture: build it where the GPU is, or with `make release`";
+    return problem;
+}
+
+void set_autotune(bool on) {
+    if constexpr (kCuda) cuda::set_autotune(on);
 }
 
 int set_threads(int threads) { return cpu::set_threads(threads); }

@@ -4,6 +4,7 @@
 // `accumulate` adds to the output instead of overwriting it. All results are bit-reproducible for a fixed thread count.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "../runtime/rng.h"
@@ -164,6 +165,11 @@ int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch);
 int64_t count_zeros(const Tensor& t);
 // Frobenius norm squared, in double, in a fixed order.
 double norm_squared(const Tensor& t);
+
+// Why the ops can't run on a device, or "" if they can.
+std::string device_problem(Device device);
+// On a GPU: time several algorithms at the first use of each shape of a product. Such a run need not give the same bits twice.
+void set_autotune(bool on);
 
 // Use this many threads from now on (0: all that the machine offers). Returns the number in use.
 int set_threads(int threads);

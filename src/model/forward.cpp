@@ -70,10 +70,11 @@ void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
         activation(dfch_, 4 * C);
     }
     plan.add(&attention_scratch_, MemoryCategory::workspaces, DType::f32, 1,
-             kernels::attention_scratch_floats(Device::cpu, B, T, config_.heads, config_.head_size()));
+             kernels::attention_scratch_floats(device_, B, T, config_.heads, config_.head_size()));
     // The largest products that are rounded to the compute type are the MLP's.
-    const int64_t workspace = kernels::workspace_floats(Device::cpu, type_, N * 4 * C);
+    const int64_t workspace = kernels::workspace_floats(device_, type_, N * 4 * C);
     if (workspace > 0) plan.add(&workspace_, MemoryCategory::workspaces, DType::f32, 1, workspace);
+    plan.add(&batch_, MemoryCategory::workspaces, DType::i32, 1, 2 * N);
     plan.add(&scalars_, MemoryCategory::workspaces, DType::f32, 1, kernels::kStepScalars);
     plan.add(&mean_loss_, MemoryCategory::workspaces, DType::f32, 1, 1);
 }
@@ -85,6 +86,9 @@ void GPT2::plan_phase(MemoryPlan& plan, const PhaseShape& shape) {
             plan.add(&p->m, MemoryCategory::moments, DType::f32, p->rows, p->cols);
             plan.add(&p->v, MemoryCategory::moments, DType::f32, p->rows, p->cols);
         }
+    if (shape.trains && device_ == Device::cuda)
+        plan.add(&trained_.table, MemoryCategory::workspaces, DType::i32, 1,
+                 kernels::trained_table_ints(int64_t(trained_parameters().size())));
     plan_adapters(plan, shape);
     plan_activations(plan, shape);
 }
@@ -102,6 +106,9 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
     }
     if (type_ == DType::f32) dlogits_ = logits_;
     kernels::set_workspace(workspace_);
+    batch_upload_.prepare(device_, batch_.bytes());
+    scalars_upload_.prepare(device_, scalars_.bytes());
+    results_.prepare(device_, scalars_.bytes());
     trained_.tensors.clear();
     if (!shape.trains) return;
     for (Parameter* p : trained_parameters()) {
@@ -113,7 +120,11 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
     trained_.prepare();
 }
 
-void GPT2::release_phase() { phase_plan_.release(); }
+void GPT2::release_phase() {
+    update_graph_.forget();
+    micro_step_graphs_.clear();
+    phase_plan_.release();
+}
 
 // ---- forward -----------------------------------------------------------------------------------------------------
 
@@ -147,10 +158,17 @@ kernels::Attention GPT2::attention(int layer, int64_t B, int64_t T) {
             .lse = a.lse.col_range(0, B * T * config_.heads), .scratch = attention_scratch_};
 }
 
-void GPT2::embed_and_run_blocks(const int32_t* tokens, int64_t B, int64_t T, const relora::Pass& pass) {
+void GPT2::upload_batch(const int32_t* tokens, const int32_t* targets, int64_t N) {
+    CHECK(N <= max_rows_, "a batch of ", N, " tokens in memory planned for ", max_rows_);
+    int32_t* host = static_cast<int32_t*>(batch_upload_.host());
+    std::copy_n(tokens, N, host);
+    if (targets) std::copy_n(targets, N, host + N);
+    batch_upload_.send(batch_.col_range(0, targets ? 2 * N : N));
+}
+
+void GPT2::embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass) {
     const int64_t N = B * T;
-    CHECK(N <= max_rows_, "a batch of ", B, " x ", T, " tokens in memory planned for ", max_rows_);
-    kernels::embedding_forward(block_input(0).row_range(0, N), tokens, wte_->weight, wpe_->weight, T);
+    kernels::embedding_forward(block_input(0).row_range(0, N), tokens(), wte_->weight, wpe_->weight, T);
     for (int layer = 0; layer < config_.layers; layer++) {
         block_forward(layer, B, T, pass);
         kernels::add(block_input(layer + 1).row_range(0, N), projected_.row_range(0, N),
@@ -162,7 +180,7 @@ void GPT2::embed_and_run_blocks(const int32_t* tokens, int64_t B, int64_t T, con
 }
 
 // LM head and cross-entropy, a chunk of rows at a time, forward and backward together so that no logits are kept.
-void GPT2::head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate) {
+void GPT2::head(int64_t N, float gradient_scale, bool backward, bool accumulate) {
     const int64_t chunk = logits_.rows;
     for (int64_t first = 0; first < N; first += chunk) {
         const int64_t count = std::min(chunk, N - first);
@@ -170,7 +188,7 @@ void GPT2::head(const int32_t* targets, int64_t N, float gradient_scale, bool ba
         const Tensor dlogits = backward ? dlogits_.row_range(0, count) : Tensor{};
         kernels::matmul({.a = x, .b = wte_->weight, .c = logits, .transpose_b = true});
         kernels::cross_entropy({.losses = losses_.col_range(first, count), .logits = logits, .dlogits = dlogits,
-                                .targets = targets + first, .V = config_.vocab_size, .scale = gradient_scale / float(N)});
+                                .targets = targets(N) + first, .V = config_.vocab_size, .scale = gradient_scale / float(N)});
         if (!backward) continue;
         kernels::matmul({.a = dlogits, .b = wte_->weight, .c = dbuffer_.row_range(first, count)});
         kernels::matmul({.a = dlogits, .b = x, .c = wte_->gradient, .transpose_a = true, .accumulate = accumulate || first > 0});
@@ -183,16 +201,28 @@ void GPT2::head(const int32_t* targets, int64_t N, float gradient_scale, bool ba
 }
 
 double GPT2::forward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T) {
-    embed_and_run_blocks(tokens, B, T, {});
-    head(targets, B * T, 0, false, false);
-    return *mean_loss_.get<float>();
+    upload_batch(tokens, targets, B * T);
+    embed_and_run_blocks(B, T, {});
+    head(B * T, 0, false, false);
+    float loss = 0;
+    device::download(&loss, mean_loss_);
+    return loss;
+}
+
+double GPT2::loss_so_far() const {
+    float loss = 0;
+    device::download(&loss, scalars_.col_range(kernels::kLoss, 1));
+    return loss;
 }
 
 const float* GPT2::logits_at(const int32_t* tokens, int64_t T, int64_t position) {
-    embed_and_run_blocks(tokens, 1, T, {});
+    upload_batch(tokens, nullptr, T);
+    embed_and_run_blocks(1, T, {});
     const Tensor logits = logits_.row_range(0, 1);
     kernels::matmul({.a = lnf_.row_range(position, 1), .b = wte_->weight, .c = logits, .transpose_b = true});
-    return logits.get<float>();
+    logits_row_.resize(size_t(logits.size()));
+    device::download(logits_row_.data(), logits);
+    return logits_row_.data();
 }
 
 // ---- backward ----------------------------------------------------------------------------------------------------
@@ -225,9 +255,19 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
 
 void GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
                               bool accumulate, const relora::Pass& pass) {
+    upload_batch(tokens, targets, B * T);
+    const bool draws = wrapped() && adapters_[0].dropout > 0;
+    const auto launches = [&] { forward_backward_on_device(B, T, gradient_scale, accumulate, pass); };
+    if (graphs_ && !draws)
+        micro_step_graphs_[{B, T, gradient_scale, accumulate}].run(device_, launches);
+    else
+        launches();
+}
+
+void GPT2::forward_backward_on_device(int64_t B, int64_t T, float gradient_scale, bool accumulate, const relora::Pass& pass) {
     const int64_t N = B * T;
-    embed_and_run_blocks(tokens, B, T, pass);
-    head(targets, N, gradient_scale, true, accumulate);
+    embed_and_run_blocks(B, T, pass);
+    head(N, gradient_scale, true, accumulate);
     kernels::layernorm_backward({.dx = dresidual_.row_range(0, N), .dweight = lnf_weight_->gradient,
                                  .dbias = lnf_bias_->gradient, .dout = dbuffer_.row_range(0, N),
                                  .x = block_input(int(config_.layers)).row_range(0, N), .weight = lnf_weight_->weight,
@@ -238,5 +278,5 @@ void GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64
         if (recompute_ && layer < int(config_.layers) - 1) block_forward(layer, B, T, pass);
         block_backward(layer, B, T, pass, accumulate);
     }
-    kernels::embedding_backward(wte_->gradient, wpe_->gradient, dresidual_.row_range(0, N), tokens, T, accumulate);
+    kernels::embedding_backward(wte_->gradient, wpe_->gradient, dresidual_.row_range(0, N), tokens(), T, accumulate);
 }

@@ -27,7 +27,8 @@ Parameter* GPT2::add_parameter(const std::string& name, int64_t rows, int64_t co
     return p;
 }
 
-GPT2::GPT2(const GPT2Config& config, DType compute_type) : config_(config), type_(compute_type) {
+GPT2::GPT2(const GPT2Config& config, DType compute_type, Device device)
+    : config_(config), type_(compute_type), device_(device), weights_plan_(device), phase_plan_(device) {
     USAGE_CHECK(config.layers > 0 && config.heads > 0 && config.channels > 0, "--layers, --heads and --channels must be positive");
     USAGE_CHECK(config.channels % config.heads == 0, "--heads ", config.heads, " doesn't divide --channels ",
                 config.channels);
@@ -176,8 +177,8 @@ double GPT2::flops_per_token(int64_t T) const {
 }
 
 void GPT2::begin_update(double rate, const kernels::AdamW& hyper) {
-    float* s = scalars_.get<float>();
-    s[kernels::kLoss] = 0;
+    float* s = static_cast<float*>(scalars_upload_.host());
+    std::fill_n(s, kernels::kStepScalars, 0.0f);
     s[kernels::kRate] = float(rate);
     for (Parameter* p : trained_parameters()) {
         const double t = double(++p->adam_step);
@@ -185,14 +186,22 @@ void GPT2::begin_update(double rate, const kernels::AdamW& hyper) {
         corrections[0] = float(1.0 / (1.0 - std::pow(hyper.beta1, t)));
         corrections[1] = float(1.0 / std::sqrt(1.0 - std::pow(hyper.beta2, t)));
     }
+    scalars_upload_.send(scalars_);
 }
 
-void GPT2::update(const kernels::AdamW& hyper, double max_norm) {
-    kernels::gradient_norm(scalars_, trained_, float(max_norm));
-    kernels::adamw(scalars_, trained_, hyper);
+int64_t GPT2::update(const kernels::AdamW& hyper, double max_norm) {
+    const auto launches = [&] {
+        kernels::gradient_norm(scalars_, trained_, float(max_norm));
+        kernels::adamw(scalars_, trained_, hyper);
+    };
+    if (graphs_)
+        update_graph_.run(device_, launches);
+    else
+        launches();
+    return results_.start(scalars_);
 }
 
-GPT2::UpdateResult GPT2::update_result() const {
-    const float* s = scalars_.get<float>();
+GPT2::UpdateResult GPT2::update_result(int64_t number) {
+    const float* s = static_cast<const float*>(results_.get(number));
     return {s[kernels::kLoss], s[kernels::kGradientNorm], s[kernels::kFinite] != 0};
 }

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "../../relora.cuh"
+#include "../runtime/device.h"
 #include "../runtime/memory.h"
 
 struct GPT2Config {
@@ -50,12 +53,15 @@ struct PhaseShape {
 class GPT2 {
   public:
     // Builds the parameter table; no memory is allocated before allocate_weights().
-    GPT2(const GPT2Config& config, DType compute_type);
+    GPT2(const GPT2Config& config, DType compute_type, Device device = Device::cpu);
 
     // ---- memory
     void allocate_weights();                 // weights and masters, for the whole run
     void allocate_phase(const PhaseShape&);  // gradients, moments, adapters, activations, workspaces
     void release_phase();
+    // On a GPU the launches of a micro-step and of an update are captured once and replayed, unless this is set to false or
+    // dropout draws other numbers in every step.
+    void set_graphs(bool on) { graphs_ = on; }
     // What both would take, without allocating: {persistent plan, phase plan} filled in.
     void plan_weights(MemoryPlan& plan);
     void plan_phase(MemoryPlan& plan, const PhaseShape& shape);
@@ -73,28 +79,32 @@ class GPT2 {
     double merge();
     relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t restart);
 
-    // ---- forward and backward, over B*T tokens that fit the phase's shape
+    // ---- forward and backward, over B*T tokens (host memory) that fit the phase's shape
     // Mean loss over the batch.
     double forward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T);
     // Adds gradient_scale * mean loss to the update's loss; its gradients are added to what is there (accumulate) or
     // overwrite it.
     void forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
                             bool accumulate, const relora::Pass& pass);
-    // Logits (padded vocabulary) of row `position` of one sequence of length T.
+    // The update's loss over the micro-batches so far; waits for them.
+    double loss_so_far() const;
+    // Logits (padded vocabulary, host memory) of row `position` of one sequence of length T.
     const float* logits_at(const int32_t* tokens, int64_t T, int64_t position);
 
     // ---- optimizer
     // Before the first micro-batch of an update: loss 0, learning rate, Adam's corrections for the next step counts. An
     // update that is skipped for a gradient that is not finite counts too.
     void begin_update(double rate, const kernels::AdamW& hyper);
-    // Clips the gradients' global norm to `max_norm` (0: not), and updates everything that trains.
-    void update(const kernels::AdamW& hyper, double max_norm);
+    // Clips the gradients' global norm to `max_norm` (0: not), and updates everything that trains. Returns the number of
+    // its result. hyper and max_norm must be the same throughout a phase.
+    int64_t update(const kernels::AdamW& hyper, double max_norm);
     // Loss and gradient norm of the update; when either is not finite the update has been skipped.
     struct UpdateResult {
         double loss = 0, gradient_norm = 0;
         bool finite = false;
     };
-    UpdateResult update_result() const;
+    // Of one of the last two updates; waits for it.
+    UpdateResult update_result(int64_t number);
 
     // Every parameter, then every adapter's A and B.
     std::vector<Parameter*> parameters();
@@ -105,6 +115,7 @@ class GPT2 {
     double flops_per_token(int64_t T) const;
     const GPT2Config& config() const { return config_; }
     DType compute_type() const { return type_; }
+    Device device() const { return device_; }
     const std::vector<relora::Adapter>& adapters() const { return adapters_; }
 
   private:
@@ -126,17 +137,23 @@ class GPT2 {
     Parameter* add_parameter(const std::string& name, int64_t rows, int64_t cols, bool is_matrix, bool conv1d);
     void plan_adapters(MemoryPlan& plan, const PhaseShape& shape);
     void plan_activations(MemoryPlan& plan, const PhaseShape& shape);
-    void embed_and_run_blocks(const int32_t* tokens, int64_t B, int64_t T, const relora::Pass& pass);
+    // Brings a batch to the device; targets may be null.
+    void upload_batch(const int32_t* tokens, const int32_t* targets, int64_t N);
+    const int32_t* tokens() const { return batch_.get<int32_t>(); }  // (N)
+    const int32_t* targets(int64_t N) const { return tokens() + N; }  // (N)
+    void embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass);
+    void forward_backward_on_device(int64_t B, int64_t T, float gradient_scale, bool accumulate, const relora::Pass& pass);
     void block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass);
     kernels::Attention attention(int layer, int64_t B, int64_t T);
     void block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate);
-    void head(const int32_t* targets, int64_t N, float gradient_scale, bool backward, bool accumulate);
+    void head(int64_t N, float gradient_scale, bool backward, bool accumulate);
     BlockActivations& activations(int layer) { return blocks_activations_[size_t(layer) % blocks_activations_.size()]; }
     // Input of a block, or of the final norm for layer L.
     const Tensor& block_input(int layer) const { return residual_[size_t(layer) % residual_.size()]; }
 
     GPT2Config config_;
     DType type_;
+    Device device_;
     std::vector<std::unique_ptr<Parameter>> table_;
     Parameter *wte_ = nullptr, *wpe_ = nullptr, *lnf_weight_ = nullptr, *lnf_bias_ = nullptr;
     std::vector<Block> blocks_;
@@ -151,8 +168,16 @@ class GPT2 {
     Tensor lnf_, lnf_mean_, lnf_rstd_;        // (N, C), (1, N), (1, N)
     Tensor losses_, logits_, dlogits_;        // (1, N), (chunk, Vp) fp32, (chunk, Vp) compute type
     Tensor dresidual_, dbuffer_, dqkv_, dfch_;  // (N, C), (N, C), (N, 3C), (N, 4C)
+    Tensor batch_;                            // (1, 2 max rows) int32: tokens, then targets
     Tensor attention_scratch_, workspace_;
     Tensor scalars_, mean_loss_;              // (1, kStepScalars), (1, 1): of a forward without backward
     kernels::TrainedTensors trained_;
+    device::Upload batch_upload_, scalars_upload_;
+    device::Download results_;
+    std::vector<float> logits_row_;           // of logits_at
+    bool graphs_ = true;
+    device::Graph update_graph_;
+    // A micro-step for each (B, T, gradient scale, accumulate).
+    std::map<std::tuple<int64_t, int64_t, float, bool>, device::Graph> micro_step_graphs_;
     relora::Scratch scratch_;
 };

@@ -1,10 +1,11 @@
 #include "memory.h"
 
-#include <sys/mman.h>
-
-#include <cerrno>
-#include <cstring>
 #include <numeric>
+
+#include "device.h"
+
+// Every tensor starts on a border that suits cache lines, packed loads, cuBLASLt and the ops' workspace.
+constexpr size_t kAlignment = 256;
 
 const char* memory_category_name(MemoryCategory category) {
     constexpr const char* kNames[kMemoryCategories] = {"weights", "masters",     "adapters",  "gradients",
@@ -18,7 +19,7 @@ void MemoryPlan::add(Tensor* tensor, MemoryCategory category, DType dtype, int64
     const size_t bytes = size_t(rows) * size_t(cols) * dtype_size(dtype);
     entries_.push_back({tensor, dtype, rows, cols, end_});
     category_bytes_[size_t(category)] += bytes;
-    end_ += (bytes + 63) / 64 * 64;  // every tensor starts on a cache line
+    end_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 size_t MemoryPlan::total_bytes() const {
@@ -27,27 +28,26 @@ size_t MemoryPlan::total_bytes() const {
 
 void MemoryPlan::allocate() {
     CHECK(!block_, "a memory plan was allocated twice");
-    block_bytes_ = end_;
-    void* block = mmap(nullptr, block_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(block != MAP_FAILED, "can't allocate ", block_bytes_ >> 20, " MiB (", std::strerror(errno),
-          "); a smaller --batch-size or --seq-len, or --recompute block, needs less");
-    madvise(block, block_bytes_, MADV_HUGEPAGE);
+    void* const block = device::allocate(device_, end_);
+    CHECK(block, "can't allocate ", end_ >> 20, " MiB on the ", device_ == Device::cuda ? "GPU" : "CPU",
+          "; a smaller --batch-size or --seq-len, or --recompute block, needs less");
     block_ = block;
+    block_bytes_ = end_;
     for (const Entry& entry : entries_)
-        *entry.tensor = make_tensor(static_cast<char*>(block_) + entry.offset, entry.dtype, entry.rows, entry.cols);
+        *entry.tensor = make_tensor(static_cast<char*>(block_) + entry.offset, entry.dtype, entry.rows, entry.cols, device_);
 }
 
-MemoryPlan::~MemoryPlan() { unmap(); }
+MemoryPlan::~MemoryPlan() { give_back(); }
 
-void MemoryPlan::unmap() {
-    if (block_) munmap(block_, block_bytes_);
+void MemoryPlan::give_back() {
+    if (block_) device::release(device_, block_, block_bytes_);
     block_ = nullptr;
 }
 
 void MemoryPlan::release() {
     if (block_)
         for (const Entry& entry : entries_) *entry.tensor = {};
-    unmap();
+    give_back();
     entries_.clear();
     category_bytes_.fill(0);
     end_ = 0;

@@ -1,5 +1,5 @@
-// MemoryPlan: tensors are first named and sized, then allocated together in one block. The table that a dry run prints
-// and the memory that training uses come from the same entries.
+// MemoryPlan: tensors are first named and sized, then allocated together in one block on one device. The table that a dry
+// run prints and the memory that training uses come from the same entries.
 #pragma once
 
 #include <array>
@@ -14,8 +14,8 @@ const char* memory_category_name(MemoryCategory category);
 
 class MemoryPlan {
   public:
-    MemoryPlan() = default;
-    ~MemoryPlan();  // unmaps; the tensors may be gone already and are left alone
+    explicit MemoryPlan(Device device = Device::cpu) : device_(device) {}
+    ~MemoryPlan();  // gives the block back; the tensors may be gone already and are left alone
     MemoryPlan(const MemoryPlan&) = delete;
     MemoryPlan& operator=(const MemoryPlan&) = delete;
 
@@ -24,13 +24,13 @@ class MemoryPlan {
     size_t bytes(MemoryCategory category) const { return category_bytes_[size_t(category)]; }
     size_t total_bytes() const;
 
-    // One zero-filled block for everything planned; throws when the machine has not enough memory.
+    // One zero-filled block for everything planned; throws when the device has not enough memory.
     void allocate();
     // Gives the memory back to the system, empties the tensors, and forgets the plan.
     void release();
 
   private:
-    void unmap();
+    void give_back();
 
     struct Entry {
         Tensor* tensor;
@@ -38,6 +38,7 @@ class MemoryPlan {
         int64_t rows, cols;
         size_t offset;
     };
+    const Device device_;
     std::vector<Entry> entries_;
     std::array<size_t, kMemoryCategories> category_bytes_{};
     size_t end_ = 0;

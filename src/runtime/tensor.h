@@ -74,6 +74,13 @@ struct Tensor {
         t.cols = count;
         return t;
     }
+    // The start of the same contiguous memory as a tensor of another type and shape.
+    Tensor reuse(DType type, int64_t new_rows, int64_t new_cols) const {
+        Tensor t{data, type, device, new_rows, new_cols, new_cols};
+        CHECK(contiguous() && t.bytes() <= bytes(), "a tensor of ", bytes(), " bytes can't hold (", new_rows, ", ", new_cols,
+              ") of ", dtype_name(type));
+        return t;
+    }
     // The same contiguous memory under another shape of the same size.
     Tensor reshape(int64_t new_rows, int64_t new_cols) const {
         CHECK(contiguous() && new_rows * new_cols == size(), "a (", rows, ", ", cols, ") tensor can't become (",

@@ -122,8 +122,8 @@ bool Options::parse(int argc, char** argv) {
     group = "Run";
     add("out", out, "run folder: checkpoints, metrics.jsonl, config.toml, export (default: runs/MODE-SEED)", run_only);
     add("resume", resume, "continue the run in --out, bit-exactly", run_only);
-    add("device", device, "auto, cpu or cuda", run_only)->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-    add("dtype", dtype, "fp32, or bf16 weights and activations with fp32 masters, gradients and moments", number)->check(CLI::IsMember({"fp32", "bf16"}));
+    add("device", device, "cpu, cuda, or auto: a GPU if there is one that can be used", run_only)->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+    add("dtype", dtype, "fp32, or bf16 weights and activations with fp32 masters, gradients and moments (default: bf16 on a GPU, else fp32)", number)->check(CLI::IsMember({"fp32", "bf16"}));
     add("threads", threads, "CPU threads; 0: all", run_only)->check(CLI::Range(int64_t(0), int64_t(1024)));
     add("eval-every", eval_every, "updates between validations; 0: only at the end", run_only)->check(not_negative);
     add("eval-batches", eval_batches, "micro-batches per validation; 0: all of the validation set", run_only)->check(not_negative);
@@ -138,7 +138,9 @@ bool Options::parse(int argc, char** argv) {
     add("export", export_dir, "write the merged --init-from model for Hugging Face into this folder, and exit", run_only);
     add("dry-run", dry_run, "print the plan (parameters, memory, steps, FLOPs) and exit", run_only);
     add("print-schedule", print_schedule, "print every update's rate and events, tab-separated (step is 0-based; a switch comes before its update, merge and reset after), and exit", run_only);
-    add("profile", profile, "print where the time of a step went, at the end", run_only);
+    add("profile", profile, "print at the end where the time went, by phase and by operation", run_only);
+    add("autotune", autotune, "GPU: time several algorithms for each product; two such runs need not give the same bits", run_only);
+    add("no-cuda-graph", no_cuda_graph, "GPU: launch every kernel by itself, not as a captured step; the same bits, slower", run_only);
 
     std::string config_default;
     if (raw_flag(argc, argv, "--resume") && raw_value(argc, argv, "--config").empty()) {

@@ -33,14 +33,15 @@ struct Options {
     bool skip_zero_rate = false;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0;
     // run
-    std::string out, device = "auto", dtype = "fp32", recompute = "none", export_dir;
+    std::string out, device = "auto", dtype, recompute = "none", export_dir;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, log_every = 10, threads = 0;
     int64_t sample_tokens = 256, top_k = 0;
     double temperature = 0.8;
     std::string prompt;
-    bool resume = false, dry_run = false, print_schedule = false, profile = false;
+    bool resume = false, dry_run = false, print_schedule = false, profile = false, autotune = false, no_cuda_graph = false;
 
     // What resolve() derives.
+    Device run_device = Device::cpu;
     GPT2Config config;
     LoraConfig lora;
     relora::Reset reset_config;
@@ -66,6 +67,7 @@ struct Options {
         std::function<std::string()> text;  // the value as TOML
         bool stored, decides_numbers;
     };
+    void resolve_device();
     void resolve_model();
     void resolve_steps();
     void resolve_method();

@@ -1,4 +1,4 @@
-// Where the time of a step goes: named phases of the training loop, and the machine's measured ceiling for products.
+// Where the time of a run goes: the phases of the training loop, the ops, and the measured ceilings of the machine.
 #pragma once
 
 #include <chrono>
@@ -10,6 +10,14 @@
 inline double seconds_now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+
+// The best rates that this machine reached when it was asked, on one device: what MFU and --profile refer to.
+struct Ceilings {
+    double flops_per_s = 0;  // of a large matrix product in the compute type
+    double bytes_per_s = 0;  // read and written, of a large copy
+};
+// Takes a second or so. The ops' workspace must be set.
+Ceilings measure_ceilings(Device device, DType type);
 
 class Profile {
   public:
@@ -25,15 +33,9 @@ class Profile {
         return body();
     }
     void add(const char* phase, double seconds) { phases_[phase] += seconds; }
-    double seconds(const char* phase) const {
-        const auto found = phases_.find(phase);
-        return found == phases_.end() ? 0 : found->second;
-    }
-    std::string table() const;
+    // Phases, then every op with its rates beside the ceilings; the ops as timed since kernels::set_op_timing(true).
+    std::string table(const Ceilings& ceilings) const;
 
   private:
     std::map<std::string, double> phases_;
 };
-
-// FLOP/s of a large matrix product in this type on this device, the best of a few: the ceiling that MFU refers to.
-double measure_matmul_ceiling(DType type);

@@ -184,7 +184,17 @@ void Options::resolve_method() {
     }
 }
 
+void Options::resolve_device() {
+    // A plan needs no device.
+    const bool only_planned = dry_run || print_schedule;
+    const std::string problem = only_planned && device == "cuda" ? "" : kernels::device_problem(Device::cuda);
+    USAGE_CHECK(device != "cuda" || problem.empty(), "--device cuda: ", problem, "; use --device cpu");
+    run_device = device == "cpu" || !problem.empty() ? Device::cpu : Device::cuda;
+    if (dtype.empty()) dtype = run_device == Device::cuda ? "bf16" : "fp32";
+}
+
 void Options::resolve() {
+    resolve_device();
     resolve_model();
     resolve_steps();
     resolve_method();
@@ -195,7 +205,4 @@ void Options::resolve() {
         config = control_config(config, like.num_trained());
     }
     if (out.empty()) out = str("runs/", mode, "-", seed);
-#ifndef WITH_CUDA
-    USAGE_CHECK(device != "cuda", "--device cuda: this binary was built without CUDA; use --device cpu");
-#endif
 }

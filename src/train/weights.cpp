@@ -21,7 +21,7 @@ void load_merged(GPT2& model, const std::string& folder) {
             const std::string base = weight->name.substr(0, weight->name.rfind('.'));
             if (!weight->conv1d || !file.find(base + ".lora_A")) continue;
             relora::Adapter a;
-            MemoryPlan memory;
+            MemoryPlan memory(model.device());
             relora::Scratch scratch;
             a.rank = state.rank;
             a.in = weight->cols;

@@ -52,7 +52,7 @@ inline double loss_and_gradients(GPT2& model, const std::vector<int32_t>& tokens
                                  const relora::Pass& pass = {}, double rate = 0) {
     model.begin_update(rate, {});
     model.forward_backward(tokens.data(), targets.data(), kB, kT, 1.0f, false, pass);
-    return model.update_result().loss;
+    return model.loss_so_far();
 }
 
 // |x - y| / |y| over whole arrays.

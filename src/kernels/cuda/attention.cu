@@ -92,8 +92,6 @@ void run_query_stats(QueryStats* stats, const T* dout, const T* out, const float
 
 }  // namespace
 
-int64_t attention_scratch_floats(int64_t B, int64_t T, int64_t NH, int64_t) { return B * NH * padded_length(T) * 2; }
-
 template <class T>
 void attention_forward(T* out, float* lse, const T* qkv, float*, int64_t B, int64_t seq_len, int64_t NH, int64_t HS) {
     const Shape shape(B, seq_len, NH, HS);

@@ -1,6 +1,7 @@
 // What all attention kernels share: which head a block takes, and what the backward needs to know of each query.
 #pragma once
 
+#include "cuda.h"
 #include "gpu.cuh"
 
 namespace kernels::cuda {
@@ -27,7 +28,7 @@ struct alignas(8) QueryStats {
     float lse, minus_dot;
 };
 // Each head's stats are padded to whole blocks of every kernel, such that padding has probability 0 everywhere.
-constexpr int kPadding = 128;
+constexpr int kPadding = kAttentionPadding;
 inline int64_t padded_length(int64_t T) { return (T + kPadding - 1) / kPadding * kPadding; }
 
 // stats (B, NH, padded). kStatsLanes threads side by side share a query, of which each takes SIZE numbers at a time.

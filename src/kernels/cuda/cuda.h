@@ -18,6 +18,16 @@ inline constexpr int64_t kMatmulWorkspaceBytes = int64_t(32) << 20;     // for c
 void* matmul_workspace();
 void set_workspace(const Tensor& workspace);  // of both sizes together
 
+// ---- timing.cpp --------------------------------------------------------------------------------------------------
+
+// A range of that name around what the host launches, for NVIDIA's profilers; costs nothing where none is attached.
+void push_range(const char* name);
+void pop_range();
+// Records an event behind all that has been launched; returns its number, from 0 on.
+int record_event();
+double seconds_between(int first, int last);  // waits for both
+void reuse_events();                          // the next one is number 0
+
 // ---- matmul.cpp --------------------------------------------------------------------------------------------------
 
 void matmul(const Matmul& args);
@@ -26,7 +36,12 @@ void set_autotune(bool on);
 
 // ---- attention.cu ------------------------------------------------------------------------------------------------
 
-int64_t attention_scratch_floats(int64_t B, int64_t T, int64_t NH, int64_t HS);
+// Two numbers a query, for the backward; the queries of a head are padded to whole tiles. Here, so that memory can be planned
+// in a binary without CUDA.
+inline constexpr int kAttentionPadding = 128;
+inline int64_t attention_scratch_floats(int64_t B, int64_t T, int64_t NH) {
+    return B * NH * ((T + kAttentionPadding - 1) / kAttentionPadding * kAttentionPadding) * 2;
+}
 template <class T>
 void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t seq_len, int64_t NH, int64_t HS);
 template <class T>
@@ -61,6 +76,8 @@ void add(T* out, const T* a, const T* b, int64_t n);
 template <class Out, class In>
 void convert(Out* out, const In* in, int64_t n);
 void zero(void* out, int64_t bytes);
+// Whether this binary has code for the GPU that is present.
+bool has_kernels();
 void fill(float* out, int64_t n, float value);
 
 // ---- cross_entropy.cu --------------------------------------------------------------------------------------------

@@ -32,6 +32,14 @@ void zero(void* out, int64_t bytes) { CUDA_CHECK(cudaMemsetAsync(out, 0, size_t(
 
 void fill(float* out, int64_t n, float value) { map(out, n, Constant{value}); }
 
+bool has_kernels() {
+    cudaFuncAttributes attributes;
+    void (*const any)(float*, int64_t, Constant) = map_slices<1, Constant, float>;
+    const bool found = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(any)) == cudaSuccess;
+    if (!found) cudaGetLastError();  // forgets the failure
+    return found;
+}
+
 template void add(float*, const float*, const float*, int64_t);
 template void add(bf16*, const bf16*, const bf16*, int64_t);
 template void convert(float*, const float*, int64_t);

@@ -1,0 +1,330 @@
+#include "device.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#if RELORA_CUDA
+#include "gpu.h"
+#endif
+
+namespace device {
+namespace {
+
+void check_contiguous(const Tensor& t) { CHECK(t.contiguous(), "a tensor with gaps between its rows was copied as a whole"); }
+
+// Memory that a copy in the background may use: page-locked if a GPU is the other side.
+void* allocate_host(Device device, size_t bytes) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        void* block = nullptr;
+        CUDA_CHECK(cudaMallocHost(&block, bytes));
+        return block;
+    }
+#endif
+    void* block = std::malloc(bytes);
+    CHECK(block, "can't allocate ", bytes, " bytes");
+    (void)device;
+    return block;
+}
+
+void release_host(Device device, void* block) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        cudaFreeHost(block);
+        return;
+    }
+#endif
+    (void)device;
+    std::free(block);
+}
+
+#if RELORA_CUDA
+cudaEvent_t event(void* handle) { return static_cast<cudaEvent_t>(handle); }
+
+void* create_event() {
+    cudaEvent_t created;
+    CUDA_CHECK(cudaEventCreateWithFlags(&created, cudaEventDisableTiming));
+    return created;
+}
+
+// Copies to the device go beside the stream of the kernels.
+cudaStream_t copy_stream() {
+    static cudaStream_t stream = [] {
+        cudaStream_t created;
+        CUDA_CHECK(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking));
+        return created;
+    }();
+    return stream;
+}
+#endif
+
+}  // namespace
+
+// ---- the device itself -------------------------------------------------------------------------------------------
+
+std::string cuda_problem() {
+#if RELORA_CUDA
+    constexpr int kOldest = 8;  // compute capability, for bf16 and asynchronous copies
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess || count == 0) {
+        cudaGetLastError();
+        return str("there is no usable GPU (CUDA reports: ", status == cudaSuccess ? "no device" : cudaGetErrorString(status), ")");
+    }
+    int major = 0, minor = 0;
+    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+    CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    if (major < kOldest)
+        return str("the GPU is of architecture sm_", major, minor, ", and sm_80 is the oldest that can be used");
+    return "";
+#else
+    return "this binary was built without CUDA";
+#endif
+}
+
+std::string description(Device device) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        cudaDeviceProp properties;
+        CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+        return str(properties.name, " (sm_", properties.major, properties.minor, ", ", properties.totalGlobalMem >> 30, " GiB)");
+    }
+#endif
+    CHECK(device == Device::cpu, cuda_problem());
+    return "CPU";
+}
+
+void* allocate(Device device, size_t bytes) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        void* block = nullptr;
+        if (cudaMalloc(&block, bytes) != cudaSuccess) {
+            cudaGetLastError();  // forgets the failure
+            return nullptr;
+        }
+        CUDA_CHECK(cudaMemsetAsync(block, 0, bytes, gpu::stream()));
+        return block;
+    }
+#endif
+    CHECK(device == Device::cpu, cuda_problem());
+    void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return nullptr;
+    madvise(block, bytes, MADV_HUGEPAGE);
+    return block;
+}
+
+void release(Device device, void* block, size_t bytes) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        cudaFree(block);  // waits for the work that uses it
+        return;
+    }
+#endif
+    (void)device;
+    munmap(block, bytes);
+}
+
+size_t bytes_in_use(Device device) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        size_t free = 0, total = 0;
+        CUDA_CHECK(cudaMemGetInfo(&free, &total));
+        return total - free;
+    }
+#endif
+    (void)device;
+    std::ifstream statm("/proc/self/statm");
+    size_t total = 0, resident = 0;
+    statm >> total >> resident;
+    return resident * size_t(sysconf(_SC_PAGESIZE));
+}
+
+// ---- copies ------------------------------------------------------------------------------------------------------
+
+void upload(const Tensor& to, const void* from) {
+    check_contiguous(to);
+#if RELORA_CUDA
+    if (to.device == Device::cuda) {
+        CUDA_CHECK(cudaMemcpyAsync(to.data, from, to.bytes(), cudaMemcpyHostToDevice, gpu::stream()));
+        return wait(Device::cuda);
+    }
+#endif
+    std::memcpy(to.data, from, to.bytes());
+}
+
+void download(void* to, const Tensor& from) {
+    check_contiguous(from);
+#if RELORA_CUDA
+    if (from.device == Device::cuda) {
+        CUDA_CHECK(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDeviceToHost, gpu::stream()));
+        return wait(Device::cuda);
+    }
+#endif
+    std::memcpy(to, from.data, from.bytes());
+}
+
+void wait(Device device) {
+#if RELORA_CUDA
+    if (device == Device::cuda) CUDA_CHECK(cudaStreamSynchronize(gpu::stream()));
+#endif
+    (void)device;
+}
+
+void Upload::prepare(Device device, size_t bytes) {
+    release();
+    device_ = device;
+    bytes_ = bytes;
+    for (Slot& slot : slots_) {
+        slot.host = allocate_host(device, bytes);
+#if RELORA_CUDA
+        if (device == Device::cuda) {
+            CUDA_CHECK(cudaMalloc(&slot.staged, bytes));
+            slot.uploaded = create_event();
+            slot.consumed = create_event();
+        }
+#endif
+    }
+}
+
+void Upload::release() {
+    for (Slot& slot : slots_) {
+        if (!slot.host) continue;
+#if RELORA_CUDA
+        if (device_ == Device::cuda) {
+            cudaFree(slot.staged);
+            cudaEventDestroy(event(slot.uploaded));
+            cudaEventDestroy(event(slot.consumed));
+        }
+#endif
+        release_host(device_, slot.host);
+        slot = {};
+    }
+}
+
+void* Upload::host() {
+    Slot& slot = slots_[next_];
+    CHECK(slot.host, "an upload was not prepared");
+#if RELORA_CUDA
+    if (device_ == Device::cuda) CUDA_CHECK(cudaEventSynchronize(event(slot.uploaded)));
+#endif
+    return slot.host;
+}
+
+void Upload::send(const Tensor& to) {
+    check_contiguous(to);
+    CHECK(to.bytes() <= bytes_ && to.device == device_, "an upload of ", to.bytes(), " bytes was prepared for ", bytes_,
+          " or for another device");
+    Slot& slot = slots_[next_];
+    next_ = (next_ + 1) % slots_.size();
+#if RELORA_CUDA
+    if (device_ == Device::cuda) {
+        CUDA_CHECK(cudaStreamWaitEvent(copy_stream(), event(slot.consumed), 0));
+        CUDA_CHECK(cudaMemcpyAsync(slot.staged, slot.host, to.bytes(), cudaMemcpyHostToDevice, copy_stream()));
+        CUDA_CHECK(cudaEventRecord(event(slot.uploaded), copy_stream()));
+        CUDA_CHECK(cudaStreamWaitEvent(gpu::stream(), event(slot.uploaded), 0));
+        // The tensor itself may still be read by the work under way: this copy waits its turn, and takes microseconds.
+        CUDA_CHECK(cudaMemcpyAsync(to.data, slot.staged, to.bytes(), cudaMemcpyDeviceToDevice, gpu::stream()));
+        CUDA_CHECK(cudaEventRecord(event(slot.consumed), gpu::stream()));
+        return;
+    }
+#endif
+    std::memcpy(to.data, slot.host, to.bytes());
+}
+
+void Download::prepare(Device device, size_t bytes) {
+    release();
+    device_ = device;
+    bytes_ = bytes;
+    for (Slot& slot : slots_) {
+        slot.host = allocate_host(device, bytes);
+#if RELORA_CUDA
+        if (device == Device::cuda) slot.done = create_event();
+#endif
+    }
+}
+
+void Download::release() {
+    for (Slot& slot : slots_) {
+        if (!slot.host) continue;
+#if RELORA_CUDA
+        if (device_ == Device::cuda) cudaEventDestroy(event(slot.done));
+#endif
+        release_host(device_, slot.host);
+        slot = {};
+    }
+}
+
+int64_t Download::start(const Tensor& from) {
+    check_contiguous(from);
+    CHECK(from.bytes() <= bytes_ && from.device == device_, "a download of ", from.bytes(), " bytes was prepared for ", bytes_,
+          " or from another device");
+    Slot& slot = slots_[size_t(started_) % slots_.size()];
+#if RELORA_CUDA
+    if (device_ == Device::cuda) {
+        CUDA_CHECK(cudaMemcpyAsync(slot.host, from.data, from.bytes(), cudaMemcpyDeviceToHost, gpu::stream()));
+        CUDA_CHECK(cudaEventRecord(event(slot.done), gpu::stream()));
+        return started_++;
+    }
+#endif
+    std::memcpy(slot.host, from.data, from.bytes());
+    return started_++;
+}
+
+const void* Download::get(int64_t number) {
+    CHECK(number >= 0 && number < started_ && number + int64_t(slots_.size()) >= started_, "download ", number, " of ",
+          started_, " was asked for; only the last ", slots_.size(), " are kept");
+    Slot& slot = slots_[size_t(number) % slots_.size()];
+#if RELORA_CUDA
+    if (device_ == Device::cuda) CUDA_CHECK(cudaEventSynchronize(event(slot.done)));
+#endif
+    return slot.host;
+}
+
+// ---- graphs ------------------------------------------------------------------------------------------------------
+
+Graph::Graph(Graph&& other) noexcept : runs_(other.runs_), executable_(other.executable_) {
+    other.runs_ = 0;
+    other.executable_ = nullptr;
+}
+
+void Graph::run(Device device, const std::function<void()>& launches) {
+#if RELORA_CUDA
+    if (device == Device::cuda && runs_++ > 0) {
+        if (!executable_) {
+            cudaGraph_t graph = nullptr;
+            cudaGraphExec_t executable = nullptr;
+            CUDA_CHECK(cudaStreamBeginCapture(gpu::stream(), cudaStreamCaptureModeThreadLocal));
+            try {
+                launches();
+            } catch (...) {
+                cudaStreamEndCapture(gpu::stream(), &graph);
+                throw;
+            }
+            CUDA_CHECK(cudaStreamEndCapture(gpu::stream(), &graph));
+            CUDA_CHECK(cudaGraphInstantiate(&executable, graph, 0));
+            CUDA_CHECK(cudaGraphDestroy(graph));
+            executable_ = executable;
+        }
+        CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(executable_), gpu::stream()));
+        return;
+    }
+#endif
+    (void)device;
+    launches();
+}
+
+void Graph::forget() {
+#if RELORA_CUDA
+    if (executable_) {
+        cudaStreamSynchronize(gpu::stream());
+        cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(executable_));
+    }
+#endif
+    executable_ = nullptr;
+    runs_ = 0;
+}
+
+}  // namespace device
