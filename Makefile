@@ -11,9 +11,6 @@ ifeq ($(shell uname -m),x86_64)
 CXXFLAGS += -mprefer-vector-width=512
 endif
 endif
-# Whether the binary has its CUDA half.
-CUDA     ?= 0
-CPPFLAGS += -DRELORA_CUDA=$(CUDA)
 LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
 ifneq ($(DEPS),)
 CPPFLAGS += -I$(DEPS)/usr/include -I$(DEPS)/include
@@ -21,12 +18,35 @@ LIBDIRS  := $(wildcard $(DEPS)/usr/lib/$(shell $(CXX) -dumpmachine) $(DEPS)/lib 
 LDFLAGS  += $(LIBDIRS:%=-L%) $(LIBDIRS:%=-Wl,-rpath,%)
 endif
 
-LIB_SRC  := $(filter-out src/runtime/gpu.cpp,$(wildcard src/*/*.cpp src/kernels/cpu/*.cpp))
-LIB_OBJ  := $(LIB_SRC:%=$(BUILD)/%.o)
-LIB      := $(BUILD)/librelora.a
-TEST_SRC := $(wildcard test/*/*.cpp)
-TEST_BIN := $(BUILD)/tests
-BENCH    := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
+# The CUDA half is built where nvcc is, or as CUDA=0 or 1 says: for the GPU that is present, else for sm_80 with PTX, which
+# the driver translates for a newer GPU. `make release` builds for all of RELEASE_ARCHS.
+NVCC          ?= $(shell command -v nvcc 2>/dev/null)
+CUDA          ?= $(if $(NVCC),1,0)
+CUDA_HOME     ?= $(firstword $(patsubst %/bin/nvcc,%,$(NVCC)) $(wildcard /usr/local/cuda))
+ARCHS         ?= $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -dc 0-9),80)
+RELEASE_ARCHS := 80 86 89 90 100 120
+NVCCFLAGS     += -std=c++20 -O3 -lineinfo --threads 0 -Xcompiler -Wall,-Wextra -MMD -MP -Isrc -I.
+GENCODE       := $(foreach a,$(ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+                 $(foreach a,$(shell printf '%s\n' $(ARCHS) | sort -n | tail -n 1),-gencode arch=compute_$(a),code=compute_$(a))
+CPPFLAGS      += -DRELORA_CUDA=$(CUDA)
+ifeq ($(CUDA),1)
+CPPFLAGS      += -I$(CUDA_HOME)/include
+LDFLAGS       += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -Wl,--as-needed
+LDLIBS        += -lcublasLt -lcudart_static -ldl -lrt
+endif
+
+KERNELS   := $(wildcard src/kernels/cuda/*.cu)
+# Host code of the CUDA half.
+CUDA_HOST := $(wildcard src/kernels/cuda/*.cpp) src/runtime/gpu.cpp
+LIB_SRC   := $(filter-out $(CUDA_HOST),$(wildcard src/*/*.cpp src/kernels/cpu/*.cpp))
+LIB_OBJ   := $(LIB_SRC:%=$(BUILD)/%.o)
+ifeq ($(CUDA),1)
+LIB_OBJ   += $(CUDA_HOST:%=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o)
+endif
+LIB       := $(BUILD)/librelora.a
+TEST_SRC  := $(wildcard test/*/*.cpp)
+TEST_BIN  := $(BUILD)/tests
+BENCH     := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
 
 all: train_relora data/tokenize data/rdb_strings
 
@@ -47,42 +67,54 @@ $(BUILD)/bench/%: $(BUILD)/dev/bench/%.cpp.o $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
-# ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) and compiled by nvcc ----
-NVCC      := $(shell command -v nvcc 2>/dev/null)
-CUDA_HOME ?= $(firstword $(patsubst %/bin/nvcc,%,$(NVCC)) $(wildcard /usr/local/cuda))
-ON_CPU    := $(BUILD)/cuda_on_cpu
-KERNELS   := $(wildcard src/kernels/cuda/*.cu)
-# Host code of the CUDA half, and the executor: never with a sanitizer, which they find by themselves.
-ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard src/kernels/cuda/*.cpp) src/kernels/dispatch.cpp src/runtime/gpu.cpp \
-               $(filter-out dev/cuda_on_cpu/test_% dev/cuda_on_cpu/planted_%,$(wildcard dev/cuda_on_cpu/*.cpp)))
-ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/kernels/*.cpp dev/cuda_on_cpu/test_*.cpp))
-SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-SANITIZE_tsan := -fsanitize=thread
-$(ON_CPU)/%: private CUDA = 1
-$(ON_CPU)/%: private CPPFLAGS += -I$(CUDA_HOME)/include -DGTEST_DONT_DEFINE_FAIL=1
-$(ON_CPU)/host/%.o: %
-	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O2 -c $< -o $@
-define on_cpu_variant
-$(ON_CPU)/$(1)/%.o: %
-	@mkdir -p $$(@D)
-	$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) -O1 $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
-$(ON_CPU)/$(1)/kernel_tests: $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
-	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main -lboost_context -ldl $(LDLIBS)
-endef
-$(foreach variant,plain asan tsan,$(eval $(call on_cpu_variant,$(variant))))
-kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/$(variant)/kernel_tests)
-
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 # The program itself holds no device code: the C++ compiler takes it as it is.
-$(BUILD)/train_relora.o: train_relora.cu
+$(BUILD)/train_relora.o: train_relora.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -x c++ -c $< -o $@
-$(BUILD)/%.cpp.o: %.cpp
+$(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(NVCC) $(CPPFLAGS) $(NVCCFLAGS) $(GENCODE) -c $< -o $@
+# Everything is compiled anew when the flags change.
+$(BUILD)/flags: force
+	@mkdir -p $(@D)
+	@echo '$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(GENCODE)' | cmp -s - $@ || echo '$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(GENCODE)' >$@
+
+# A binary for any machine: every supported GPU, any CPU of this architecture.
+release:
+	$(MAKE) BUILD=$(BUILD)/release CUDA=1 PORTABLE=1 ARCHS='$(RELEASE_ARCHS)' all
+
+# ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
+ON_CPU      := $(BUILD)/cuda_on_cpu
+# Never with a sanitizer: the host code that depends on CUDA, and the executor, which finds sanitizers by itself.
+ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(CUDA_HOST) src/kernels/dispatch.cpp src/kernels/op_timer.cpp src/runtime/device.cpp \
+               $(filter-out dev/cuda_on_cpu/test_% dev/cuda_on_cpu/planted_%,$(wildcard dev/cuda_on_cpu/*.cpp)))
+ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/kernels/*.cpp dev/cuda_on_cpu/test_*.cpp))
+ON_CPU_LIBS := -lboost_context $(filter-out -lcublasLt -lcudart_static,$(LDLIBS)) -ldl
+SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZE_tsan := -fsanitize=thread
+$(ON_CPU)/%: private CUDA = 1
+$(ON_CPU)/%: private CPPFLAGS += -I$(CUDA_HOME)/include -DGTEST_DONT_DEFINE_FAIL=1
+$(ON_CPU)/host/%.o: % $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O2 -c $< -o $@
+define on_cpu_variant
+$(ON_CPU)/$(1)/%.o: % $(BUILD)/flags
+	@mkdir -p $$(@D)
+	$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) -O1 $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
+$(ON_CPU)/$(1)/kernel_tests: $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main $(ON_CPU_LIBS)
+$(ON_CPU)/$(1)/train_relora: $(BUILD)/train_relora.o $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
+endef
+$(foreach variant,plain asan tsan,$(eval $(call on_cpu_variant,$(variant))))
+kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/$(variant)/kernel_tests)
+cuda-on-cpu: $(ON_CPU)/plain/train_relora
 
 tests: all $(TEST_BIN)
 test: tests
@@ -93,13 +125,17 @@ clean:
 	rm -rf $(BUILD) train_relora data/tokenize data/rdb_strings
 help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
+	@echo 'make release        the same for any machine: every supported GPU, any CPU of this architecture'
 	@echo 'make tests          build the tests; make test: build and run them'
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
+	@echo 'make cuda-on-cpu    the trainer with its CUDA half executed on the CPU: $(ON_CPU)/plain/train_relora'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
 	@echo 'make clean          remove everything that was built'
+	@echo 'CUDA=0, CUDA=1      without or with the CUDA half (default: with, where nvcc is)'
+	@echo 'ARCHS="80 90"       GPU architectures to build for (default: of the GPU that is present, else 80)'
 	@echo 'PORTABLE=1          a binary for any CPU of this architecture (default: -march=native)'
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests kernel-tests test bench clean help
+.PHONY: all release tests kernel-tests cuda-on-cpu test bench clean help force
 .SECONDARY:

@@ -102,6 +102,7 @@ class Trainer {
     }
 
     void start() {
+        ceilings_ = measure_ceilings(o_.run_device, o_.compute_type());
         model_.allocate_weights();
         if (o_.resume) {
             restore();
@@ -118,7 +119,6 @@ class Trainer {
         CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20, " MiB are free");
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
-        ceilings_ = measure_ceilings(o_.run_device, o_.compute_type());
         kernels::set_autotune(o_.autotune);
         kernels::set_op_timing(o_.profile);
         model_.set_graphs(!o_.no_cuda_graph && !o_.profile);
@@ -148,7 +148,7 @@ class Trainer {
 
     void update() {
         if (plan_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
-        PendingReport report{.step = step_, .start = seconds_now()};
+        PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
         const double rate = plan_.rate(step_);
         const kernels::AdamW hyper{.beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay};
@@ -165,7 +165,6 @@ class Trainer {
         timed("optimizer", [&] { report.result = model_.update(hyper, o_.grad_clip); });
         // A GPU is given this update before the numbers of the one before are waited for, so that it never waits for the host.
         report_pending();
-        report.start = std::max(report.start, reported_at_);
         pending_ = report;
         const int64_t done = step_ + 1;
         const bool restarts = plan_.merges_after(step_) || plan_.resets_after(step_), last = done == o_.max_steps;
@@ -233,19 +232,18 @@ class Trainer {
         const PendingReport report = *pending_;
         pending_.reset();
         const GPT2::UpdateResult result = model_.update_result(report.result);
-        reported_at_ = seconds_now();
         // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
         if (!result.finite) {
             skipped_++;
             console_.line(format("step %lld: the gradient is not finite, the update is skipped (%lld so far)",
                                  (long long)report.step + 1, (long long)skipped_));
         }
-        report_step(report.step, result, reported_at_ - report.start);
+        report_step(report.step, result);
     }
 
-    void report_step(int64_t step, const GPT2::UpdateResult& result, double seconds) {
+    void report_step(int64_t step, const GPT2::UpdateResult& result) {
         const int64_t done = step + 1;
-        const double rate = plan_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / seconds;
+        const double rate = plan_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / result.seconds;
         const double mfu = model_.flops_per_token(o_.seq_len) * tokens_per_s / ceilings_.flops_per_s;
         metrics_->write(MetricsLine()
                             .add("step", done)
@@ -343,11 +341,9 @@ class Trainer {
     RunState resumed_;
     // An update whose numbers have not been read yet.
     struct PendingReport {
-        int64_t step, result;  // update number; what GPT2::update returned
-        double start;          // when the device could begin with it
+        int64_t step = 0, result = 0;  // number of the update; what GPT2::update returned
     };
     std::optional<PendingReport> pending_;
-    double reported_at_ = 0;
     int64_t step_ = 0, first_step_ = 0, restarts_ = 0, skipped_ = 0;
     Ceilings ceilings_;
     double start_time_ = 0;

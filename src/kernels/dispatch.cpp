@@ -2,6 +2,7 @@
 // the type. Ops other than matmul and attention demand contiguous tensors.
 #include <cmath>
 #include <initializer_list>
+#include <utility>
 
 #include "../runtime/device.h"
 #include "cpu/cpu.h"
@@ -401,10 +402,14 @@ int64_t workspace_floats(Device device, DType type, int64_t largest_result) {
     return type == DType::f32 ? 0 : largest_result;
 }
 
-void set_workspace(const Tensor& workspace) {
-    if constexpr (kCuda)
-        if (!on_cpu(workspace)) return cuda::set_workspace(workspace);
-    cpu::set_matmul_workspace(workspace);
+Tensor set_workspace(Device device, const Tensor& workspace) {
+    static Tensor current[2];
+    CHECK(workspace.empty() || workspace.device == device, "the workspace of a device's ops is on another device");
+    if (device == Device::cpu)
+        cpu::set_matmul_workspace(workspace);
+    else if constexpr (kCuda)
+        cuda::set_workspace(workspace);
+    return std::exchange(current[size_t(device)], workspace);
 }
 
 // ---- attention ---------------------------------------------------------------------------------------------------

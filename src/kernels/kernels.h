@@ -25,7 +25,8 @@ struct Matmul {
 void matmul(const Matmul& args);
 // The ops' own memory on a device, (1, workspace_floats) fp32. `largest_result`: elements of the largest bf16 product.
 int64_t workspace_floats(Device device, DType type, int64_t largest_result);
-void set_workspace(const Tensor& workspace);
+// Returns the one before.
+Tensor set_workspace(Device device, const Tensor& workspace);
 
 // ---- embedding ---------------------------------------------------------------------------------------------------
 

@@ -105,10 +105,11 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
             a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
     }
     if (type_ == DType::f32) dlogits_ = logits_;
-    kernels::set_workspace(workspace_);
+    kernels::set_workspace(device_, workspace_);
     batch_upload_.prepare(device_, batch_.bytes());
     scalars_upload_.prepare(device_, scalars_.bytes());
     results_.prepare(device_, scalars_.bytes());
+    stopwatch_.prepare(device_);
     trained_.tensors.clear();
     if (!shape.trains) return;
     for (Parameter* p : trained_parameters()) {

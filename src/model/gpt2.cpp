@@ -177,6 +177,7 @@ double GPT2::flops_per_token(int64_t T) const {
 }
 
 void GPT2::begin_update(double rate, const kernels::AdamW& hyper) {
+    stopwatch_.begin();
     float* s = static_cast<float*>(scalars_upload_.host());
     std::fill_n(s, kernels::kStepScalars, 0.0f);
     s[kernels::kRate] = float(rate);
@@ -198,10 +199,11 @@ int64_t GPT2::update(const kernels::AdamW& hyper, double max_norm) {
         update_graph_.run(device_, launches);
     else
         launches();
+    stopwatch_.end();
     return results_.start(scalars_);
 }
 
 GPT2::UpdateResult GPT2::update_result(int64_t number) {
     const float* s = static_cast<const float*>(results_.get(number));
-    return {s[kernels::kLoss], s[kernels::kGradientNorm], s[kernels::kFinite] != 0};
+    return {s[kernels::kLoss], s[kernels::kGradientNorm], stopwatch_.seconds(number), s[kernels::kFinite] != 0};
 }

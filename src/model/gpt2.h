@@ -98,9 +98,10 @@ class GPT2 {
     // Clips the gradients' global norm to `max_norm` (0: not), and updates everything that trains. Returns the number of
     // its result. hyper and max_norm must be the same throughout a phase.
     int64_t update(const kernels::AdamW& hyper, double max_norm);
-    // Loss and gradient norm of the update; when either is not finite the update has been skipped.
+    // Loss and gradient norm of the update; when either is not finite the update has been skipped. Time from begin_update
+    // on, as the device saw it.
     struct UpdateResult {
-        double loss = 0, gradient_norm = 0;
+        double loss = 0, gradient_norm = 0, seconds = 0;
         bool finite = false;
     };
     // Of one of the last two updates; waits for it.
@@ -174,6 +175,7 @@ class GPT2 {
     kernels::TrainedTensors trained_;
     device::Upload batch_upload_, scalars_upload_;
     device::Download results_;
+    device::Stopwatch stopwatch_;             // one interval an update
     std::vector<float> logits_row_;           // of logits_at
     bool graphs_ = true;
     device::Graph update_graph_;

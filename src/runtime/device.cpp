@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 
@@ -12,6 +13,8 @@
 
 namespace device {
 namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void check_contiguous(const Tensor& t) { CHECK(t.contiguous(), "a tensor with gaps between its rows was copied as a whole"); }
 
@@ -255,6 +258,7 @@ void Download::release() {
         release_host(device_, slot.host);
         slot = {};
     }
+    started_ = 0;
 }
 
 int64_t Download::start(const Tensor& from) {
@@ -281,6 +285,63 @@ const void* Download::get(int64_t number) {
     if (device_ == Device::cuda) CUDA_CHECK(cudaEventSynchronize(event(slot.done)));
 #endif
     return slot.host;
+}
+
+// ---- time --------------------------------------------------------------------------------------------------------
+
+void Stopwatch::prepare(Device device) {
+    release();
+    device_ = device;
+#if RELORA_CUDA
+    if (device == Device::cuda)
+        for (Slot& slot : slots_)
+            for (void** handle : {&slot.began, &slot.ended}) {
+                cudaEvent_t created;
+                CUDA_CHECK(cudaEventCreate(&created));
+                *handle = created;
+            }
+#endif
+}
+
+void Stopwatch::release() {
+#if RELORA_CUDA
+    for (const Slot& slot : slots_)
+        for (void* handle : {slot.began, slot.ended})
+            if (handle) cudaEventDestroy(event(handle));
+#endif
+    slots_ = {};
+    ended_ = 0;
+}
+
+void Stopwatch::begin() {
+    Slot& slot = slots_[size_t(ended_) % slots_.size()];
+#if RELORA_CUDA
+    if (device_ == Device::cuda) CUDA_CHECK(cudaEventRecord(event(slot.began), gpu::stream()));
+#endif
+    slot.begin = now();
+}
+
+void Stopwatch::end() {
+    Slot& slot = slots_[size_t(ended_++) % slots_.size()];
+#if RELORA_CUDA
+    if (device_ == Device::cuda) CUDA_CHECK(cudaEventRecord(event(slot.ended), gpu::stream()));
+#endif
+    slot.end = now();
+}
+
+double Stopwatch::seconds(int64_t number) const {
+    CHECK(number >= 0 && number < ended_ && number + int64_t(slots_.size()) >= ended_, "interval ", number, " of ", ended_,
+          " was asked for; only the last ", slots_.size(), " are kept");
+    const Slot& slot = slots_[size_t(number) % slots_.size()];
+#if RELORA_CUDA
+    if (device_ == Device::cuda) {
+        CUDA_CHECK(cudaEventSynchronize(event(slot.ended)));
+        float ms = 0;
+        CUDA_CHECK(cudaEventElapsedTime(&ms, event(slot.began), event(slot.ended)));
+        return double(ms) * 1e-3;
+    }
+#endif
+    return slot.end - slot.begin;
 }
 
 // ---- graphs ------------------------------------------------------------------------------------------------------

@@ -79,6 +79,30 @@ class Download {
     int64_t started_ = 0;
 };
 
+// How long the device took from begin() to end(), asked for later: begin() and end() themselves don't wait.
+class Stopwatch {
+  public:
+    Stopwatch() = default;
+    ~Stopwatch() { release(); }
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+    void prepare(Device device);
+    void release();
+    void begin();
+    void end();
+    // Of the interval of that number, from 0 on, one of the last two; waits for its end.
+    double seconds(int64_t number) const;
+
+  private:
+    struct Slot {
+        double begin = 0, end = 0;             // on the CPU
+        void *began = nullptr, *ended = nullptr;  // events
+    };
+    Device device_ = Device::cpu;
+    std::array<Slot, 2> slots_;
+    int64_t ended_ = 0;
+};
+
 // Launches that are repeated with the same arguments. On a GPU the first run is direct, since libraries choose their
 // algorithms in it, the second is captured into a CUDA graph, and from then on the graph is launched: one call instead
 // of hundreds. On the CPU every run is direct.

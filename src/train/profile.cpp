@@ -20,29 +20,49 @@ double fastest(Device device, const Body& body) {
         body();
         device::wait(device);
         best = std::min(best, seconds_now() - start);
+        if (best > 1) break;
     }
     return best;
+}
+
+// A size is large enough when a run takes this long: launches don't count any more, and every core has been busy.
+constexpr double kLongEnough = 4e-3;
+
+double measure_product(Device device, DType type) {
+    for (int64_t size = 256;; size *= 2) {
+        MemoryPlan memory(device);
+        Tensor a, b, c, workspace;
+        memory.add(&a, MemoryCategory::workspaces, type, size, size);
+        memory.add(&b, MemoryCategory::workspaces, type, size, size);
+        memory.add(&c, MemoryCategory::workspaces, device == Device::cuda ? type : DType::f32, size, size);
+        if (device == Device::cuda)
+            memory.add(&workspace, MemoryCategory::workspaces, DType::f32, 1, kernels::workspace_floats(device, type, 0));
+        memory.allocate();
+        const Tensor before = kernels::set_workspace(device, workspace);
+        for (const Tensor& t : {a, b}) kernels::fill_uniform(t, 1.0f, {1, rng::Purpose::init, 0, 0});
+        const double seconds = fastest(device, [&] { kernels::matmul({.a = a, .b = b, .c = c, .transpose_b = true}); });
+        kernels::set_workspace(device, before);
+        if (seconds > kLongEnough || size == 8192) return 2.0 * double(size) * double(size) * double(size) / seconds;
+    }
+}
+
+double measure_copy(Device device) {
+    for (int64_t size = int64_t(1) << 18;; size *= 2) {
+        MemoryPlan memory(device);
+        Tensor from, to;
+        memory.add(&from, MemoryCategory::workspaces, DType::f32, 1, size);
+        memory.add(&to, MemoryCategory::workspaces, DType::f32, 1, size);
+        memory.allocate();
+        kernels::fill(from, 1.0f);
+        const double seconds = fastest(device, [&] { kernels::convert(to, from); });
+        if (seconds > kLongEnough || size == int64_t(1) << 28) return double(from.bytes() + to.bytes()) / seconds;
+    }
 }
 
 }  // namespace
 
 Ceilings measure_ceilings(Device device, DType type) {
-    // Large enough to fill the device and, for the copy, to lie beyond its caches.
-    const int64_t size = device == Device::cuda ? 8192 : 1024;
-    const int64_t copied = int64_t(device == Device::cuda ? 128 : 16) << 20;
-    MemoryPlan memory(device);
-    Tensor a, b, c, from, to;
-    memory.add(&a, MemoryCategory::workspaces, type, size, size);
-    memory.add(&b, MemoryCategory::workspaces, type, size, size);
-    memory.add(&c, MemoryCategory::workspaces, device == Device::cuda ? type : DType::f32, size, size);
-    memory.add(&from, MemoryCategory::workspaces, DType::f32, 1, copied);
-    memory.add(&to, MemoryCategory::workspaces, DType::f32, 1, copied);
-    memory.allocate();
-    for (const Tensor& t : {a, b, from, to}) kernels::fill_uniform(t, 1.0f, {1, rng::Purpose::init, 0, 0});
-    const double product = fastest(device, [&] { kernels::matmul({.a = a, .b = b, .c = c, .transpose_b = true}); });
-    const double copy = fastest(device, [&] { kernels::convert(to, from); });
-    return {.flops_per_s = 2.0 * double(size) * double(size) * double(size) / product,
-            .bytes_per_s = double(from.bytes() + to.bytes()) / copy};
+    return {.flops_per_s = measure_product(device, type), .bytes_per_s = measure_copy(device)};
 }
 
 std::string Profile::table(const Ceilings& ceilings) const {

@@ -16,7 +16,7 @@ struct Ceilings {
     double flops_per_s = 0;  // of a large matrix product in the compute type
     double bytes_per_s = 0;  // read and written, of a large copy
 };
-// Takes a second or so. The ops' workspace must be set.
+// Takes a second or so.
 Ceilings measure_ceilings(Device device, DType type);
 
 class Profile {

@@ -28,11 +28,11 @@ void check_product(const Product& shape, bool ta, bool tb, bool with_bias, float
     c.randomize(4);
     const Buffer<Out> before = c;
     Buffer<float> workspace(M, N);
-    kernels::set_workspace(workspace.tensor());
+    kernels::set_workspace(Device::cpu, workspace.tensor());
     kernels::matmul({.a = inner(a.tensor(), ta ? M : K), .b = inner(b.tensor(), tb ? K : N), .c = inner(c.tensor(), N),
                      .bias = with_bias ? bias.tensor() : Tensor{}, .transpose_a = ta, .transpose_b = tb, .alpha = alpha,
                      .accumulate = accumulate});
-    kernels::set_workspace({});
+    kernels::set_workspace(Device::cpu, {});
     for (int64_t i = 0; i < M; i++)
         for (int64_t j = 0; j < c.cols; j++) {
             const int64_t at = i * c.cols + j;

@@ -16,7 +16,6 @@ float* memory = nullptr;
 void set_workspace(const Tensor& workspace) {
     memory = nullptr;
     if (workspace.empty()) return;
-    CHECK(workspace.device == Device::cuda, "the workspace of the CUDA ops is not on the GPU");
     CHECK(workspace.contiguous() && workspace.size() >= kTotalFloats, "the workspace of the CUDA ops is (",
           workspace.rows, ", ", workspace.cols, ") and should be (1, ", kTotalFloats, ")");
     float* data = workspace.get<float>();
