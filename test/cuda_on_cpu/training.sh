@@ -1,0 +1,77 @@
+#!/bin/bash
+# Training on the CUDA device, executed on the CPU: full-rank, then ReLoRA with two restarts, beside the same run on the CPU
+# device. Captured or not, in deferred streams, resumed or not: the same bits. TRAINER=./train_relora does it on a GPU.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+if [ -z "${TRAINER:-}" ]; then
+    . test/cuda_on_cpu/common.bash
+    make -j"$(nproc)" cuda-on-cpu >build/make_trainer.log 2>&1 || { tail -n 30 build/make_trainer.log; exit 1; }
+fi
+source test/end_to_end/common.bash
+on_device=${TRAINER:-build/cuda_on_cpu/plain/train_relora}
+make_shards
+
+# A head of 64 columns, so that bf16 takes the kernels for tensor cores.
+shape=(--layers 2 --heads 1 --channels 64 --seq-len 24 --batch-size 2)
+method=(--mode relora --rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 10 --restart-warmup-steps 2 --warmup-steps 2
+    --lr 2e-3 --eval-every 15 --eval-batches 2 --total-batch-tokens 96)
+on() {  # cpu or cuda, then as must_train
+    trainer=$on_device
+    [ "$1" = cuda ] || trainer=./train_relora
+    must_train "$2" --device "$1" "${method[@]}" "${@:3}"
+}
+
+# close RUN EXPECTED KEY TOLERANCE: the values of a key, line by line.
+close() {
+    paste <(field "$3" "$work/$1/metrics.jsonl") <(field "$3" "$work/$2/metrics.jsonl") |
+        awk -v tolerance="$4" '
+            { d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= tolerance) || NF != 2) bad++; if (d > most) most = d }
+            END { printf "largest difference %g\n", most; exit NR == 0 || bad > 0 }' >"$work/close" ||
+        differs "$1: $3 is not within $4 of that of $2: $(cat "$work/close")"
+    echo "$1, $3: $(cat "$work/close")"
+}
+same_bits() {  # RUN EXPECTED
+    local file last=step_00000030
+    cmp -s <(numbers "$work/$1") <(numbers "$work/$2") || differs "$1: metrics differ from those of $2"
+    for file in model adapters optimizer; do
+        cmp "$work/$1/$last/$file.safetensors" "$work/$2/$last/$file.safetensors" || differs "$1: $file differs from that of $2"
+    done
+}
+# The same batches in the same order, the same restarts.
+same_course() {
+    [ "$(grep -A 3 '"data"' "$work/$1/step_00000030/state.json")" = "$(grep -A 3 '"data"' "$work/$2/step_00000030/state.json")" ] ||
+        differs "$1: another place in the data than $2"
+    [ "$(field zeroed_fraction "$work/$1/metrics.jsonl" | wc -l)" -eq 2 ] || differs "$1: expected 2 resets"
+    close "$1" "$2" zeroed_fraction 0
+}
+
+# fp32: the sums have another order, and Adam turns a difference in the last bit of a tiny gradient into one of a step.
+on cpu cpu32 --dtype fp32
+on cuda cuda32 --dtype fp32 --save-every 1 --keep 0
+same_course cuda32 cpu32
+close cuda32 cpu32 loss 2e-5
+close cuda32 cpu32 val_loss 2e-5
+
+# Neither graphs nor the order in which streams run change a bit.
+EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda uncaptured --dtype fp32 --no-cuda-graph
+same_bits uncaptured cuda32
+EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda deferred --dtype fp32
+same_bits deferred cuda32
+
+# Resumed before the switch, and before a merge.
+for step in 9 19; do
+    cp -r "$work/cuda32" "$work/resumed"
+    rm -r "$work/resumed/export"
+    for from in "$work/resumed"/step_*; do [ "$((10#${from##*step_}))" -le "$step" ] || rm -r "$from"; done
+    EXECUTOR_GUARD=0 "$on_device" --out "$work/resumed" --resume --save-every 0 >"$work/resumed.log" 2>&1 ||
+        differs "resumed after $step: $(tail -n 1 "$work/resumed.log")"
+    same_bits resumed cuda32
+    rm -r "$work/resumed"
+done
+
+# bf16: every activation is rounded to 8 bits, at other places on each device.
+on cpu cpu16 --dtype bf16
+EXECUTOR_GUARD=0 on cuda cuda16 --dtype bf16
+same_course cuda16 cpu16
+close cuda16 cpu16 loss 0.03
+finish
