@@ -216,6 +216,23 @@ void add_matmul(Cases& all) {
                         return [=] { kernels::matmul(a); };
                     }});
                 }
+    // The MLP's: forward with and without bias, the gradient of its input.
+    for (const DType type : kTypes)
+        for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{1, 8, 8}, Size{64, 96, 32}, Size{33, 136, 71}})
+            for (const int variant : {0, 1, 2}) {
+                const bool forward = variant < 2;
+                const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, variant == 0 ? "_forward" : variant == 1 ? "_forward_bias" : "_backward");
+                all.push_back({"matmul_gelu", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                    kernels::Matmul a{.transpose_b = forward};
+                    a.epilogue = forward ? kernels::Epilogue::gelu : kernels::Epilogue::gelu_backward;
+                    a.a = m.random(M, K, type);
+                    a.b = forward ? m.random(N, K, type) : m.random(K, N, type);
+                    a.c = m.output(M, N, type);
+                    a.aux = forward ? m.output(M, N, type) : m.random(M, N, type);
+                    if (variant == 1) a.bias = m.random(1, N, type);
+                    return [=] { kernels::matmul(a); };
+                }});
+            }
 }
 
 // ---- optimizer ---------------------------------------------------------------------------------------------------

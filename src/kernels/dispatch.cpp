@@ -356,6 +356,15 @@ void matmul(const Matmul& m) {
     CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
     CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
           "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
+    CHECK((m.epilogue == Epilogue::none) == m.aux.empty(),
+          "matmul: an epilogue and its aux go together, one is missing");
+    if (m.epilogue != Epilogue::none) {
+        const DType type = check("matmul", {{"c", m.c, m.c.rows, m.c.cols}, {"aux", m.aux, m.c.rows, m.c.cols}});
+        CHECK(type == m.a.dtype && m.aux.data != m.c.data && m.alpha == 1.0f && !m.accumulate,
+              "matmul: an epilogue wants c and aux apart and of the type of a, and goes with neither alpha nor "
+              "accumulate");
+        CHECK(m.epilogue == Epilogue::gelu || m.bias.empty(), "matmul: the gradient of GELU goes without bias");
+    }
     ON_DEVICE_OF(m.c, matmul(m));
 }
 

@@ -136,8 +136,7 @@ void GPT2::block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pa
     kernels::layernorm_forward({.out = rows(a.ln2), .mean = a.ln2_mean.col_range(0, N), .rstd = a.ln2_rstd.col_range(0, N),
                                 .x = projected, .weight = w.ln2_weight->weight, .bias = w.ln2_bias->weight,
                                 .residual = rows(block_input(layer)), .sum = rows(a.residual2)});
-    linear(kMlpFc, rows(a.fch), rows(a.ln2));
-    kernels::gelu_forward(rows(a.fch_gelu), rows(a.fch));
+    relora::linear_forward(rows(a.fch), rows(a.ln2), w.linear[kMlpFc], scratch_, pass, rows(a.fch_gelu));
     linear(kMlpProj, projected, rows(a.fch_gelu));
 }
 
@@ -213,8 +212,8 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
                                      .accumulate_dx = true, .accumulate = accumulate});
     };
 
-    linear(kMlpProj, rows(dfch_), rows(dresidual_), rows(a.fch_gelu));
-    kernels::gelu_backward(rows(dfch_), rows(dfch_), rows(a.fch));
+    relora::linear_backward(rows(dfch_), rows(dresidual_), rows(a.fch_gelu), w.linear[kMlpProj], scratch_, pass,
+                            accumulate, rows(a.fch));
     linear(kMlpFc, rows(dbuffer_), rows(dfch_), rows(a.ln2));
     norm(w.ln2_weight, w.ln2_bias, a.residual2, a.ln2_mean, a.ln2_rstd);
     linear(kAttnProj, rows(dbuffer_), rows(dresidual_), rows(a.attention));

@@ -16,6 +16,7 @@ mode() {  # name, variant, then variables of the environment
 mode 'forward' plain
 mode 'reverse' plain EXECUTOR_ORDER=reverse EXECUTOR_GUARD=0
 mode 'random' plain EXECUTOR_ORDER=random EXECUTOR_GUARD=0
+mode 'a GPU before 9.0' plain EXECUTOR_CAPABILITY=8.0 EXECUTOR_GUARD=0 GTEST_FILTER='*matmul*:*Matmul*'
 mode 'deferred streams' plain EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0
 mode 'address and undefined behaviour' asan EXECUTOR_GUARD=0
 # One thread for the CPU ops, whose OpenMP runtime ThreadSanitizer doesn't know; the executor has one here anyway. It costs a
