@@ -232,16 +232,17 @@ DType check_trained(const char* op, const Tensor& scalars, const TrainedTensors&
     check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32}});
     DType type = DType::f32;
     for (const TrainedTensor& t : trained.tensors) {
-        const int64_t rows = t.master.rows, cols = t.master.cols;
+        const int64_t rows = t.parameter().rows, cols = t.parameter().cols;
         check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32},
-                   {"master", t.master, rows, cols, DType::f32},
+                   {t.master.empty() ? "weight" : "master", t.parameter(), rows, cols,
+                    t.master.empty() ? DType::bf16 : DType::f32},
                    {"gradient", t.gradient, rows, cols, DType::f32},
                    {"m", t.m, rows, cols, DType::f32},
                    {"v", t.v, rows, cols, DType::f32}});
         CHECK(t.counter >= 0 && t.counter < kCounters, op, ": counter ", t.counter, " of ", kCounters);
         if (t.weight.empty()) continue;
         type = check(op, {{"weight", t.weight, rows, cols}});
-        CHECK(t.weight.device == t.master.device, op, ": weight is on another device than master");
+        CHECK(t.weight.device == t.parameter().device, op, ": weight is on another device than master");
     }
     if (!on_cpu(scalars))
         check(op, {{"table", trained.table, 1, trained_table_ints(int64_t(trained.tensors.size())), DType::i32}});
@@ -253,7 +254,8 @@ int64_t trained_table_ints(int64_t num_tensors) { return kTableInts * num_tensor
 
 void TrainedTensors::prepare() const {
     if constexpr (kCuda)
-        if (!tensors.empty() && !on_cpu(tensors[0].master)) cuda::write_trained_table(table.get<int32_t>(), tensors);
+        if (!tensors.empty() && !on_cpu(tensors[0].parameter()))
+            cuda::write_trained_table(table.get<int32_t>(), tensors);
 }
 
 void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm) {
@@ -282,7 +284,8 @@ void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hy
             return cuda::adamw(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, hyper);
     const float* s = scalars.get<float>();
     if (s[kFinite] == 0) return;
-    for (const TrainedTensor& t : trained.tensors) {
+    for (size_t i = 0; i < trained.tensors.size(); i++) {
+        const TrainedTensor& t = trained.tensors[i];
         const cpu::AdamWFactors factors = {
             .lr = s[kRate],
             .beta1 = float(hyper.beta1),
@@ -296,6 +299,12 @@ void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hy
             .weight_decay = t.decays ? float(hyper.weight_decay) : 0.0f,
             .gradient_scale = s[kGradientScale],
         };
+        if (t.master.empty()) {
+            cpu::adamw_rounding(t.weight.get<bf16>(), t.gradient.get<float>(), t.m.get<float>(), t.v.get<float>(),
+                                t.weight.size(), factors,
+                                {hyper.seed, rng::Purpose::rounding, uint32_t(i), uint64_t(s[kUpdate])});
+            continue;
+        }
         by_type(type, [&]<class E>(E*) {
             cpu::adamw(t.master.get<float>(), optional<E>(t.weight), t.gradient.get<float>(), t.m.get<float>(),
                        t.v.get<float>(), t.master.size(), factors);

@@ -115,6 +115,7 @@ void cross_entropy(const CrossEntropy& args);
 
 // The numbers of one update. They live where the tensors do, so that a step on a GPU never waits for the host, and a
 // captured step can be replayed with other values: fp32 (1, kStepScalars).
+inline constexpr int kCounters = 2;
 enum StepScalar {
     kLoss,           // mean loss of the update, summed over its micro-batches
     kGradientNorm,   // over all trained tensors, before clipping
@@ -122,14 +123,16 @@ enum StepScalar {
     kFinite,         // 1 if loss and norm are finite, else 0, and the update leaves everything as it is
     kRate,           // learning rate
     kCorrections,    // for each counter, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
+    kUpdate = kCorrections + 2 * kCounters,  // number of the update, an integer below 2^24: keys stochastic rounding
     kStepScalars = 16
 };
-inline constexpr int kCounters = 2;
 
 // A tensor that an update trains. `master` is the fp32 parameter; `weight` receives it rounded when the compute type is
-// bf16 (else it is empty). All fp32 but weight.
+// bf16 (else it is empty). All fp32 but weight. Without a master a bf16 `weight` is the parameter, and is rounded
+// stochastically after each update: to nearest, updates smaller than half the distance of two bf16 would be lost.
 struct TrainedTensor {
     Tensor master, weight, gradient, m, v;
+    const Tensor& parameter() const { return master.empty() ? weight : master; }
     bool decays = false;  // weight decay applies
     int counter = 0;      // which corrections are its own, below kCounters
 };
@@ -152,8 +155,10 @@ void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float m
 // with scale, lr and the corrections for t from `scalars`.
 // Afterwards |m| is held to adamw_moment_bound * sqrt(v). Moments that grew from gradients never exceed it; where a
 // partial reset zeroed v and kept m, the step would otherwise be as large as lr m / eps.
+// For stochastic rounding, element j of trained.tensors[i] draws element j of {seed, Purpose::rounding, i, kUpdate}.
 struct AdamW {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
+    uint64_t seed = 0;
 };
 void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper);
 // The largest |m| / sqrt(v) that any sequence of gradients gives, by Cauchy-Schwarz over the two weighted sums:

@@ -74,6 +74,9 @@ struct AdamWFactors {
 // `weight` may be null.
 template <class T>
 void adamw(float* master, T* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& factors);
+// Without a master: element i is rounded by word i of the stream.
+void adamw_rounding(bf16* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& factors,
+                    const rng::Stream& stream);
 
 // ---- reduce.cpp --------------------------------------------------------------------------------------------------
 
