@@ -164,6 +164,29 @@ void add_rows(Cases& all) {
                 }});
 }
 
+void add_sampling(Cases& all) {
+    for (const int64_t V : {1, 2, 31, 257, 4097, 50257})
+        for (const int64_t top_k : {0, 1, 2, 40})
+            for (const double temperature : {0.0, 0.8}) {
+                const std::string shape = str(V, "_top", top_k, temperature == 0 ? "_greedy" : "");
+                all.push_back({"sample_token", shape, 0, [=](Memory& m) -> Run {
+                    constexpr float kUniforms[] = {0.0f, 0.1f, 0.5f, 0.77f, 0.99999994f};
+                    std::vector<float> ties = tied(V);
+                    for (float& x : ties) x = std::isnan(x) ? -INFINITY : x;
+                    std::vector<kernels::SampleToken> draws;
+                    for (const Tensor& logits : {m.random(1, V, DType::f32, 3), m.values(1, V, DType::f32, ties)}) {
+                        const Tensor tokens = m.output(1, std::size(kUniforms), DType::i32);
+                        for (size_t i = 0; i < std::size(kUniforms); i++)
+                            draws.push_back({.token = tokens.col_range(int64_t(i), 1), .logits = logits, .temperature = temperature,
+                                             .top_k = top_k, .uniform = kUniforms[i]});
+                    }
+                    return [=] {
+                        for (const kernels::SampleToken& draw : draws) kernels::sample_token(draw);
+                    };
+                }});
+            }
+}
+
 // ---- attention, products -----------------------------------------------------------------------------------------
 
 void add_attention(Cases& all) {
@@ -281,6 +304,7 @@ const std::vector<Case>& cases() {
         add_elementwise(list);
         add_pruning(list);
         add_rows(list);
+        add_sampling(list);
         add_attention(list);
         add_matmul(list);
         add_adamw(list);

@@ -1,6 +1,8 @@
 // The public ops: each checks its shapes and types, then hands raw pointers to the implementation for the device and
 // the type. Ops other than matmul and attention demand contiguous tensors.
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <initializer_list>
 
 #include "cpu/cpu.h"
@@ -219,6 +221,20 @@ void cross_entropy(const CrossEntropy& a) {
         ON_DEVICE_OF(a.logits, cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits), a.targets, N, a.V, Vp,
                            a.scale));
     });
+}
+
+// ---- sampling ----------------------------------------------------------------------------------------------------
+
+void sample_token(const SampleToken& s) {
+    const int64_t V = s.logits.cols;
+    check("sample_token", {{"logits", s.logits, 1, V, DType::f32}, {"token", s.token, 1, 1, DType::i32}});
+    CHECK(V > 0 && V <= INT32_MAX, "sample_token: ", V, " logits");
+    CHECK(s.temperature >= 0 && s.top_k >= 0, "sample_token: temperature ", s.temperature, " and top_k ", s.top_k,
+          " should not be negative");
+    check_probability("sample_token", s.uniform, false);
+    const int64_t candidates = s.temperature == 0 ? 1 : s.top_k > 0 ? std::min(s.top_k, V) : V;
+    ON_DEVICE_OF(s.logits,
+                 sample_token(s.token.get<int32_t>(), s.logits.get<float>(), V, candidates, s.temperature, s.uniform));
 }
 
 // ---- optimizer ---------------------------------------------------------------------------------------------------

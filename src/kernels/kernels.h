@@ -111,6 +111,21 @@ struct CrossEntropy {
 };
 void cross_entropy(const CrossEntropy& args);
 
+// ---- sampling ----------------------------------------------------------------------------------------------------
+
+// token = an id in [0, V) drawn from softmax(logits / temperature) among the top_k likeliest (0: all), where of equal
+// logits the smaller id is the likelier: the first id, in order of ids, up to which the probabilities sum to more than
+// `uniform`. Temperature 0: the likeliest. Exponentials and sums in double; devices agree unless `uniform` is within
+// rounding of a sum.
+struct SampleToken {
+    Tensor token;   // (1, 1) int32
+    Tensor logits;  // (1, V) fp32
+    double temperature = 1;
+    int64_t top_k = 0;
+    float uniform = 0;  // in [0, 1)
+};
+void sample_token(const SampleToken& args);
+
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
 // The numbers of one update. They live where the tensors do, so that a step on a GPU never waits for the host, and a
