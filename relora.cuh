@@ -101,10 +101,22 @@ inline Tensor adapter_input(const Adapter& adapter, const Tensor& x, const Scrat
     return dropped;
 }
 
-// y (N, out) = x (N, in) W^T + b [+ s (x A^T) B^T]
-inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linear, const Scratch& scratch, const Pass& pass) {
-    kernels::matmul({.a = x, .b = linear.weight->weight, .c = y, .bias = linear.bias->weight, .transpose_b = true});
-    if (!linear.adapter) return;
+// y (N, out) = x (N, in) W^T + b [+ s (x A^T) B^T]. With `activated`, also activated = gelu(y), in the product unless
+// an adapter adds to y after it.
+inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linear, const Scratch& scratch,
+                           const Pass& pass, const Tensor& activated = {}) {
+    kernels::Matmul product{
+        .a = x, .b = linear.weight->weight, .c = y, .bias = linear.bias->weight, .transpose_b = true};
+    if (!linear.adapter) {
+        if (!activated.empty()) {
+            product.c = activated;
+            product.epilogue = kernels::Epilogue::gelu;
+            product.aux = y;
+        }
+        kernels::matmul(product);
+        return;
+    }
+    kernels::matmul(product);
     const Adapter& adapter = *linear.adapter;
     const Tensor input = adapter_input(adapter, x, scratch, pass);
     const Tensor u = adapter.u.row_range(0, x.rows);
@@ -116,17 +128,28 @@ inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linea
                          .c = y.col_range(i * width, width),
                          .transpose_b = true,
                          .accumulate = true});
+    if (!activated.empty()) kernels::gelu_forward(activated, y);
 }
 
-// dx (N, in) = gradient of the input; weight, bias and adapter gradients are added to, or overwritten unless `accumulate`.
+// dx (N, in) = gradient of the input, or with `preactivation`, where x = gelu(preactivation), of that; weight, bias and
+// adapter gradients are added to, or overwritten unless `accumulate`.
 inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x, const Linear& linear,
-                            const Scratch& scratch, const Pass& pass, bool accumulate) {
+                            const Scratch& scratch, const Pass& pass, bool accumulate,
+                            const Tensor& preactivation = {}) {
     kernels::bias_backward(linear.bias->gradient, dy, accumulate);
     if (linear.weight->trains)
         kernels::matmul(
             {.a = dy, .b = x, .c = linear.weight->gradient, .transpose_a = true, .accumulate = accumulate});
-    kernels::matmul({.a = dy, .b = linear.weight->weight, .c = dx});
-    if (!linear.adapter) return;
+    kernels::Matmul product{.a = dy, .b = linear.weight->weight, .c = dx};
+    if (!linear.adapter) {
+        if (!preactivation.empty()) {
+            product.epilogue = kernels::Epilogue::gelu_backward;
+            product.aux = preactivation;
+        }
+        kernels::matmul(product);
+        return;
+    }
+    kernels::matmul(product);
     const Adapter& adapter = *linear.adapter;
     const Tensor u = adapter.u.row_range(0, x.rows);
     const int64_t width = adapter.out / adapter.sections, stacked = adapter.sections * adapter.rank;
@@ -147,10 +170,12 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     kernels::matmul({.a = du, .b = input, .c = adapter.A.gradient, .transpose_a = true, .accumulate = accumulate});
     if (adapter.dropout == 0 || !pass.training) {
         kernels::matmul({.a = du, .b = adapter.A.weight, .c = dx, .accumulate = true});
-        return;
+    } else {
+        kernels::matmul({.a = du, .b = adapter.A.weight, .c = input});  // the dropped input is not needed any more
+        kernels::dropout(dx, input, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index),
+                         true);
     }
-    kernels::matmul({.a = du, .b = adapter.A.weight, .c = input});  // the dropped input is not needed any more
-    kernels::dropout(dx, input, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index), true);
+    if (!preactivation.empty()) kernels::gelu_backward(dx, dx, preactivation);
 }
 
 // A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), B = 0: at the wrap (restart 0) and at every restart.

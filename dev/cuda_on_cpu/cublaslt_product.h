@@ -49,7 +49,8 @@ inline bool has_bias(const Operation& op) {
     return op.epilogue == CUBLASLT_EPILOGUE_BIAS || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
 }
 inline bool has_aux(const Operation& op) {
-    return op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS || op.epilogue == CUBLASLT_EPILOGUE_DGELU;
+    return op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS ||
+           op.epilogue == CUBLASLT_EPILOGUE_DGELU;
 }
 
 struct Problem {
@@ -143,7 +144,7 @@ struct Product {
         float value = alpha * sum;
         if (beta != 0) value += beta * get(c_matrix, type, j * p.c.ld + i);
         if (has_bias(p.op)) value += get(p.op.bias, type, i);
-        if (p.op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
+        if (p.op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX || p.op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
             put(p.op.aux, type, j * p.op.aux_ld + i, value);
             value = gelu(value);
         }

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
@@ -28,6 +29,9 @@ Options from_environment() {
     options.deferred = streams == "deferred";
     options.guard = variable("EXECUTOR_GUARD") != "0";
     if (const std::string seed = variable("EXECUTOR_SEED"); !seed.empty()) options.seed = unsigned(std::stoul(seed));
+    if (const std::string c = variable("EXECUTOR_CAPABILITY"); !c.empty())
+        if (sscanf(c.c_str(), "%d.%d", &options.major, &options.minor) != 2)
+            die("EXECUTOR_CAPABILITY is " + c + ", not a compute capability such as 8.0");
     if (const std::string n = variable("EXECUTOR_WORKERS"); !n.empty()) options.workers = std::stoi(n);
     return options;
 }

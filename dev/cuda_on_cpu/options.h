@@ -9,6 +9,7 @@ struct Options {
     unsigned seed = 1;             // EXECUTOR_SEED: of the random order
     int workers = 0;               // EXECUTOR_WORKERS: OS threads for a grid; 0: one per core; always 1 under TSan
     bool deferred = false;         // EXECUTOR_STREAMS=deferred: work on streams runs as late as CUDA allows
+    int major = 9, minor = 0;      // EXECUTOR_CAPABILITY: the device's compute capability, e.g. 8.0
     bool guard = true;             // EXECUTOR_GUARD=0: do not lock device memory while the host runs
 };
 const Options& options();

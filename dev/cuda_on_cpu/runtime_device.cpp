@@ -1,9 +1,10 @@
-// CUDA's runtime: the device, which poses as an H100, functions' attributes, and errors.
+// CUDA's runtime: the device, which poses as an H100 by default, functions' attributes, and errors.
 #include <algorithm>
 #include <cstring>
 
 #include "grid.h"
 #include "memory.h"
+#include "options.h"
 #include "runtime.h"
 
 using namespace executor;
@@ -80,8 +81,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     if (device != 0) return remember(cudaErrorInvalidDevice);
     *properties = {};
     strcpy(properties->name, "CUDA on CPU");
-    properties->major = 9;
-    properties->minor = 0;
+    properties->major = options().major;
+    properties->minor = options().minor;
     properties->multiProcessorCount = kMultiprocessors;
     properties->totalGlobalMem = device_bytes_total();
     properties->sharedMemPerBlock = kStaticSharedBytes;
@@ -102,8 +103,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
     if (device != 0) return remember(cudaErrorInvalidDevice);
     switch (attribute) {
-        case cudaDevAttrComputeCapabilityMajor: *value = 9; break;
-        case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
+        case cudaDevAttrComputeCapabilityMajor: *value = options().major; break;
+        case cudaDevAttrComputeCapabilityMinor: *value = options().minor; break;
         case cudaDevAttrMultiProcessorCount: *value = kMultiprocessors; break;
         case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
         case cudaDevAttrMaxThreadsPerMultiProcessor: *value = kThreadsPerMultiprocessor; break;

@@ -99,13 +99,17 @@ TEST(CublasLt, AppliesEpilogues) {
                 return sum * gelu_derivative(aux[size_t(j * call.aux_ld() + i)]);
             });
             EXPECT_EQ(call.aux.read(), aux);
-            call.set_epilogue(CUBLASLT_EPILOGUE_GELU_AUX_BIAS);
-            expect_results(call, [&](double sum, double, int64_t i, int64_t) { return gelu(sum + bias[size_t(i)]); });
-            const std::vector<double> a = call.A.read(), b = call.B.read(), before_gelu = call.aux.read();
-            for (int64_t i = 0; i < sizes.m; i++) {
-                const Sum sum = sum_of(call, a, b, 0, i, 0);
-                const double want = call.alpha * sum.value + bias[size_t(i)];
-                EXPECT_NEAR(before_gelu[size_t(i)], want, tolerance(call, sum.magnitude, want));
+            const std::vector<double> a = call.A.read(), b = call.B.read();
+            for (const bool with_bias : {true, false}) {
+                const auto added = [&](int64_t i) { return with_bias ? bias[size_t(i)] : 0.0; };
+                call.set_epilogue(with_bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX);
+                expect_results(call, [&](double sum, double, int64_t i, int64_t) { return gelu(sum + added(i)); });
+                const std::vector<double> before_gelu = call.aux.read();
+                for (int64_t i = 0; i < sizes.m; i++) {
+                    const Sum sum = sum_of(call, a, b, 0, i, 0);
+                    const double want = call.alpha * sum.value + added(i);
+                    EXPECT_NEAR(before_gelu[size_t(i)], want, tolerance(call, sum.magnitude, want));
+                }
             }
         }
 }
@@ -185,13 +189,18 @@ TEST(CublasLt, RefusesDescriptors) {
         {"an empty matrix", [](Call& c) { c.set(c.a, CUBLASLT_MATRIX_LAYOUT_ROWS, uint64_t(0)); }},
         {"unequal batches", [](Call& c) { c.set(c.a, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 2); }},
         {"GELU", epilogue(CUBLASLT_EPILOGUE_GELU), kNotSupported},
-        {"GELU_AUX", epilogue(CUBLASLT_EPILOGUE_GELU_AUX), kNotSupported},
         {"DGELU_BGRAD", epilogue(CUBLASLT_EPILOGUE_DGELU_BGRAD), kNotSupported},
         {"BGRADB", epilogue(CUBLASLT_EPILOGUE_BGRADB), kNotSupported},
         {"a bias of another type",
          [](Call& c) {
              c.set_epilogue(CUBLASLT_EPILOGUE_BIAS);
              c.set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF);
+         },
+         kNotSupported},
+        {"an aux of another type",
+         [](Call& c) {
+             c.set_epilogue(CUBLASLT_EPILOGUE_DGELU);
+             c.set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, CUDA_R_16BF);
          },
          kNotSupported},
         {"an aux's leading dimension not divisible by 8",
@@ -272,7 +281,8 @@ TEST(CublasLt, RefusesToRun) {
 }
 
 TEST(CublasLt, RefusesEpiloguesWithoutTheirOperands) {
-    for (const auto epilogue : {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU}) {
+    for (const auto epilogue : {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                                CUBLASLT_EPILOGUE_DGELU}) {
         Call call({32, 32, 20}, kFloat, kFloat);
         call.set_epilogue(epilogue);
         ASSERT_EQ(call.search(), CUBLAS_STATUS_SUCCESS);

@@ -164,6 +164,29 @@ void add_rows(Cases& all) {
                 }});
 }
 
+void add_sampling(Cases& all) {
+    for (const int64_t V : {1, 2, 31, 257, 4097, 50257})
+        for (const int64_t top_k : {0, 1, 2, 40})
+            for (const double temperature : {0.0, 0.8}) {
+                const std::string shape = str(V, "_top", top_k, temperature == 0 ? "_greedy" : "");
+                all.push_back({"sample_token", shape, 0, [=](Memory& m) -> Run {
+                    constexpr float kUniforms[] = {0.0f, 0.1f, 0.5f, 0.77f, 0.99999994f};
+                    std::vector<float> ties = tied(V);
+                    for (float& x : ties) x = std::isnan(x) ? -INFINITY : x;
+                    std::vector<kernels::SampleToken> draws;
+                    for (const Tensor& logits : {m.random(1, V, DType::f32, 3), m.values(1, V, DType::f32, ties)}) {
+                        const Tensor tokens = m.output(1, std::size(kUniforms), DType::i32);
+                        for (size_t i = 0; i < std::size(kUniforms); i++)
+                            draws.push_back({.token = tokens.col_range(int64_t(i), 1), .logits = logits, .temperature = temperature,
+                                             .top_k = top_k, .uniform = kUniforms[i]});
+                    }
+                    return [=] {
+                        for (const kernels::SampleToken& draw : draws) kernels::sample_token(draw);
+                    };
+                }});
+            }
+}
+
 // ---- attention, products -----------------------------------------------------------------------------------------
 
 void add_attention(Cases& all) {
@@ -216,20 +239,42 @@ void add_matmul(Cases& all) {
                         return [=] { kernels::matmul(a); };
                     }});
                 }
+    // The MLP's: forward with and without bias, the gradient of its input.
+    for (const DType type : kTypes)
+        for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{1, 8, 8}, Size{64, 96, 32}, Size{33, 136, 71}})
+            for (const int variant : {0, 1, 2}) {
+                const bool forward = variant < 2;
+                const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, variant == 0 ? "_forward" : variant == 1 ? "_forward_bias" : "_backward");
+                all.push_back({"matmul_gelu", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                    kernels::Matmul a{.transpose_b = forward};
+                    a.epilogue = forward ? kernels::Epilogue::gelu : kernels::Epilogue::gelu_backward;
+                    a.a = m.random(M, K, type);
+                    a.b = forward ? m.random(N, K, type) : m.random(K, N, type);
+                    a.c = m.output(M, N, type);
+                    a.aux = forward ? m.output(M, N, type) : m.random(M, N, type);
+                    if (variant == 1) a.bias = m.random(1, N, type);
+                    return [=] { kernels::matmul(a); };
+                }});
+            }
 }
 
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
 void add_adamw(Cases& all) {
-    for (const DType type : kTypes)
-        for (const bool finite : {true, false})
-            all.push_back({"adamw", str(dtype_name(type), finite ? "" : "_not_finite"), 2e-6, [=](Memory& m) -> Run {
+    enum class Kind { fp32, bf16, bf16_without_masters };
+    for (const Kind kind : {Kind::fp32, Kind::bf16, Kind::bf16_without_masters})
+        for (const bool finite : {true, false}) {
+            const bool masters = kind != Kind::bf16_without_masters;
+            const std::string name = kind == Kind::fp32 ? "fp32" : masters ? "bf16" : "bf16_without_masters";
+            // Stochastic rounding turns the last bit of an fp32 result into one of a bf16, so those have to be the same.
+            all.push_back({"adamw", name + (finite ? "" : "_not_finite"), masters ? 2e-6 : 0, [=](Memory& m) -> Run {
                 kernels::TrainedTensors trained;
                 for (const Shape s : {Shape{1, 1}, Shape{67, 1000}, Shape{1, 31}, Shape{3, 4096}}) {
-                    kernels::TrainedTensor t{.master = m.random(s.rows, s.cols, DType::f32), .gradient = m.random(s.rows, s.cols, DType::f32),
+                    kernels::TrainedTensor t{.master = masters ? m.random(s.rows, s.cols, DType::f32) : Tensor{}, .gradient = m.random(s.rows, s.cols, DType::f32),
                                              .m = m.random(s.rows, s.cols, DType::f32, 0.1), .v = m.random(s.rows, s.cols, DType::f32, 0.01, 0.1),
                                              .decays = s.rows > 1, .counter = s.rows > 3 ? 1 : 0};
-                    if (type == DType::bf16) t.weight = m.output(s.rows, s.cols, type);
+                    if (kind == Kind::bf16) t.weight = m.output(s.rows, s.cols, DType::bf16);
+                    if (!masters) t.weight = m.random(s.rows, s.cols, DType::bf16);
                     trained.tensors.push_back(t);
                 }
                 trained.table = make_tensor(m.scratch(1, kernels::trained_table_ints(4) + 16, DType::i32).data, DType::i32, 1, kernels::trained_table_ints(4), m.device());
@@ -240,13 +285,15 @@ void add_adamw(Cases& all) {
                 s[kernels::kRate] = 1e-2f;
                 s[kernels::kCorrections] = 1.5f, s[kernels::kCorrections + 1] = 2.5f;
                 s[kernels::kCorrections + 2] = 1.1f, s[kernels::kCorrections + 3] = 1.2f;
+                s[kernels::kUpdate] = 1234567;
                 const Tensor scalars = m.values(1, kernels::kStepScalars, DType::f32, s);
                 return [=] {
                     trained.prepare();
                     kernels::gradient_norm(scalars, trained, 1.0f);
-                    kernels::adamw(scalars, trained, {.weight_decay = 0.1});
+                    kernels::adamw(scalars, trained, {.weight_decay = 0.1, .seed = 0x123456789ABCDEFu});
                 };
             }});
+        }
 }
 
 }  // namespace
@@ -257,6 +304,7 @@ const std::vector<Case>& cases() {
         add_elementwise(list);
         add_pruning(list);
         add_rows(list);
+        add_sampling(list);
         add_attention(list);
         add_matmul(list);
         add_adamw(list);

@@ -1,6 +1,8 @@
 // The public ops: each checks its shapes and types, then hands raw pointers to the implementation for the device and
 // the type. Ops other than matmul and attention demand contiguous tensors.
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <initializer_list>
 #include <utility>
 
@@ -236,6 +238,21 @@ void cross_entropy(const CrossEntropy& a) {
     });
 }
 
+// ---- sampling ----------------------------------------------------------------------------------------------------
+
+void sample_token(const SampleToken& s) {
+    const int64_t V = s.logits.cols;
+    check("sample_token", {{"logits", s.logits, 1, V, DType::f32}, {"token", s.token, 1, 1, DType::i32}});
+    CHECK(V > 0 && V <= INT32_MAX, "sample_token: ", V, " logits");
+    CHECK(s.temperature >= 0 && s.top_k >= 0, "sample_token: temperature ", s.temperature, " and top_k ", s.top_k,
+          " should not be negative");
+    check_probability("sample_token", s.uniform, false);
+    const int64_t candidates = s.temperature == 0 ? 1 : s.top_k > 0 ? std::min(s.top_k, V) : V;
+    const OpTimer timer("sample_token", {s.logits});
+    ON_DEVICE_OF(s.logits,
+                 sample_token(s.token.get<int32_t>(), s.logits.get<float>(), V, candidates, s.temperature, s.uniform));
+}
+
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
 namespace {
@@ -247,16 +264,17 @@ DType check_trained(const char* op, const Tensor& scalars, const TrainedTensors&
     check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32}});
     DType type = DType::f32;
     for (const TrainedTensor& t : trained.tensors) {
-        const int64_t rows = t.master.rows, cols = t.master.cols;
+        const int64_t rows = t.parameter().rows, cols = t.parameter().cols;
         check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32},
-                   {"master", t.master, rows, cols, DType::f32},
+                   {t.master.empty() ? "weight" : "master", t.parameter(), rows, cols,
+                    t.master.empty() ? DType::bf16 : DType::f32},
                    {"gradient", t.gradient, rows, cols, DType::f32},
                    {"m", t.m, rows, cols, DType::f32},
                    {"v", t.v, rows, cols, DType::f32}});
         CHECK(t.counter >= 0 && t.counter < kCounters, op, ": counter ", t.counter, " of ", kCounters);
         if (t.weight.empty()) continue;
         type = check(op, {{"weight", t.weight, rows, cols}});
-        CHECK(t.weight.device == t.master.device, op, ": weight is on another device than master");
+        CHECK(t.weight.device == t.parameter().device, op, ": weight is on another device than master");
     }
     if (!on_cpu(scalars))
         check(op, {{"table", trained.table, 1, trained_table_ints(int64_t(trained.tensors.size())), DType::i32}});
@@ -267,7 +285,7 @@ DType check_trained(const char* op, const Tensor& scalars, const TrainedTensors&
 namespace {
 int64_t trained_elements(const TrainedTensors& trained) {
     int64_t n = 0;
-    for (const TrainedTensor& t : trained.tensors) n += t.master.size();
+    for (const TrainedTensor& t : trained.tensors) n += t.gradient.size();
     return n;
 }
 }  // namespace
@@ -276,7 +294,8 @@ int64_t trained_table_ints(int64_t num_tensors) { return kTableInts * num_tensor
 
 void TrainedTensors::prepare() const {
     if constexpr (kCuda)
-        if (!tensors.empty() && !on_cpu(tensors[0].master)) cuda::write_trained_table(table.get<int32_t>(), tensors);
+        if (!tensors.empty() && !on_cpu(tensors[0].parameter()))
+            cuda::write_trained_table(table.get<int32_t>(), tensors);
 }
 
 void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm) {
@@ -310,7 +329,8 @@ void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hy
             return cuda::adamw(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, hyper);
     const float* s = scalars.get<float>();
     if (s[kFinite] == 0) return;
-    for (const TrainedTensor& t : trained.tensors) {
+    for (size_t i = 0; i < trained.tensors.size(); i++) {
+        const TrainedTensor& t = trained.tensors[i];
         const cpu::AdamWFactors factors = {
             .lr = s[kRate],
             .beta1 = float(hyper.beta1),
@@ -324,6 +344,12 @@ void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hy
             .weight_decay = t.decays ? float(hyper.weight_decay) : 0.0f,
             .gradient_scale = s[kGradientScale],
         };
+        if (t.master.empty()) {
+            cpu::adamw_rounding(t.weight.get<bf16>(), t.gradient.get<float>(), t.m.get<float>(), t.v.get<float>(),
+                                t.weight.size(), factors,
+                                {hyper.seed, rng::Purpose::rounding, uint32_t(i), uint64_t(s[kUpdate])});
+            continue;
+        }
         by_type(type, [&]<class E>(E*) {
             cpu::adamw(t.master.get<float>(), optional<E>(t.weight), t.gradient.get<float>(), t.m.get<float>(),
                        t.v.get<float>(), t.master.size(), factors);
@@ -390,9 +416,18 @@ void matmul(const Matmul& m) {
     CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
     CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
           "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
+    CHECK((m.epilogue == Epilogue::none) == m.aux.empty(),
+          "matmul: an epilogue and its aux go together, one is missing");
+    if (m.epilogue != Epilogue::none) {
+        const DType type = check("matmul", {{"c", m.c, m.c.rows, m.c.cols}, {"aux", m.aux, m.c.rows, m.c.cols}});
+        CHECK(type == m.a.dtype && m.aux.data != m.c.data && m.alpha == 1.0f && !m.accumulate,
+              "matmul: an epilogue wants c and aux apart and of the type of a, and goes with neither alpha nor "
+              "accumulate");
+        CHECK(m.epilogue == Epilogue::gelu || m.bias.empty(), "matmul: the gradient of GELU goes without bias");
+    }
     // By the transposes of its operands: nt is a linear's forward, nn its input gradient, tn its weight gradient.
     constexpr const char* kNames[2][2] = {{"matmul nn", "matmul nt"}, {"matmul tn", "matmul tt"}};
-    const OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : Tensor{}},
+    const OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : Tensor{}, m.aux},
                         2.0 * double(m.c.size()) * double(K));
     ON_DEVICE_OF(m.c, matmul(m));
 }

@@ -16,11 +16,20 @@ namespace kernels {
 
 // c = alpha * op(a) * op(b) [+ bias over rows] [+ c], accumulated in fp32. op transposes when the flag is set.
 // a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type.
+// An epilogue takes the place of a GELU op on the product p, with `aux` in c's shape; all are of
+// a's type, c and aux contiguous. Where it is fused, c is computed from p before p is rounded.
+enum class Epilogue {
+    none,
+    gelu,           // p = op(a) * op(b) [+ bias], aux = p, c = gelu(p)
+    gelu_backward,  // p = op(a) * op(b), c = p * gelu'(aux)
+};
 struct Matmul {
     Tensor a, b, c, bias;
     bool transpose_a = false, transpose_b = false;
     float alpha = 1.0f;
     bool accumulate = false;
+    Epilogue epilogue = Epilogue::none;
+    Tensor aux;
 };
 void matmul(const Matmul& args);
 // The ops' own memory on a device, (1, workspace_floats) fp32. `largest_result`: elements of the largest bf16 product.
@@ -104,10 +113,26 @@ struct CrossEntropy {
 };
 void cross_entropy(const CrossEntropy& args);
 
+// ---- sampling ----------------------------------------------------------------------------------------------------
+
+// token = an id in [0, V) drawn from softmax(logits / temperature) among the top_k likeliest (0: all), where of equal
+// logits the smaller id is the likelier: the first id, in order of ids, up to which the probabilities sum to more than
+// `uniform`. Temperature 0: the likeliest. Exponentials and sums in double; devices agree unless `uniform` is within
+// rounding of a sum.
+struct SampleToken {
+    Tensor token;   // (1, 1) int32
+    Tensor logits;  // (1, V) fp32
+    double temperature = 1;
+    int64_t top_k = 0;
+    float uniform = 0;  // in [0, 1)
+};
+void sample_token(const SampleToken& args);
+
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
 // The numbers of one update. They live where the tensors do, so that a step on a GPU never waits for the host, and a
 // captured step can be replayed with other values: fp32 (1, kStepScalars).
+inline constexpr int kCounters = 2;
 enum StepScalar {
     kLoss,           // mean loss of the update, summed over its micro-batches
     kGradientNorm,   // over all trained tensors, before clipping
@@ -115,14 +140,16 @@ enum StepScalar {
     kFinite,         // 1 if loss and norm are finite, else 0, and the update leaves everything as it is
     kRate,           // learning rate
     kCorrections,    // for each counter, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
+    kUpdate = kCorrections + 2 * kCounters,  // number of the update, an integer below 2^24: keys stochastic rounding
     kStepScalars = 16
 };
-inline constexpr int kCounters = 2;
 
 // A tensor that an update trains. `master` is the fp32 parameter; `weight` receives it rounded when the compute type is
-// bf16 (else it is empty). All fp32 but weight.
+// bf16 (else it is empty). All fp32 but weight. Without a master a bf16 `weight` is the parameter, and is rounded
+// stochastically after each update: to nearest, updates smaller than half the distance of two bf16 would be lost.
 struct TrainedTensor {
     Tensor master, weight, gradient, m, v;
+    const Tensor& parameter() const { return master.empty() ? weight : master; }
     bool decays = false;  // weight decay applies
     int counter = 0;      // which corrections are its own, below kCounters
 };
@@ -145,8 +172,10 @@ void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float m
 // with scale, lr and the corrections for t from `scalars`.
 // Afterwards |m| is held to adamw_moment_bound * sqrt(v). Moments that grew from gradients never exceed it; where a
 // partial reset zeroed v and kept m, the step would otherwise be as large as lr m / eps.
+// For stochastic rounding, element j of trained.tensors[i] draws element j of {seed, Purpose::rounding, i, kUpdate}.
 struct AdamW {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
+    uint64_t seed = 0;
 };
 void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper);
 // The largest |m| / sqrt(v) that any sequence of gradients gives, by Cauchy-Schwarz over the two weighted sums:

@@ -74,6 +74,7 @@ void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
     // The largest products that are rounded to the compute type are the MLP's.
     const int64_t workspace = kernels::workspace_floats(device_, type_, N * 4 * C);
     if (workspace > 0) plan.add(&workspace_, MemoryCategory::workspaces, DType::f32, 1, workspace);
+    plan.add(&sampled_, MemoryCategory::workspaces, DType::i32, 1, 1);
     plan.add(&batch_, MemoryCategory::workspaces, DType::i32, 1, 2 * N);
     plan.add(&scalars_, MemoryCategory::workspaces, DType::f32, 1, kernels::kStepScalars);
     plan.add(&mean_loss_, MemoryCategory::workspaces, DType::f32, 1, 1);
@@ -148,8 +149,7 @@ void GPT2::block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pa
     kernels::layernorm_forward({.out = rows(a.ln2), .mean = a.ln2_mean.col_range(0, N), .rstd = a.ln2_rstd.col_range(0, N),
                                 .x = projected, .weight = w.ln2_weight->weight, .bias = w.ln2_bias->weight,
                                 .residual = rows(block_input(layer)), .sum = rows(a.residual2)});
-    linear(kMlpFc, rows(a.fch), rows(a.ln2));
-    kernels::gelu_forward(rows(a.fch_gelu), rows(a.fch));
+    relora::linear_forward(rows(a.fch), rows(a.ln2), w.linear[kMlpFc], scratch_, pass, rows(a.fch_gelu));
     linear(kMlpProj, projected, rows(a.fch_gelu));
 }
 
@@ -216,14 +216,21 @@ double GPT2::loss_so_far() const {
     return loss;
 }
 
-const float* GPT2::logits_at(const int32_t* tokens, int64_t T, int64_t position) {
+Tensor GPT2::logits_at(const int32_t* tokens, int64_t T, int64_t position) {
     upload_batch(tokens, nullptr, T);
     embed_and_run_blocks(1, T, {});
     const Tensor logits = logits_.row_range(0, 1);
     kernels::matmul({.a = lnf_.row_range(position, 1), .b = wte_->weight, .c = logits, .transpose_b = true});
-    logits_row_.resize(size_t(logits.size()));
-    device::download(logits_row_.data(), logits);
-    return logits_row_.data();
+    return logits.col_range(0, config_.vocab_size);
+}
+
+int32_t GPT2::sample_next(const int32_t* tokens, int64_t T, int64_t V, kernels::SampleToken how) {
+    how.logits = logits_at(tokens, T, T - 1).col_range(0, V);
+    how.token = sampled_;
+    kernels::sample_token(how);
+    int32_t token = 0;
+    device::download(&token, sampled_);
+    return token;
 }
 
 // ---- backward ----------------------------------------------------------------------------------------------------
@@ -244,8 +251,8 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
                                      .accumulate_dx = true, .accumulate = accumulate});
     };
 
-    linear(kMlpProj, rows(dfch_), rows(dresidual_), rows(a.fch_gelu));
-    kernels::gelu_backward(rows(dfch_), rows(dfch_), rows(a.fch));
+    relora::linear_backward(rows(dfch_), rows(dresidual_), rows(a.fch_gelu), w.linear[kMlpProj], scratch_, pass,
+                            accumulate, rows(a.fch));
     linear(kMlpFc, rows(dbuffer_), rows(dfch_), rows(a.ln2));
     norm(w.ln2_weight, w.ln2_bias, a.residual2, a.ln2_mean, a.ln2_rstd);
     linear(kAttnProj, rows(dbuffer_), rows(dresidual_), rows(a.attention));

@@ -88,8 +88,10 @@ class GPT2 {
                             bool accumulate, const relora::Pass& pass);
     // The update's loss over the micro-batches so far; waits for them.
     double loss_so_far() const;
-    // Logits (padded vocabulary, host memory) of row `position` of one sequence of length T.
-    const float* logits_at(const int32_t* tokens, int64_t T, int64_t position);
+    // Logits of row `position` of one sequence of length T: (1, vocabulary) on the device.
+    Tensor logits_at(const int32_t* tokens, int64_t T, int64_t position);
+    // A token to follow one sequence of length T, as `how` says but for its tensors, among the first V of the vocabulary.
+    int32_t sample_next(const int32_t* tokens, int64_t T, int64_t V, kernels::SampleToken how);
 
     // ---- optimizer
     // Before the first micro-batch of an update: loss 0, learning rate, Adam's corrections for the next step counts. An
@@ -170,13 +172,13 @@ class GPT2 {
     Tensor losses_, logits_, dlogits_;        // (1, N), (chunk, Vp) fp32, (chunk, Vp) compute type
     Tensor dresidual_, dbuffer_, dqkv_, dfch_;  // (N, C), (N, C), (N, 3C), (N, 4C)
     Tensor batch_;                            // (1, 2 max rows) int32: tokens, then targets
+    Tensor sampled_;                          // (1, 1) int32
     Tensor attention_scratch_, workspace_;
     Tensor scalars_, mean_loss_;              // (1, kStepScalars), (1, 1): of a forward without backward
     kernels::TrainedTensors trained_;
     device::Upload batch_upload_, scalars_upload_;
     device::Download results_;
     device::Stopwatch stopwatch_;             // one interval an update
-    std::vector<float> logits_row_;           // of logits_at
     bool graphs_ = true;
     device::Graph update_graph_;
     // A micro-step for each (B, T, gradient scale, accumulate).

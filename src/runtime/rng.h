@@ -36,7 +36,9 @@ HOST_DEVICE inline Block philox(uint64_t counter_low, uint64_t counter_high, uin
 }
 
 // What a stream of numbers is for; the number is part of the key, so it must never change.
-enum class Purpose : uint32_t { init = 1, lora_init = 2, prune = 3, dropout = 4, shuffle = 5, sample = 6 };
+enum class Purpose : uint32_t {
+    init = 1, lora_init = 2, prune = 3, dropout = 4, shuffle = 5, sample = 6, rounding = 7
+};
 
 // A named sequence of random numbers, e.g. {seed, Purpose::lora_init, tensor id, restart number}.
 struct Stream {
@@ -54,5 +56,12 @@ struct Stream {
 
 // Uniform on [0, 1) with 24 bits.
 HOST_DEVICE inline float to_uniform(uint32_t bits) { return float(bits >> 8) * (1.0f / 16777216.0f); }
+
+// A float, given by its bits, as one of the two bf16 next to it: the farther from zero with the probability that makes
+// the mean the float, to the 16 bits of `random` that decide. Returns the bf16's bits. What is a bf16 already stays.
+HOST_DEVICE inline uint16_t round_to_bf16(uint32_t value, uint32_t random) {
+    const bool nan = (value & 0x7FFFFFFFu) > 0x7F800000u;
+    return uint16_t(nan ? (value >> 16) | 0x40u : (value + (random >> 16)) >> 16);
+}
 
 }  // namespace rng

@@ -15,8 +15,5 @@ struct SampleConfig {
     int64_t context = 0;       // tokens the model looks back on, at most the phase's T
 };
 
-// One of V tokens from softmax(logits / temperature) among the top_k likeliest; `uniform` in [0, 1) decides.
-int sample_token(const float* logits, int64_t V, double temperature, int64_t top_k, float uniform);
-
 // The prompt and its continuation, as text.
 std::string sample_text(GPT2& model, const Tokenizer& tokenizer, const SampleConfig& config);

@@ -16,9 +16,9 @@ shape=(--layers 2 --heads 1 --channels 64 --seq-len 24 --batch-size 2)
 method=(--mode relora --rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 10 --restart-warmup-steps 2 --warmup-steps 2
     --lr 2e-3 --eval-every 15 --eval-batches 2 --total-batch-tokens 96)
 on() {  # cpu or cuda, then as must_train
-    trainer=$on_device
+    device=$1 trainer=$on_device
     [ "$1" = cuda ] || trainer=./train_relora
-    must_train "$2" --device "$1" "${method[@]}" "${@:3}"
+    must_train "$2" "${method[@]}" "${@:3}"
 }
 
 # close RUN EXPECTED KEY TOLERANCE: the values of a key, line by line.

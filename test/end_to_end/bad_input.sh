@@ -50,7 +50,11 @@ refused 2 "'attn.q' is not one of attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj
 refused 2 '--total-batch-tokens 300 is not a multiple of --batch-size 4 x --seq-len 32 = 128; 256 or 384 would be' \
     --total-batch-tokens 300
 refused 2 '--total-batch-tokens 64 is not a multiple' --total-batch-tokens 64
-refused 2 '--device cuda: this binary was built without CUDA' --device cuda
+if ! nvidia-smi -L >"$work/gpus" 2>&1; then
+    why='this binary was built without CUDA'
+    ! ldd ./train_relora | grep -q cublasLt || why='there is no usable GPU (CUDA reports: '
+    refused 2 "--device cuda: $why" --device cuda
+fi
 refused 2 '--prompt' --prompt
 
 base=(--layers 2 --channels 32 --seq-len 32 --batch-size 4 --max-steps 4 --rank 4)

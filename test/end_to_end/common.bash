@@ -39,7 +39,7 @@ make_shards() {
     data/tokenize --out "$shards" --val "$work/val.txt" "$work/train.txt" >"$work/tokenize.log"
 }
 
-trainer=./train_relora
+trainer=./train_relora device=cpu
 shape=(--layers 2 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
 quiet=(--sample-tokens 0 --threads 2)
 # train FOLDER OPTION…: a run of the tiny model; what it prints goes to FOLDER.log.
@@ -47,7 +47,7 @@ train() {
     local folder=$1
     shift
     "$trainer" --train-data "$shards/train_*.bin" --val-data "$shards/val_*.bin" --out "$folder" \
-        "${shape[@]}" "${quiet[@]}" "$@" >"$folder.log" 2>&1
+        --device "$device" "${shape[@]}" "${quiet[@]}" "$@" >"$folder.log" 2>&1
 }
 # must_train NAME OPTION…: the same in $work/NAME; a run that fails is reported and ends the test.
 must_train() {

@@ -1,18 +1,38 @@
 // AdamW against its formula in fp64, over several updates.
+#include <cstring>
+
 #include "op_test.h"
 
 namespace {
 
-// One update of one tensor with Adam's corrections for step t.
-void update(const kernels::TrainedTensor& tensor, double lr, int64_t t, double scale = 1, const kernels::AdamW& hyper = {}) {
+// One update of tensors with Adam's corrections for step t, which is also the number of the update.
+void update(const std::vector<kernels::TrainedTensor>& tensors, double lr, int64_t t, double scale = 1,
+            const kernels::AdamW& hyper = {}) {
     Buffer<float> scalars(1, kernels::kStepScalars);
     scalars.set(kernels::kGradientScale, scale);
     scalars.set(kernels::kFinite, 1);
     scalars.set(kernels::kRate, lr);
     scalars.set(kernels::kCorrections, 1 / (1 - std::pow(hyper.beta1, double(t))));
     scalars.set(kernels::kCorrections + 1, 1 / std::sqrt(1 - std::pow(hyper.beta2, double(t))));
-    kernels::adamw(scalars.tensor(), {.tensors = {tensor}}, hyper);
+    scalars.set(kernels::kUpdate, double(t));
+    kernels::adamw(scalars.tensor(), {.tensors = tensors}, hyper);
 }
+void update(const kernels::TrainedTensor& tensor, double lr, int64_t t, double scale = 1,
+            const kernels::AdamW& hyper = {}) {
+    update(std::vector{tensor}, lr, t, scale, hyper);
+}
+
+// A tensor without a master.
+struct Rounded {
+    explicit Rounded(int64_t n, double value = 0, double slope = 0)
+        : weight(1, n, value), gradient(1, n, slope), m(1, n), v(1, n) {}
+    kernels::TrainedTensor tensor() {
+        return {
+            .weight = weight.tensor(), .gradient = gradient.tensor(), .m = m.tensor(), .v = v.tensor(), .decays = true};
+    }
+    Buffer<bf16> weight;
+    Buffer<float> gradient, m, v;
+};
 
 }  // namespace
 
@@ -90,4 +110,116 @@ TEST(AdamW, LeavesEverythingWhenTheStepIsNotFinite) {
         EXPECT_EQ(m[i], 2.0);
         EXPECT_EQ(v[i], 3.0);
     }
+}
+
+// ---- without masters -----------------------------------------------------------------------------------------------
+
+// Weight decay alone takes every element to w (1 - lr) in fp32, which lies between two bf16.
+TEST(AdamWRounding, TakesTheTwoNeighboursInProportion) {
+    const int64_t n = 1 << 18;
+    int64_t update_number = 1;
+    for (const double w : {1.0, -1.5, 3.0e-3, 2.5e10})
+        for (const double lr : {0.0001, 0.001, 0.0019}) {
+            Rounded r(n, w);
+            const double start = r.weight[0];
+            update(r.tensor(), lr, ++update_number, 1, {.weight_decay = 1, .seed = 5});
+            const double p = float(start) - float(lr) * float(start);
+            uint32_t bits;
+            const float p32 = float(p);
+            std::memcpy(&bits, &p32, 4);
+            const auto neighbour = [&](uint32_t up) {
+                bf16 b;
+                b.bits = uint16_t((bits >> 16) + up);
+                return double(float(b));
+            };
+            const double near = neighbour(0), far = neighbour(1), share = double(bits & 0xFFFFu) / 65536;
+            int64_t farther = 0;
+            for (int64_t i = 0; i < n; i++) {
+                ASSERT_TRUE(r.weight[i] == near || r.weight[i] == far) << r.weight[i] << " for " << p;
+                farther += r.weight[i] == far;
+            }
+            // Five standard deviations of the binomial, and a rounding of fp32: p has 16 bits more than a bf16.
+            EXPECT_NEAR(double(farther) / double(n), share,
+                        5 * std::sqrt(share * (1 - share) / double(n)) + 2.0 / 65536)
+                << w << " " << lr;
+        }
+}
+
+TEST(AdamWRounding, KeepsWhatIsABf16) {
+    for (uint32_t bits = 0; bits < 1 << 16; bits++)
+        for (const uint32_t random : {0u, 0x12345678u, 0xFFFFFFFFu}) {
+            const bool nan = (bits & 0x7FFFu) > 0x7F80u;
+            ASSERT_EQ(rng::round_to_bf16(bits << 16, random), nan ? bits | 0x40u : bits);
+        }
+    // A NaN whose bits would carry over is still one.
+    EXPECT_EQ(rng::round_to_bf16(0x7FFFFFFFu, 0xFFFFFFFFu), 0x7FFFu);
+    Rounded r(1000);
+    r.weight.randomize(1);
+    const Buffer<bf16> before = r.weight;
+    update(r.tensor(), 0, 1);
+    for (int64_t i = 0; i < r.weight.size(); i++) EXPECT_EQ(r.weight[i], before[i]);
+}
+
+// A thousandth of what rounding to nearest would need to move at all.
+TEST(AdamWRounding, SumsUpUpdatesThatNearestWouldLose) {
+    Rounded r(1 << 14, 1.0, 1.0);
+    const double lr = 1.0 / 256 / 1000;
+    for (int t = 1; t <= 1000; t++) update(r.tensor(), lr, t);
+    double mean = 0;
+    for (int64_t i = 0; i < r.weight.size(); i++) mean += r.weight[i] / double(r.weight.size());
+    // The variance of a step is at most lr / 256.
+    EXPECT_NEAR(mean, 1 - 1000 * lr, 6 * std::sqrt(1000 * lr / 256 / double(r.weight.size())) + 1e-5);
+}
+
+// The draws depend on seed, place in the table, update and element, and on nothing else: not on the threads.
+TEST(AdamWRounding, DependsOnItsKeyOnly) {
+    const int64_t n = 50000;
+    const auto draw = [&](uint64_t seed, int place, int64_t number) {
+        std::vector<Rounded> all(3, Rounded(n, 1.0));
+        std::vector<kernels::TrainedTensor> tensors;
+        for (Rounded& r : all) tensors.push_back(r.tensor());
+        update(tensors, 0.001, number, 1, {.weight_decay = 1, .seed = seed});
+        std::vector<double> weights;
+        for (int64_t i = 0; i < n; i++) weights.push_back(all[size_t(place)].weight[i]);
+        return weights;
+    };
+    const std::vector<double> base = draw(1, 0, 7);
+    EXPECT_NE(draw(2, 0, 7), base);
+    EXPECT_NE(draw(1, 1, 7), base);
+    EXPECT_NE(draw(1, 0, 8), base);
+    const Threads one(1);
+    EXPECT_EQ(draw(1, 0, 7), base);
+    const rng::Stream stream{1, rng::Purpose::rounding, 0, 7};
+    const float p = 1.0f - 0.001f;
+    uint32_t bits;
+    std::memcpy(&bits, &p, 4);
+    for (int64_t i = 0; i < n; i++) {
+        bf16 b;
+        b.bits = rng::round_to_bf16(bits, stream.bits(uint64_t(i)));
+        ASSERT_EQ(base[size_t(i)], double(float(b))) << i;
+    }
+}
+
+TEST(AdamWRounding, MovesTheMomentsAsWithAMaster) {
+    const int64_t n = 1000;
+    Rounded r(n, 1.0);
+    r.gradient.randomize(1);
+    Buffer<float> master(1, n, 1.0), m(1, n), v(1, n);
+    update(r.tensor(), 0.01, 3);
+    update(
+        {.master = master.tensor(), .gradient = r.gradient.tensor(), .m = m.tensor(), .v = v.tensor(), .decays = true},
+        0.01, 3);
+    for (int64_t i = 0; i < n; i++) {
+        EXPECT_NEAR(r.m[i], m[i], 1e-7);
+        EXPECT_NEAR(r.v[i], v[i], 1e-7);
+        EXPECT_NEAR(r.weight[i], master[i], 1.0 / 128);
+    }
+}
+
+TEST(AdamWRounding, RefusesAParameterThatIsNeitherMasterNorBf16) {
+    Buffer<float> weight(1, 5), gradient(1, 5), m(1, 5), v(1, 5);
+    EXPECT_THROW(
+        update({.weight = weight.tensor(), .gradient = gradient.tensor(), .m = m.tensor(), .v = v.tensor()}, 0.01, 1),
+        Error);
+    EXPECT_THROW(update({.gradient = gradient.tensor(), .m = m.tensor(), .v = v.tensor()}, 0.01, 1), Error);
 }

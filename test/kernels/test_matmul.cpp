@@ -63,6 +63,87 @@ TYPED_TEST(MatmulTest, EqualsTheSums) {
             }
 }
 
+double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+double gelu_slope(double x) { return (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5; }
+
+// Against the formulas, and in the bits of a product and a GELU.
+TYPED_TEST(MatmulTest, EpiloguesAreGeluAndItsGradient) {
+    using T = TypeParam;
+    for (const auto& [M, N, K] : kProducts) {
+        Buffer<T> x(M, K), w(N, K), v(K, N), bias(1, N), aux(M, N), c(M, N), plain(M, N), apart(M, N);
+        x.randomize(1);
+        w.randomize(2);
+        v.randomize(3);
+        bias.randomize(4);
+        Buffer<float> workspace(M, N);
+        kernels::set_workspace(Device::cpu, workspace.tensor());
+        const auto sum = [&](int64_t i, int64_t j, bool forward) {
+            double value = 0;
+            for (int64_t k = 0; k < K; k++) value += x[i * K + k] * (forward ? w[j * K + k] : v[k * N + j]);
+            return value;
+        };
+        for (const bool with_bias : {false, true}) {
+            kernels::Matmul product{.a = x.tensor(),
+                                    .b = w.tensor(),
+                                    .c = plain.tensor(),
+                                    .bias = with_bias ? bias.tensor() : Tensor{},
+                                    .transpose_b = true};
+            kernels::matmul(product);
+            kernels::gelu_forward(apart.tensor(), plain.tensor());
+            product.c = c.tensor(), product.aux = aux.tensor(), product.epilogue = kernels::Epilogue::gelu;
+            kernels::matmul(product);
+            for (int64_t i = 0; i < M * N; i++) {
+                const std::string where = at({M, N}, i);
+                const double p = sum(i / N, i % N, true) + (with_bias ? bias[i % N] : 0);
+                expect_close<T>(aux[i], p, 3e-7 * double(K + 1) * 4, where);
+                expect_close<T>(c[i], gelu(aux[i]), 1e-6, where);
+                EXPECT_EQ(aux[i], plain[i]) << where;
+                EXPECT_EQ(c[i], apart[i]) << where;
+            }
+        }
+        kernels::matmul({.a = x.tensor(), .b = v.tensor(), .c = plain.tensor()});
+        kernels::gelu_backward(apart.tensor(), plain.tensor(), aux.tensor());
+        const Buffer<T> before = aux;
+        kernels::matmul({.a = x.tensor(),
+                         .b = v.tensor(),
+                         .c = c.tensor(),
+                         .epilogue = kernels::Epilogue::gelu_backward,
+                         .aux = aux.tensor()});
+        for (int64_t i = 0; i < M * N; i++) {
+            const std::string where = at({M, N}, i);
+            // The product is rounded to T before the slope comes on.
+            const double slope = gelu_slope(aux[i]), p = sum(i / N, i % N, false),
+                         noise = 3e-7 * double(K + 1) * 4 + kRounding<T> * std::abs(p);
+            expect_close<T>(c[i], p * slope, 1.2 * noise, where);
+            EXPECT_EQ(aux[i], before[i]) << where;
+            EXPECT_EQ(c[i], apart[i]) << where;
+        }
+        kernels::set_workspace(Device::cpu, {});
+    }
+}
+
+TEST(Matmul, RefusesEpiloguesThatDoNotFit) {
+    Buffer<float> a(3, 4), b(4, 6), c(3, 6), aux(3, 6), bias(1, 6);
+    const auto product = [&] {
+        return kernels::Matmul{.a = a.tensor(),
+                               .b = b.tensor(),
+                               .c = c.tensor(),
+                               .epilogue = kernels::Epilogue::gelu_backward,
+                               .aux = aux.tensor()};
+    };
+    kernels::matmul(product());
+    kernels::Matmul no_aux = product(), no_epilogue = product(), in_place = product(), scaled = product(),
+                    biased = product(), other = product();
+    no_aux.aux = {};
+    no_epilogue.epilogue = kernels::Epilogue::none;
+    in_place.aux = c.tensor();
+    scaled.alpha = 2;
+    biased.bias = bias.tensor();
+    other.aux = a.tensor();
+    for (const kernels::Matmul& m : {no_aux, no_epilogue, in_place, scaled, biased, other})
+        EXPECT_THROW(kernels::matmul(m), Error);
+}
+
 TEST(Matmul, RefusesShapesThatDoNotFit) {
     Buffer<float> a(3, 4), b(5, 6), c(3, 6);
     EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = b.tensor(), .c = c.tensor()}), Error);

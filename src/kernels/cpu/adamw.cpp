@@ -1,34 +1,64 @@
 // The AdamW update: one pass that streams parameter, gradient and both moments.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "cpu.h"
 #include "parallel.h"
+#include "random_bits.h"
 #include "vector_math.h"
 
 namespace kernels::cpu {
+namespace {
+
+// a b + c, rounded once where the machine can do so at once.
+inline float multiply_add(float a, float b, float c) {
+#ifdef FP_FAST_FMAF
+    return std::fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+// One element: p the parameter, g its gradient. What is fused is written out, so that a GPU gets the same bits, which
+// stochastic rounding needs.
+inline void update(float& p, float g, float& m, float& v, const AdamWFactors& f) {
+    g *= f.gradient_scale;
+    v = multiply_add(f.beta2, v, f.one_minus_beta2 * g * g);
+    const float root = std::sqrt(v), bound = f.m_bound * root;
+    const float moved = multiply_add(f.beta1, m, f.one_minus_beta1 * g);
+    m = std::min(std::max(moved, -bound), bound);
+    const float step = m * f.m_correction / multiply_add(root, f.root_correction, f.eps);
+    p = multiply_add(-f.lr, multiply_add(f.weight_decay, p, step), p);
+}
+
+}  // namespace
 
 template <class T>
 void adamw(float* master, T* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f) {
     for_parts(n, [=](Range part) {
-        const auto update = [&](int64_t i) {
-            const float g = gradient[i] * f.gradient_scale;
-            v[i] = f.beta2 * v[i] + f.one_minus_beta2 * g * g;
-            const float root = std::sqrt(v[i]), bound = f.m_bound * root;
-            const float moved = f.beta1 * m[i] + f.one_minus_beta1 * g;
-            m[i] = std::min(std::max(moved, -bound), bound);
-            const float step = m[i] * f.m_correction / (root * f.root_correction + f.eps);
-            master[i] -= f.lr * (step + f.weight_decay * master[i]);
-        };
         if (weight) {
 #pragma omp simd
             for (int64_t i = part.first; i < part.last; i++) {
-                update(i);
+                update(master[i], gradient[i], m[i], v[i], f);
                 store(weight[i], master[i]);
             }
         } else {
 #pragma omp simd
-            for (int64_t i = part.first; i < part.last; i++) update(i);
+            for (int64_t i = part.first; i < part.last; i++) update(master[i], gradient[i], m[i], v[i], f);
+        }
+    });
+}
+
+void adamw_rounding(bf16* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f,
+                    const rng::Stream& stream) {
+    for_random_runs(n, stream, [=](int64_t first, int64_t count, const uint32_t* words) {
+#pragma omp simd
+        for (int64_t k = 0; k < count; k++) {
+            const int64_t i = first + k;
+            float p = float(weight[i]);
+            update(p, gradient[i], m[i], v[i], f);
+            weight[i].bits = rng::round_to_bf16(std::bit_cast<uint32_t>(p), words[k]);
         }
     });
 }

@@ -64,6 +64,12 @@ template <class T>
 void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t* targets, int64_t N, int64_t V,
                    int64_t Vp, float scale);
 
+// ---- sample.cpp --------------------------------------------------------------------------------------------------
+
+// Among the `candidates` likeliest; with one of them it is the token, whatever the temperature.
+void sample_token(int32_t* token, const float* logits, int64_t V, int64_t candidates, double temperature,
+                  float uniform);
+
 // ---- adamw.cpp ---------------------------------------------------------------------------------------------------
 
 // The scalars of one update: m_correction is 1 / (1 - beta1^t), root_correction 1 / sqrt(1 - beta2^t).
@@ -74,6 +80,9 @@ struct AdamWFactors {
 // `weight` may be null.
 template <class T>
 void adamw(float* master, T* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& factors);
+// Without a master: element i is rounded by word i of the stream.
+void adamw_rounding(bf16* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& factors,
+                    const rng::Stream& stream);
 
 // ---- reduce.cpp --------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,26 @@ int set_threads(int threads) {
     return omp_get_max_threads();
 }
 
+namespace {
+
+template <class T>
+void product_and_gelu(const Matmul& m) {
+    Matmul product = m;
+    product.epilogue = Epilogue::none;
+    product.aux = {};
+    if (m.epilogue == Epilogue::gelu) product.c = m.aux;
+    cpu::matmul(product);
+    if (m.epilogue == Epilogue::gelu)
+        gelu_forward(m.c.get<T>(), m.aux.get<T>(), m.c.size());
+    else
+        gelu_backward(m.c.get<T>(), m.c.get<T>(), m.aux.get<T>(), m.c.size());
+}
+
+}  // namespace
+
 void matmul(const Matmul& m) {
+    if (m.epilogue != Epilogue::none)
+        return m.c.dtype == DType::bf16 ? product_and_gelu<bf16>(m) : product_and_gelu<float>(m);
     if (m.c.dtype == DType::f32) return multiply(m);
     const int64_t M = m.c.rows, N = m.c.cols;
     CHECK(workspace.size() >= M * N, "the matmul workspace holds ", workspace.size(), " floats, a (", M, ", ", N,

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../../runtime/rng.h"
+#include "parallel.h"
 
 namespace kernels::cpu {
 
@@ -20,6 +21,18 @@ inline void random_run(const rng::Stream& stream, uint64_t first, uint32_t* word
         words[4 * i + 1] = block.x[1];
         words[4 * i + 2] = block.x[2];
         words[4 * i + 3] = block.x[3];
+    }
+}
+
+// Calls body(first, count, words) for the runs of [0, n), shared out over the threads.
+template <class Body>
+void for_random_runs(int64_t n, const rng::Stream& stream, const Body& body) {
+    const int64_t runs = (n + kRandomRun - 1) / kRandomRun;
+#pragma omp parallel for schedule(static) if (n >= kParallelMin)
+    for (int64_t run = 0; run < runs; run++) {
+        uint32_t words[kRandomRun];
+        random_run(stream, uint64_t(run * kRandomRun), words);
+        body(run * kRandomRun, std::min<int64_t>(kRandomRun, n - run * kRandomRun), words);
     }
 }
 

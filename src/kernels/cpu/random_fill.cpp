@@ -3,27 +3,10 @@
 #include <cmath>
 
 #include "cpu.h"
-#include "parallel.h"
 #include "random_bits.h"
 #include "vector_math.h"
 
 namespace kernels::cpu {
-namespace {
-
-// Calls body(first, count, words) for the runs of [0, n), shared out over the threads.
-template <class Body>
-void for_random_runs(int64_t n, const rng::Stream& stream, const Body& body) {
-    const int64_t runs = (n + kRandomRun - 1) / kRandomRun;
-#pragma omp parallel for schedule(static) if (n >= kParallelMin)
-    for (int64_t run = 0; run < runs; run++) {
-        uint32_t words[kRandomRun];
-        random_run(stream, uint64_t(run * kRandomRun), words);
-        body(run * kRandomRun, std::min<int64_t>(kRandomRun, n - run * kRandomRun), words);
-    }
-}
-
-}  // namespace
-
 template <class T>
 void fill_uniform(T* out, int64_t n, float bound, const rng::Stream& stream) {
     for_random_runs(n, stream, [=](int64_t first, int64_t count, const uint32_t* words) {

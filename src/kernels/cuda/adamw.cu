@@ -14,8 +14,8 @@ constexpr int kGroup = 4;  // elements a thread moves at once
 
 // What the kernels know of a tensor.
 struct Row {
-    float* master;
-    bf16* weight;  // may be null
+    float* master;  // null: the weight is the parameter
+    bf16* weight;   // may be null, but for one of the two
     const float* gradient;
     float *m, *v;
     int64_t n;
@@ -43,13 +43,14 @@ __device__ void store_group(T* p, const Group<T, SIZE>& group) {
 int64_t num_chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
 int64_t num_chunks(const std::vector<TrainedTensor>& tensors) {
     int64_t chunks = 0;
-    for (const TrainedTensor& t : tensors) chunks += num_chunks(t.master.size());
+    for (const TrainedTensor& t : tensors) chunks += num_chunks(t.parameter().size());
     return chunks;
 }
 
 // This block's part of a tensor.
 struct Chunk {
     Row row;
+    int index;  // of the row
     int64_t first, last;
 };
 __device__ Chunk this_chunk(const Row* rows, int num_rows) {
@@ -64,7 +65,7 @@ __device__ Chunk this_chunk(const Row* rows, int num_rows) {
     }
     const Row row = rows[low];
     const int64_t first = int64_t(chunk - row.first_chunk) * kChunk;
-    return {row, first, first + kChunk < row.n ? first + kChunk : row.n};
+    return {row, low, first, first + kChunk < row.n ? first + kChunk : row.n};
 }
 
 // ---- norm --------------------------------------------------------------------------------------------------------
@@ -111,14 +112,15 @@ struct StepFactors {
     float rate, gradient_scale, m_correction, root_correction;
 };
 
+// What is fused is written out, for the CPU's bits.
 __device__ void update(float& p, float& m, float& v, float gradient, const Factors& f, const StepFactors& step) {
     const float g = gradient * step.gradient_scale;
-    v = f.beta2 * v + f.one_minus_beta2 * g * g;
+    v = fmaf(f.beta2, v, f.one_minus_beta2 * g * g);
     const float root = sqrtf(v), bound = f.m_bound * root;
-    const float moved = f.beta1 * m + f.one_minus_beta1 * g;
+    const float moved = fmaf(f.beta1, m, f.one_minus_beta1 * g);
     m = moved < -bound ? -bound : moved > bound ? bound : moved;  // fminf and fmaxf would drop a NaN
-    const float direction = m * step.m_correction / (root * step.root_correction + f.eps);
-    p -= step.rate * (direction + f.weight_decay * p);
+    const float direction = m * step.m_correction / fmaf(root, step.root_correction, f.eps);
+    p = fmaf(-step.rate, fmaf(f.weight_decay, p, direction), p);
 }
 
 template <int SIZE>
@@ -140,16 +142,63 @@ __device__ void update_chunk(const Chunk& chunk, const Factors& f, const StepFac
     }
 }
 
-__global__ void __launch_bounds__(kThreads) update_all(const float* scalars, const Row* rows, int num_rows, Factors f) {
+// Without a master: element i is rounded by word i of the stream. Groups of four share a Philox block.
+template <bool GROUPED>
+__device__ void update_rounding(const Chunk& chunk, const Factors& f, const StepFactors& step,
+                                const rng::Stream& stream) {
+    static_assert(kGroup == 4 && kChunk % kGroup == 0);
+    const Row& row = chunk.row;
+    for (int64_t i = chunk.first + int64_t(threadIdx.x) * kGroup; i < chunk.last; i += kThreads * kGroup) {
+        Group<bf16, kGroup> w = {};
+        Group<float, kGroup> m = {}, v = {}, g = {};
+        if constexpr (GROUPED) {
+            w = load_group<kGroup>(row.weight + i), g = load_group<kGroup>(row.gradient + i);
+            m = load_group<kGroup>(row.m + i), v = load_group<kGroup>(row.v + i);
+        } else {
+#pragma unroll
+            for (int k = 0; k < kGroup; k++)
+                if (i + k < chunk.last)
+                    w.v[k] = row.weight[i + k], g.v[k] = row.gradient[i + k], m.v[k] = row.m[i + k],
+                    v.v[k] = row.v[i + k];
+        }
+        const rng::Block random = stream.block(uint64_t(i) / kGroup);
+#pragma unroll
+        for (int k = 0; k < kGroup; k++) {
+            float p = gpu::to_float(w.v[k]);
+            update(p, m.v[k], v.v[k], g.v[k], f, step);
+            w.v[k].bits = rng::round_to_bf16(__float_as_uint(p), random.x[k]);
+        }
+        if constexpr (GROUPED) {
+            store_group(row.weight + i, w);
+            store_group(row.m + i, m);
+            store_group(row.v + i, v);
+        } else {
+#pragma unroll
+            for (int k = 0; k < kGroup; k++)
+                if (i + k < chunk.last) row.weight[i + k] = w.v[k], row.m[i + k] = m.v[k], row.v[i + k] = v.v[k];
+        }
+    }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    update_all(const float* scalars, const Row* rows, int num_rows, Factors f, uint64_t seed) {
     if (scalars[kFinite] == 0.0f) return;
     const Chunk chunk = this_chunk(rows, num_rows);
     const float* corrections = scalars + kCorrections + 2 * chunk.row.counter;
     const StepFactors step = {scalars[kRate], scalars[kGradientScale], corrections[0], corrections[1]};
     if (!chunk.row.decays) f.weight_decay = 0;
-    if (chunk.row.grouped)
-        update_chunk<kGroup>(chunk, f, step);
-    else
-        update_chunk<1>(chunk, f, step);
+    if (!chunk.row.master) {
+        const rng::Stream stream = {seed, rng::Purpose::rounding, uint32_t(chunk.index), uint64_t(scalars[kUpdate])};
+        if (chunk.row.grouped)
+            update_rounding<true>(chunk, f, step, stream);
+        else
+            update_rounding<false>(chunk, f, step, stream);
+    } else {
+        if (chunk.row.grouped)
+            update_chunk<kGroup>(chunk, f, step);
+        else
+            update_chunk<1>(chunk, f, step);
+    }
 }
 
 }  // namespace
@@ -161,12 +210,12 @@ void write_trained_table(int32_t* table, const std::vector<TrainedTensor>& tenso
     int64_t chunks = 0;
     for (const TrainedTensor& t : tensors) {
         CHECK(t.counter >= 0 && t.counter < kCounters, "a trained tensor has counter ", t.counter, " of ", kCounters);
-        Row row = {.master = t.master.get<float>(),
+        Row row = {.master = t.master.empty() ? nullptr : t.master.get<float>(),
                    .weight = t.weight.empty() ? nullptr : t.weight.get<bf16>(),
                    .gradient = t.gradient.get<float>(),
                    .m = t.m.get<float>(),
                    .v = t.v.get<float>(),
-                   .n = t.master.size(),
+                   .n = t.parameter().size(),
                    .first_chunk = int32_t(chunks),
                    .counter = int16_t(t.counter),
                    .decays = t.decays,
@@ -202,7 +251,7 @@ void adamw(const float* scalars, const int32_t* table, const std::vector<Trained
                              .eps = float(hyper.eps),
                              .weight_decay = float(hyper.weight_decay)};
     gpu::run(update_all, unsigned(chunks), kThreads, 0, scalars, reinterpret_cast<const Row*>(table),
-             int(tensors.size()), factors);
+             int(tensors.size()), factors, hyper.seed);
 }
 
 }  // namespace kernels::cuda

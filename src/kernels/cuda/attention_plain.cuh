@@ -16,6 +16,10 @@ using PlainSums = float[R][NC];
 // Rows that a warp may own; fewer with long heads, so that all fits in 99 KiB.
 template <int NC>
 constexpr int kPlainRows = NC > 4 ? 4 : 8;
+// Blocks that a multiprocessor should hold at once: with long heads what shared memory has room for, with short ones what
+// registers allow without spills.
+template <int NC>
+constexpr int kPlainBlocks = NC == 1 ? 6 : NC == 2 ? 5 : NC <= 4 ? 3 : 2;
 
 // The length of a tile row is odd, so that 32 rows of a column lie in different banks.
 __host__ __device__ inline int tile_pitch(int HS) { return HS | 1; }
@@ -119,8 +123,8 @@ __device__ inline void store_plain(T* to, const PlainSums<R, NC>& sums, float sc
 
 // scale is that of the scores.
 template <class T, int NC>
-__global__ void __launch_bounds__(kPlainThreads) plain_forward(T* out, float* lse, const T* qkv, int seq_len, int HS,
-                                                          float scale) {
+__global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
+    plain_forward(T* out, float* lse, const T* qkv, int seq_len, int HS, float scale) {
     constexpr int R = kPlainRows<NC>, ROWS = R * kPlainWarps;
     GPU_SHARED_DYNAMIC(float, dynamic);
     const PlainShared<R> shared(dynamic, 1, HS);
@@ -174,9 +178,9 @@ __device__ inline void differentiate(float& p, float& ds, const QueryStats& quer
 
 // dk and dv: a block owns keys and streams queries.
 template <class T, int NC>
-__global__ void __launch_bounds__(kPlainThreads) plain_backward_keys(T* dqkv, const T* dout, const T* qkv,
-                                                                const QueryStats* stats, int seq_len, int padded,
-                                                                int HS, float scale) {
+__global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
+    plain_backward_keys(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, int seq_len, int padded,
+                        int HS, float scale) {
     constexpr int R = kPlainRows<NC>, ROWS = R * kPlainWarps;
     GPU_SHARED_DYNAMIC(float, dynamic);
     const PlainShared<R> shared(dynamic, 2, HS);
@@ -209,9 +213,9 @@ __global__ void __launch_bounds__(kPlainThreads) plain_backward_keys(T* dqkv, co
 
 // dq: a block owns queries and streams keys.
 template <class T, int NC>
-__global__ void __launch_bounds__(kPlainThreads) plain_backward_queries(T* dqkv, const T* dout, const T* qkv,
-                                                                   const QueryStats* stats, int seq_len, int padded,
-                                                                   int HS, float scale) {
+__global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
+    plain_backward_queries(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, int seq_len, int padded,
+                           int HS, float scale) {
     constexpr int R = kPlainRows<NC>, ROWS = R * kPlainWarps;
     static_assert(kPadding % ROWS == 0 && kPadding % kPlainTile == 0);
     GPU_SHARED_DYNAMIC(float, dynamic);

@@ -86,6 +86,10 @@ template <class T>
 void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t* targets, int64_t N, int64_t V,
                    int64_t Vp, float scale);
 
+// ---- sample.cu ---------------------------------------------------------------------------------------------------
+void sample_token(int32_t* token, const float* logits, int64_t V, int64_t candidates, double temperature,
+                  float uniform);
+
 // ---- adamw.cu ----------------------------------------------------------------------------------------------------
 
 // What the kernels know of the tensors of an update: trained_table_ints(tensors) int32 of device memory.

@@ -164,6 +164,23 @@ __device__ inline T block_sum(T v) {
     __syncthreads();
     return warp_sum(lane < warps ? partial[lane] : T(0));
 }
+// The sum of v over the threads of the block before this one.
+template <class T>
+__device__ inline T block_sum_before(T v) {
+    GPU_SHARED(T, totals, [32]);
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    T sum = v;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+        const T other = __shfl_up_sync(0xFFFFFFFFu, sum, offset);
+        if (lane >= offset) sum += other;
+    }
+    __syncthreads();  // a previous call's values may still be read
+    if (lane == 31) totals[warp] = sum;
+    __syncthreads();
+    for (int w = 0; w < warp; w++) sum += totals[w];
+    return sum - v;
+}
 __device__ inline float block_max(float v) {
     GPU_SHARED(float, partial, [32]);
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;

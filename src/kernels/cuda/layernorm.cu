@@ -54,9 +54,14 @@ void with_shape(bool packed, int64_t C, const Run& run) {
 
 // ---- forward -----------------------------------------------------------------------------------------------------
 
+// Blocks that a multiprocessor should hold at once: as many as registers allow without spills.
 template <class T, class S>
-__global__ void __launch_bounds__(S::kThreads) normalize(T* out, float* mean, float* rstd, const T* x, const T* weight,
-                                                      const T* bias, const T* residual, T* sum, int64_t N, int C) {
+inline constexpr int kNormalizeBlocks = S::kSize == 1 ? 1 : sizeof(T) == 2 ? 5 : 2;
+
+template <class T, class S>
+__global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
+    normalize(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual, T* sum,
+              int64_t N, int C) {
     using Part = Slice<T, S::kSize>;
     const int64_t row = int64_t(blockIdx.x) * S::kTeams + S::team(), at = row * C;
     const int columns = row < N ? C : 0;

@@ -36,8 +36,8 @@ bool autotune = false;
 // but a result that is read as well has its own timings.
 struct Shape {
     int64_t M, N, K;
-    int64_t a_ld, b_ld, c_ld;
-    uint32_t a_alignment, b_alignment, c_alignment, bias_alignment;
+    int64_t a_ld, b_ld, c_ld, aux_ld;
+    uint32_t a_alignment, b_alignment, c_alignment, bias_alignment, aux_alignment;
     cudaDataType_t type, result_type;
     cublasLtEpilogue_t epilogue;
     bool transpose_a, transpose_b, accumulate;
@@ -47,12 +47,11 @@ struct Shape {
 struct ShapeHash {
     size_t operator()(const Shape& s) const {
         size_t hash = 0;
-        for (const int64_t value : {s.M, s.N, s.K, s.a_ld, s.b_ld, s.c_ld,
-                                    int64_t(s.a_alignment) << 32 | s.b_alignment,
-                                    int64_t(s.c_alignment) << 32 | s.bias_alignment,
-                                    int64_t(s.type) << 32 | s.result_type,
-                                    int64_t(s.epilogue) << 3 | s.transpose_a << 2 | s.transpose_b << 1 |
-                                        int64_t(s.accumulate)}) {
+        for (const int64_t value :
+             {s.M, s.N, s.K, s.a_ld, s.b_ld, s.c_ld, s.aux_ld, int64_t(s.aux_alignment),
+              int64_t(s.a_alignment) << 32 | s.b_alignment, int64_t(s.c_alignment) << 32 | s.bias_alignment,
+              int64_t(s.type) << 32 | s.result_type,
+              int64_t(s.epilogue) << 3 | s.transpose_a << 2 | s.transpose_b << 1 | int64_t(s.accumulate)}) {
             hash = (hash ^ size_t(value)) * 0x9E3779B97F4A7C15u;
             hash ^= hash >> 29;
         }
@@ -71,6 +70,13 @@ uint32_t alignment(const void* p) {
 // A matrix of one row may have any leading dimension; cuBLASLt wants one that is not below its columns.
 int64_t leading_dimension(const Tensor& t) { return t.rows == 1 ? t.cols : t.ld; }
 
+cublasLtEpilogue_t epilogue_of(const Matmul& m) {
+    if (m.epilogue == Epilogue::gelu_backward) return CUBLASLT_EPILOGUE_DGELU;
+    if (m.epilogue == Epilogue::gelu)
+        return m.bias.empty() ? CUBLASLT_EPILOGUE_GELU_AUX : CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+    return m.bias.empty() ? CUBLASLT_EPILOGUE_DEFAULT : CUBLASLT_EPILOGUE_BIAS;
+}
+
 Shape shape_of(const Matmul& m) {
     return {.M = m.c.rows,
             .N = m.c.cols,
@@ -78,13 +84,15 @@ Shape shape_of(const Matmul& m) {
             .a_ld = leading_dimension(m.a),
             .b_ld = leading_dimension(m.b),
             .c_ld = leading_dimension(m.c),
+            .aux_ld = leading_dimension(m.aux),
             .a_alignment = alignment(m.a.data),
             .b_alignment = alignment(m.b.data),
             .c_alignment = alignment(m.c.data),
             .bias_alignment = alignment(m.bias.data),
+            .aux_alignment = alignment(m.aux.data),
             .type = cuda_type(m.a.dtype),
             .result_type = cuda_type(m.c.dtype),
-            .epilogue = m.bias.empty() ? CUBLASLT_EPILOGUE_DEFAULT : CUBLASLT_EPILOGUE_BIAS,
+            .epilogue = epilogue_of(m),
             .transpose_a = m.transpose_a,
             .transpose_b = m.transpose_b,
             .accumulate = m.accumulate};
@@ -96,7 +104,7 @@ std::string describe(const Matmul& m) {
                m.transpose_a ? " a^T" : " a", " (ld ", s.a_ld, ", aligned to ", s.a_alignment, ")",
                m.transpose_b ? " b^T" : " b", " (ld ", s.b_ld, ", aligned to ", s.b_alignment, ") ",
                m.accumulate ? "added to " : "into ", dtype_name(m.c.dtype), " c (ld ", s.c_ld, ", aligned to ",
-               s.c_alignment, ")", m.bias.empty() ? "" : " with bias");
+               s.c_alignment, ")", m.bias.empty() ? "" : " with bias", m.epilogue == Epilogue::none ? "" : " and GELU");
 }
 
 // ---- cuBLASLt's objects ------------------------------------------------------------------------------------------
@@ -142,9 +150,10 @@ cublasStatus_t describe_matrix(cublasLtMatrixLayoutOpaque_t& layout, const Tenso
 }
 
 // The pointers that belong to the operation rather than to cublasLtMatmul's arguments, which differ from call to call.
-void point_at_bias(Plan& plan, const Matmul& m) {
+void point_at_epilogue_operands(Plan& plan, const Matmul& m) {
     if (!m.bias.empty())
         CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
+    if (!m.aux.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.aux.data), m);
 }
 
 // `result` stands for c.
@@ -245,7 +254,9 @@ cublasStatus_t prepare(Plan& plan, const Shape& shape, const Matmul& m) {
     CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, shape.epilogue), m);
     if (!m.bias.empty())
         CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(m.bias.dtype)), m);
-    point_at_bias(plan, m);  // its alignment matters to the search
+    // In c's type, which is the default.
+    if (!m.aux.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.aux_ld), m);
+    point_at_epilogue_operands(plan, m);  // their alignment matters to the search
     CUBLAS_CHECK(describe_matrix(plan.a, m.a), m);
     CUBLAS_CHECK(describe_matrix(plan.b, m.b), m);
     CUBLAS_CHECK(describe_matrix(plan.c, m.c), m);
@@ -262,7 +273,7 @@ cublasStatus_t multiply(const Matmul& m) {
     Plan& plan = plans[shape];
     if (plan.status == CUBLAS_STATUS_NOT_INITIALIZED) plan.status = prepare(plan, shape, m);
     if (plan.status != CUBLAS_STATUS_SUCCESS) return plan.status;
-    point_at_bias(plan, m);
+    point_at_epilogue_operands(plan, m);
     CUBLAS_CHECK(run_cublasLtMatmul(plan, plan.algorithm, m, m.c.data), m);
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -280,6 +291,44 @@ void copy_bias_to_rows(const Matmul& m) {
 
 // cuBLASLt's kernels may read the bias 16 bytes at a time, whatever its alignment (pytorch/pytorch#194497).
 constexpr uint32_t kBiasAlignment = 16;
+bool has_aligned_bias(const Matmul& m) { return m.bias.empty() || alignment(m.bias.data) >= kBiasAlignment; }
+
+// ---- GELU epilogues ----------------------------------------------------------------------------------------------
+
+// Whether a GELU belongs into the product: from compute capability 9.0 on, as in llm.c, where the fused products of
+// older GPUs lost more than the GELU's own pass over memory costs.
+bool gelu_pays_in_product() {
+    static const bool pays = [] {
+        int device = 0, major = 0;
+        CUDA_CHECK(cudaGetDevice(&device));
+        CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+        return major >= 9;
+    }();
+    return pays;
+}
+
+// cuBLASLt's GELU is the tanh form. It demands that aux's leading dimension be a multiple of 8, and moves 16 bytes at a
+// time.
+constexpr int64_t kAuxColumns = 8;
+constexpr uint32_t kAuxAlignment = 16;
+
+bool fuses(const Matmul& m) {
+    return m.c.dtype == DType::bf16 && leading_dimension(m.aux) % kAuxColumns == 0 &&
+           alignment(m.aux.data) >= kAuxAlignment && has_aligned_bias(m) && gelu_pays_in_product();
+}
+
+template <class T>
+void gelu_after_product(const Matmul& m) {
+    Matmul product = m;
+    product.epilogue = Epilogue::none;
+    product.aux = {};
+    if (m.epilogue == Epilogue::gelu) product.c = m.aux;
+    cuda::matmul(product);
+    if (m.epilogue == Epilogue::gelu)
+        gelu_forward(m.c.get<T>(), m.aux.get<T>(), m.c.size());
+    else
+        gelu_backward(m.c.get<T>(), m.c.get<T>(), m.aux.get<T>(), m.c.size());
+}
 
 }  // namespace
 
@@ -287,9 +336,13 @@ void set_autotune(bool on) { autotune = on; }
 
 void matmul(const Matmul& m) {
     CHECK(m.bias.empty() || m.bias.dtype == m.c.dtype, "cuBLASLt adds a bias of the result's type only: ", describe(m));
+    if (m.epilogue != Epilogue::none) {
+        if (fuses(m) && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
+        return m.c.dtype == DType::bf16 ? gelu_after_product<bf16>(m) : gelu_after_product<float>(m);
+    }
     Matmul product = m;
     if (!m.bias.empty()) {
-        if (alignment(m.bias.data) >= kBiasAlignment && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
+        if (has_aligned_bias(m) && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
         // No algorithm adds this bias; PyTorch saw that with operands of one row or column. Then c starts from it.
         copy_bias_to_rows(m);
         product.bias = {};

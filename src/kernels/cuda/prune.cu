@@ -52,22 +52,6 @@ __global__ void __launch_bounds__(kThreads) count_digits(Selection* selection, c
         if (bins[b] > 0) atomicAdd(&selection->bins[b], bins[b]);
 }
 
-// The sum of v over the threads before this one.
-__device__ inline uint32_t sum_before(uint32_t v) {
-    GPU_SHARED(uint32_t, totals, [kThreads / 32]);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    uint32_t sum = v;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset *= 2) {
-        const uint32_t other = __shfl_up_sync(0xFFFFFFFFu, sum, offset);
-        if (lane >= offset) sum += other;
-    }
-    if (lane == 31) totals[warp] = sum;
-    __syncthreads();
-    for (int w = 0; w < warp; w++) sum += totals[w];
-    return sum - v;
-}
-
 // Finds the digit of the k-th smallest key. One block; leaves the bins empty for the next digit.
 __global__ void __launch_bounds__(kThreads) settle_digit(Selection* selection, int64_t k, int width) {
     constexpr int OWN = kBins / kThreads;
@@ -80,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) settle_digit(Selection* selection, i
         own[b] = 0;
         sum += counts[b];
     }
-    uint64_t below = before + sum_before(sum);
+    uint64_t below = before + gpu::block_sum_before(sum);
 #pragma unroll
     for (int b = 0; b < OWN; b++) {
         if (below < uint64_t(k) && uint64_t(k) <= below + counts[b]) {  // one bin of all threads
