@@ -21,13 +21,15 @@ on() {  # cpu or cuda, then as must_train
     must_train "$2" "${method[@]}" "${@:3}"
 }
 
-# close RUN EXPECTED KEY TOLERANCE: the values of a key, line by line.
+# close RUN EXPECTED KEY TOLERANCE [ALL]: the values of a key, line by line; with ALL only four in five need be within
+# TOLERANCE, and all within ALL.
 close() {
     paste <(field "$3" "$work/$1/metrics.jsonl") <(field "$3" "$work/$2/metrics.jsonl") |
-        awk -v tolerance="$4" '
-            { d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= tolerance) || NF != 2) bad++; if (d > most) most = d }
-            END { printf "largest difference %g\n", most; exit NR == 0 || bad > 0 }' >"$work/close" ||
-        differs "$1: $3 is not within $4 of that of $2: $(cat "$work/close")"
+        awk -v tolerance="$4" -v all="${5:-$4}" '
+            { d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= all) || NF != 2) bad++; if (d > tolerance) far++; if (d > most) most = d }
+            END { printf "largest difference %g, %d of %d above %g\n", most, far, NR, tolerance
+                  exit NR == 0 || bad > 0 || far > NR / 5 }' >"$work/close" ||
+        differs "$1: $3 is not as close to that of $2 as it should be: $(cat "$work/close")"
     echo "$1, $3: $(cat "$work/close")"
 }
 same_bits() {  # RUN EXPECTED
@@ -69,9 +71,11 @@ for step in 9 19; do
     rm -r "$work/resumed"
 done
 
-# bf16: every activation is rounded to 8 bits, at other places on each device.
+# bf16: every activation is rounded to 8 bits, at other places on each device. In three of these updates the norm of the
+# gradient is 10 to 50, on either device and in fp32 too: a row has hardly any variance before a LayerNorm, and the loss
+# follows the rounding.
 on cpu cpu16 --dtype bf16
 EXECUTOR_GUARD=0 on cuda cuda16 --dtype bf16
 same_course cuda16 cpu16
-close cuda16 cpu16 loss 0.03
+close cuda16 cpu16 loss 3e-3 0.15
 finish
