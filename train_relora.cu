@@ -142,7 +142,7 @@ class Trainer {
     }
 
     bool on_gpu() const { return o_.run_device == Device::cuda; }
-    PhaseShape phase_shape() const { return {.B = o_.batch_size, .T = o_.seq_len, .recompute = o_.recompute == "block"}; }
+    PhaseShape phase_shape() const { return {.B = o_.batch_size, .T = o_.seq_len, .recompute = recompute_from(o_.recompute)}; }
 
     // ---- one update
 

@@ -35,6 +35,13 @@ GPT2Config named_config(const std::string& name) {
     USAGE_FAIL("--model ", name, " is unknown; there are ", config_names());
 }
 
+Recompute recompute_from(const std::string& name) {
+    if (name == "none") return Recompute::none;
+    if (name == "pointwise") return Recompute::pointwise;
+    USAGE_CHECK(name == "block", "--recompute ", name, " is unknown; it is none, pointwise or block");
+    return Recompute::block;
+}
+
 GPT2Config control_config(const GPT2Config& like, int64_t parameters) {
     const auto aspect = [](const GPT2Config& c) { return std::log(double(c.channels) / double(c.layers)); };
     const auto error = [&](const GPT2Config& c) {

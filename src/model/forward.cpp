@@ -27,7 +27,7 @@ void GPT2::plan_adapters(MemoryPlan& plan, const PhaseShape& shape) {
             if (type_ != DType::f32) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
         }
         // With recomputation one block's worth is shared by all.
-        if (!shape.recompute || a.id < kLinears) plan.add(&a.u, MemoryCategory::activations, type_, N, a.sections * a.rank);
+        if (shape.recompute != Recompute::block || a.id < kLinears) plan.add(&a.u, MemoryCategory::activations, type_, N, a.sections * a.rank);
         stacked = std::max(stacked, a.sections * a.rank);
         in = std::max(in, a.in);
         delta = std::max(delta, a.in * a.out);
@@ -43,16 +43,18 @@ void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
     const auto statistic = [&](Tensor& t, int64_t n) { plan.add(&t, MemoryCategory::activations, DType::f32, 1, n); };
     // Without a backward two blocks' inputs are enough; without recomputation every block keeps its own activations.
     residual_.assign(size_t(shape.trains ? L + 1 : 2), {});
-    blocks_activations_.assign(size_t(shape.recompute || !shape.trains ? 1 : L), {});
+    blocks_activations_.assign(size_t(shape.recompute == Recompute::block || !shape.trains ? 1 : L), {});
     for (Tensor& t : residual_) activation(t, C);
     for (BlockActivations& a : blocks_activations_) {
-        activation(a.ln1, C);
         activation(a.qkv, 3 * C);
         activation(a.attention, C);
         activation(a.residual2, C);
-        activation(a.ln2, C);
         activation(a.fch, 4 * C);
-        activation(a.fch_gelu, 4 * C);
+        if (shape.recompute != Recompute::pointwise || &a == &blocks_activations_[0]) {
+            activation(a.ln1, C);
+            activation(a.ln2, C);
+            activation(a.fch_gelu, 4 * C);
+        }
         for (Tensor* t : {&a.ln1_mean, &a.ln1_rstd, &a.ln2_mean, &a.ln2_rstd}) statistic(*t, N);
         statistic(a.lse, N * config_.heads);
     }
@@ -102,9 +104,15 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
     for (relora::Adapter& a : adapters_) {
         if (type_ == DType::f32)
             for (Parameter* p : {&a.A, &a.B}) p->master = p->weight;
-        if (shape.recompute && a.id >= kLinears)
+        if (shape.recompute == Recompute::block && a.id >= kLinears)
             a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
     }
+    if (shape.recompute == Recompute::pointwise)
+        for (BlockActivations& a : blocks_activations_) {
+            a.ln1 = blocks_activations_[0].ln1;
+            a.ln2 = blocks_activations_[0].ln2;
+            a.fch_gelu = blocks_activations_[0].fch_gelu;
+        }
     if (type_ == DType::f32) dlogits_ = logits_;
     kernels::set_workspace(device_, workspace_);
     batch_upload_.prepare(device_, batch_.bytes());
@@ -244,6 +252,11 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
     const auto linear = [&](int i, const Tensor& dx, const Tensor& dy, const Tensor& x) {
         relora::linear_backward(dx, dy, x, w.linear[i], scratch_, pass, accumulate);
     };
+    const auto normalise = [&](const Tensor& out, const Tensor& mean, const Tensor& rstd, const Tensor& x, Parameter* weight,
+                               Parameter* bias) {
+        kernels::layernorm_forward({.out = out, .mean = mean.col_range(0, N), .rstd = rstd.col_range(0, N), .x = x,
+                                    .weight = weight->weight, .bias = bias->weight});
+    };
     const auto norm = [&](Parameter* weight, Parameter* bias, const Tensor& x, const Tensor& mean, const Tensor& rstd) {
         kernels::layernorm_backward({.dx = rows(dresidual_), .dweight = weight->gradient, .dbias = bias->gradient,
                                      .dout = rows(dbuffer_), .x = rows(x), .weight = weight->weight,
@@ -251,12 +264,16 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
                                      .accumulate_dx = true, .accumulate = accumulate});
     };
 
+    const bool again = recompute_ == Recompute::pointwise;
+    if (again) kernels::gelu_forward(rows(a.fch_gelu), rows(a.fch));
     relora::linear_backward(rows(dfch_), rows(dresidual_), rows(a.fch_gelu), w.linear[kMlpProj], scratch_, pass,
                             accumulate, rows(a.fch));
+    if (again) normalise(rows(a.ln2), a.ln2_mean, a.ln2_rstd, rows(a.residual2), w.ln2_weight, w.ln2_bias);
     linear(kMlpFc, rows(dbuffer_), rows(dfch_), rows(a.ln2));
     norm(w.ln2_weight, w.ln2_bias, a.residual2, a.ln2_mean, a.ln2_rstd);
     linear(kAttnProj, rows(dbuffer_), rows(dresidual_), rows(a.attention));
     kernels::attention_backward(attention(layer, B, T), rows(dqkv_), rows(dbuffer_));
+    if (again) normalise(rows(a.ln1), a.ln1_mean, a.ln1_rstd, rows(block_input(layer)), w.ln1_weight, w.ln1_bias);
     linear(kAttnQKV, rows(dbuffer_), rows(dqkv_), rows(a.ln1));
     norm(w.ln1_weight, w.ln1_bias, block_input(layer), a.ln1_mean, a.ln1_rstd);
 }
@@ -283,7 +300,7 @@ void GPT2::forward_backward_on_device(int64_t B, int64_t T, float gradient_scale
                                  .accumulate_dx = false, .accumulate = accumulate});
     for (int layer = int(config_.layers) - 1; layer >= 0; layer--) {
         // The last block's activations are still those of the forward pass.
-        if (recompute_ && layer < int(config_.layers) - 1) block_forward(layer, B, T, pass);
+        if (recompute_ == Recompute::block && layer < int(config_.layers) - 1) block_forward(layer, B, T, pass);
         block_backward(layer, B, T, pass, accumulate);
     }
     kernels::embedding_backward(wte_->gradient, wpe_->gradient, dresidual_.row_range(0, N), tokens(), T, accumulate);

@@ -43,10 +43,18 @@ const char* linear_name(int linear);
 int64_t linear_in(const GPT2Config& config, int linear);
 int64_t linear_out(const GPT2Config& config, int linear);
 
+// What the backward computes again instead of keeping it.
+enum class Recompute {
+    none,
+    pointwise,  // what LayerNorm and GELU give: six of the sixteen activations of width C, for little time
+    block,      // all but the blocks' inputs: each block's forward runs again
+};
+Recompute recompute_from(const std::string& name);
+
 // What a phase of training needs memory for.
 struct PhaseShape {
     int64_t B = 1, T = 1;  // sequences in a micro-batch, their length
-    bool recompute = false;  // keep only the blocks' inputs, run each block's forward again in its backward
+    Recompute recompute = Recompute::none;
     bool trains = true;      // false: forward only (evaluation, sampling, export)
 };
 
@@ -163,7 +171,7 @@ class GPT2 {
     std::vector<relora::Adapter> adapters_;  // its size is fixed by wrap(): linears point into it
 
     MemoryPlan weights_plan_, phase_plan_;
-    bool recompute_ = false;
+    Recompute recompute_ = Recompute::none;
     int64_t max_rows_ = 0;
     std::vector<Tensor> residual_;  // L+1 of (N, C): input of each block, then of the final norm
     std::vector<BlockActivations> blocks_activations_;

@@ -30,7 +30,7 @@ void MemoryPlan::allocate() {
     CHECK(!block_, "a memory plan was allocated twice");
     void* const block = device::allocate(device_, end_);
     CHECK(block, "can't allocate ", end_ >> 20, " MiB on the ", device_ == Device::cuda ? "GPU" : "CPU",
-          "; a smaller --batch-size or --seq-len, or --recompute block, needs less");
+          "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less");
     block_ = block;
     block_bytes_ = end_;
     for (const Entry& entry : entries_)

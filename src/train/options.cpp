@@ -90,7 +90,7 @@ bool Options::parse(int argc, char** argv) {
     add("positions", positions, "longest sequence the model can have (default: 1024 for --model, else --seq-len)", number)->check(positive);
     add("init-from", init_from, "start from these weights: a checkpoint folder (step_NNNNNNNN) or a Hugging Face GPT-2 folder", number);
     add("seed", seed, "key of all random numbers", number);
-    add("recompute", recompute, "activations: 'none' keeps all, 'block' keeps block inputs and recomputes", run_only)->check(CLI::IsMember({"none", "block"}));
+    add("recompute", recompute, "activations: 'none' keeps all, 'pointwise' recomputes what LayerNorm and GELU give, 'block' all but block inputs", run_only)->check(CLI::IsMember({"none", "pointwise", "block"}));
     group = "Method";
     add("mode", mode, "full, control (full-rank, as large as the low-rank phase's trained part), lora or relora", number)->check(CLI::IsMember({"full", "control", "lora", "relora"}));
     add("rank", rank, "rank r of the adapters", number)->check(positive);

@@ -61,7 +61,7 @@ PhasePlan plan_phase(const Options& o, bool low_rank) {
     MemoryPlan weights, phase;
     if (low_rank) model.wrap(o.lora);
     model.plan_weights(weights);
-    model.plan_phase(phase, {.B = o.batch_size, .T = o.seq_len, .recompute = o.recompute == "block"});
+    model.plan_phase(phase, {.B = o.batch_size, .T = o.seq_len, .recompute = recompute_from(o.recompute)});
     PhasePlan plan{low_rank ? "low-rank" : "full-rank", model.num_trained(), model.flops_per_token(o.seq_len), {}, 0};
     for (int c = 0; c < kMemoryCategories; c++) {
         plan.bytes[c] = weights.bytes(MemoryCategory(c)) + phase.bytes(MemoryCategory(c));

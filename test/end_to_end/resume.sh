@@ -50,8 +50,10 @@ must_train bf16 "${method[@]}" --save-every 1 --dtype bf16 --lora-dropout 0.1 --
 resumed bf16 5 6 7 12 13
 
 # Activation recompute changes memory, not one bit; checkpoints on the way change nothing either.
-must_train recomputed "${method[@]}" --recompute block
-same_run recomputed fp32
+for level in pointwise block; do
+    must_train $level "${method[@]}" --recompute $level
+    same_run $level fp32
+done
 
 # Two interruptions in one run.
 resumed_twice=$work/twice

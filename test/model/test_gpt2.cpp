@@ -7,7 +7,7 @@ using namespace fixture;
 
 struct Case {
     DType type;
-    bool recompute;
+    Recompute recompute;
 };
 // fp32 sums in another order differ by a few 1e-7 per operation; bf16 rounds every activation to 8 bits (2^-9 relative).
 double loss_tolerance(DType type) { return type == DType::f32 ? 1e-5 : 2e-2; }
@@ -62,11 +62,15 @@ TEST_P(GPT2Fixture, AdaptersGiveThoseOfPyTorch) {
     }
 }
 
+std::string name_of(const testing::TestParamInfo<Case>& info) {
+    constexpr const char* kRecompute[] = {"", "Pointwise", "Block"};
+    return std::string(dtype_name(info.param.type)) + kRecompute[int(info.param.recompute)];
+}
+
 INSTANTIATE_TEST_SUITE_P(TypesAndRecompute, GPT2Fixture,
-                         testing::Values(Case{DType::f32, false}, Case{DType::f32, true}, Case{DType::bf16, false}),
-                         [](const auto& info) {
-                             return std::string(dtype_name(info.param.type)) + (info.param.recompute ? "Recompute" : "");
-                         });
+                         testing::Values(Case{DType::f32, Recompute::none}, Case{DType::f32, Recompute::pointwise},
+                                         Case{DType::f32, Recompute::block}, Case{DType::bf16, Recompute::none}),
+                         name_of);
 
 TEST(GPT2, AccumulationAddsGradients) {
     const SafetensorsReader file("test/fixtures/gpt2_tiny.safetensors");
