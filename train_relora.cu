@@ -41,7 +41,7 @@ void complete_from_files(Options& o) {
 
 class Trainer {
   public:
-    explicit Trainer(Options& options) : o_(options), plan_(options), model_(o_.config, o_.compute_type(), o_.run_device) {}
+    explicit Trainer(Options& options) : o_(options), plan_(options), model_(o_.config, o_.compute_type(), o_.run_device, o_.masters == "fp32") {}
 
     int run() {
         open_data();
@@ -151,7 +151,7 @@ class Trainer {
         PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
         const double rate = plan_.rate(step_);
-        const kernels::AdamW hyper{.beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay};
+        const kernels::AdamW hyper{.beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay, .seed = o_.seed};
         model_.begin_update(rate, hyper);
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             loader_->next(inputs_.data(), targets_.data());

@@ -67,10 +67,11 @@ void add_elementwise(Cases& all) {
             }});
         }
     for (const auto [R, C] : kShapes) {
-        all.push_back({"fill", label(DType::f32, R, C), 0, [=](Memory& m) -> Run {
-            const Tensor out = m.output(R, C, DType::f32);
-            return [=] { kernels::fill(out, 1.5f); };
-        }});
+        for (const DType type : kTypes)
+            all.push_back({"fill", label(type, R, C), 0, [=](Memory& m) -> Run {
+                const Tensor out = m.output(R, C, type);
+                return [=] { kernels::fill(out, 1.5f); };
+            }});
         for (const bool accumulate : {false, true})
             all.push_back({"sum", label(DType::f32, R, C) + (accumulate ? "_accumulate" : ""), 1e-5, [=](Memory& m) -> Run {
                 const Tensor out = m.random(1, 1, DType::f32), t = m.random(R, C, DType::f32, 1, 3);

@@ -40,21 +40,27 @@ void transpose(float* to, const float* from, int64_t rows, int64_t cols) {
                 for (int64_t r = r0; r < std::min(rows, r0 + TILE); r++) to[c * rows + r] = from[r * cols + c];
 }
 
-// The elements of a tensor on the host: its own memory, or a copy that `copy` holds.
+// The elements of a tensor on the host in fp32: its own memory, or a copy that `copy` holds.
 const float* on_host(const Tensor& t, std::vector<float>& copy) {
-    if (t.device == Device::cpu) return t.get<float>();
+    if (t.device == Device::cpu && t.dtype == DType::f32) return t.get<float>();
     copy.resize(size_t(t.size()));
-    device::download(copy.data(), t);
+    if (t.dtype == DType::f32) {
+        device::download(copy.data(), t);
+    } else {
+        std::vector<bf16> values(copy.size());
+        device::download(values.data(), t);
+        std::transform(values.begin(), values.end(), copy.begin(), [](bf16 x) { return float(x); });
+    }
     return copy.data();
 }
 
-// The masters of `parameters` as one safetensors file, in the layout of Hugging Face. Returns its SHA-256.
-std::string write_masters(const std::string& path, const std::vector<Parameter*>& parameters) {
+// The values of `parameters` as one safetensors file, in the layout of Hugging Face. Returns its SHA-256.
+std::string write_values(const std::string& path, const std::vector<Parameter*>& parameters) {
     SafetensorsWriter file(path, {{"format", "pt"}});
     for (const Parameter* p : parameters) file.add(p->name, "F32", file_shape(*p));
     std::vector<float> copy, transposed;
     for (const Parameter* p : parameters) {
-        const float* data = on_host(p->master, copy);
+        const float* data = on_host(p->value(), copy);
         if (p->conv1d) {
             transposed.resize(size_t(p->size()));
             transpose(transposed.data(), data, p->rows, p->cols);
@@ -90,16 +96,19 @@ void read_array(const SafetensorsReader& file, const SafetensorsEntry& entry, co
         values.resize(array.size());
         transpose(values.data(), array.data(), to.cols, to.rows);
     }
-    device::upload(to, values.data());
+    if (to.dtype == DType::f32) return device::upload(to, values.data());
+    std::vector<bf16> rounded(values.size());
+    std::transform(values.begin(), values.end(), rounded.begin(), [](float x) { return bf16(x); });
+    device::upload(to, rounded.data());
 }
 
-void read_masters(const std::string& path, const std::vector<Parameter*>& parameters) {
+void read_values(const std::string& path, const std::vector<Parameter*>& parameters) {
     const SafetensorsReader file(path);
     for (Parameter* p : parameters) {
         // The hub's GPT-2 files leave out the prefix.
         const std::string bare = p->name.substr(p->name.find('.') + 1);
         const SafetensorsEntry& entry = file.at(file.find(p->name) || !file.find(bare) ? p->name : bare, file_shape(*p));
-        read_array(file, entry, p->master.row_range(0, p->file_rows), p->conv1d);
+        read_array(file, entry, p->value().row_range(0, p->file_rows), p->conv1d);
     }
 }
 
@@ -176,9 +185,9 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
     const std::string folder = out + "/" + step_name(state.step), temporary = out + "/." + step_name(state.step) + ".tmp";
     TemporaryFolder guard(temporary);
     json files, adam_steps;
-    files["model.safetensors"] = write_masters(temporary + "/model.safetensors", select(parameters, false));
+    files["model.safetensors"] = write_values(temporary + "/model.safetensors", select(parameters, false));
     const std::vector<Parameter*> adapters = select(parameters, true);
-    if (!adapters.empty()) files["adapters.safetensors"] = write_masters(temporary + "/adapters.safetensors", adapters);
+    if (!adapters.empty()) files["adapters.safetensors"] = write_values(temporary + "/adapters.safetensors", adapters);
     {
         SafetensorsWriter file(temporary + "/optimizer.safetensors");
         std::vector<float> copy;
@@ -252,11 +261,11 @@ RunState read_state(const std::string& folder) {
 }
 
 void read_adapters(const std::string& folder, const std::vector<Parameter*>& adapters) {
-    read_masters(folder + "/adapters.safetensors", adapters);
+    read_values(folder + "/adapters.safetensors", adapters);
 }
 
 void read_parameters(const std::string& folder, const std::vector<Parameter*>& parameters, bool moments) {
-    read_masters(folder + "/model.safetensors", select(parameters, false));
+    read_values(folder + "/model.safetensors", select(parameters, false));
     const std::vector<Parameter*> adapters = select(parameters, true);
     if (!adapters.empty()) read_adapters(folder, adapters);
     if (!moments) return;
@@ -285,13 +294,13 @@ ModelShape read_huggingface_shape(const std::string& folder) {
 }
 
 void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters) {
-    read_masters(folder + "/model.safetensors", select(parameters, false));
+    read_values(folder + "/model.safetensors", select(parameters, false));
 }
 
 void write_huggingface(const std::string& folder, const ModelShape& shape, const std::vector<Parameter*>& parameters, int end_of_text) {
     CHECK(!fs::exists(folder) || fs::is_empty(folder), folder, " is not empty; give a new folder to export to");
     TemporaryFolder guard(folder + ".tmp");
-    write_masters(folder + ".tmp/model.safetensors", select(parameters, false));
+    write_values(folder + ".tmp/model.safetensors", select(parameters, false));
     const json config = {{"architectures", {"GPT2LMHeadModel"}},
                          {"model_type", "gpt2"},
                          {"activation_function", "gelu_new"},

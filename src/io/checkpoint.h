@@ -37,7 +37,7 @@ int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
 std::string latest_checkpoint(const std::string& out);
 // state.json of a checkpoint folder; every file's SHA-256 is verified.
 RunState read_state(const std::string& folder);
-// Masters, and with `moments` the AdamW moments and counters, of `parameters` (base weights and adapters).
+// Masters (weights where there are none), and with `moments` the AdamW moments and counters, of `parameters` (base weights and adapters).
 void read_parameters(const std::string& folder, const std::vector<Parameter*>& parameters, bool moments);
 
 // The adapters alone.
@@ -47,7 +47,7 @@ void read_adapters(const std::string& folder, const std::vector<Parameter*>& ada
 bool is_checkpoint(const std::string& folder);
 // The shape that a Hugging Face GPT-2 folder's config.json states.
 ModelShape read_huggingface_shape(const std::string& folder);
-// Base weights from model.safetensors of either kind of folder into the masters.
+// Base weights from model.safetensors of either kind of folder into the masters, or the weights where there are none.
 void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters);
 // config.json and model.safetensors that transformers loads as GPT2LMHeadModel. Written to a temporary name, renamed.
 void write_huggingface(const std::string& folder, const ModelShape& shape, const std::vector<Parameter*>& parameters, int end_of_text);

@@ -489,9 +489,9 @@ void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& do
 // ---- the rest ----------------------------------------------------------------------------------------------------
 
 void fill(const Tensor& out, float value) {
-    check("fill", {{"out", out, out.rows, out.cols, DType::f32}});
+    const DType type = check("fill", {{"out", out, out.rows, out.cols}});
     const OpTimer timer("fill", {out});
-    ON_DEVICE_OF(out, fill(out.get<float>(), out.size(), value));
+    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(out, fill(out.get<E>(), out.size(), value)); });
 }
 
 void sum(const Tensor& out, const Tensor& t, float scale, bool accumulate) {

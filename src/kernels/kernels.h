@@ -78,7 +78,7 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // d
 void add(const Tensor& out, const Tensor& a, const Tensor& b);              // out = a + b
 void convert(const Tensor& out, const Tensor& in);                          // between fp32 and bf16, round to nearest even
 void zero(const Tensor& out);
-void fill(const Tensor& out, float value);  // fp32
+void fill(const Tensor& out, float value);
 // *out (+)= scale * sum of t, in a fixed order. All fp32, out (1, 1).
 void sum(const Tensor& out, const Tensor& t, float scale, bool accumulate);
 // dbias (+)= column sums of dout.

@@ -123,7 +123,7 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
     if (!shape.trains) return;
     for (Parameter* p : trained_parameters()) {
         p->adam_step = 0;
-        trained_.tensors.push_back({.master = p->master, .weight = p->weight.data == p->master.data ? Tensor{} : p->weight,
+        trained_.tensors.push_back({.master = p->master, .weight = type_ == DType::f32 ? Tensor{} : p->weight,
                                     .gradient = p->gradient, .m = p->m, .v = p->v, .decays = p->is_matrix,
                                     .counter = counter(*p)});
     }

@@ -27,8 +27,8 @@ Parameter* GPT2::add_parameter(const std::string& name, int64_t rows, int64_t co
     return p;
 }
 
-GPT2::GPT2(const GPT2Config& config, DType compute_type, Device device)
-    : config_(config), type_(compute_type), device_(device), weights_plan_(device), phase_plan_(device) {
+GPT2::GPT2(const GPT2Config& config, DType compute_type, Device device, bool masters)
+    : config_(config), type_(compute_type), device_(device), masters_(masters && compute_type != DType::f32), weights_plan_(device), phase_plan_(device) {
     USAGE_CHECK(config.layers > 0 && config.heads > 0 && config.channels > 0, "--layers, --heads and --channels must be positive");
     USAGE_CHECK(config.channels % config.heads == 0, "--heads ", config.heads, " doesn't divide --channels ",
                 config.channels);
@@ -61,7 +61,7 @@ GPT2::GPT2(const GPT2Config& config, DType compute_type, Device device)
 void GPT2::plan_weights(MemoryPlan& plan) {
     for (auto& p : table_) {
         plan.add(&p->weight, MemoryCategory::weights, type_, p->rows, p->cols);
-        if (type_ != DType::f32) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
+        if (masters_) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
     }
 }
 
@@ -79,23 +79,24 @@ void GPT2::initialise(uint64_t seed) {
         const bool is_residual = p.name.ends_with("c_proj.weight");
         const bool is_norm_weight = p.name.find("ln_") != std::string::npos && p.name.ends_with(".weight");
         if (p.is_matrix)
-            kernels::fill_normal(p.master.row_range(0, p.file_rows), is_residual ? residual_stddev : 0.02f,
+            kernels::fill_normal(p.value().row_range(0, p.file_rows), is_residual ? residual_stddev : 0.02f,
                                  {seed, rng::Purpose::init, id, 0});
         else if (is_norm_weight)
-            kernels::fill(p.master, 1.0f);
+            kernels::fill(p.value(), 1.0f);
     }
     masters_to_weights();
 }
 
 void GPT2::masters_to_weights() {
-    if (type_ == DType::f32) return;
-    for (Parameter* p : parameters()) kernels::convert(p->weight, p->master);
+    for (Parameter* p : parameters())
+        if (p->value().data != p->weight.data) kernels::convert(p->weight, p->master);
 }
 
 // ---- the method --------------------------------------------------------------------------------------------------
 
 void GPT2::wrap(const LoraConfig& lora) {
     CHECK(!wrapped(), "the model has adapters already");
+    CHECK(masters_ || type_ == DType::f32, "adapters on weights without masters could not be merged");
     adapters_.reserve(size_t(config_.layers * kLinears));
     for (int64_t layer = 0; layer < config_.layers; layer++)
         for (int i = 0; i < kLinears; i++) {
@@ -181,6 +182,7 @@ void GPT2::begin_update(double rate, const kernels::AdamW& hyper) {
     float* s = static_cast<float*>(scalars_upload_.host());
     std::fill_n(s, kernels::kStepScalars, 0.0f);
     s[kernels::kRate] = float(rate);
+    s[kernels::kUpdate] = float(wte_->adam_step + 1);
     for (Parameter* p : trained_parameters()) {
         const double t = double(++p->adam_step);
         float* corrections = s + kernels::kCorrections + 2 * counter(*p);

@@ -61,7 +61,8 @@ struct PhaseShape {
 class GPT2 {
   public:
     // Builds the parameter table; no memory is allocated before allocate_weights().
-    GPT2(const GPT2Config& config, DType compute_type, Device device = Device::cpu);
+    // Without `masters` bf16 weights have no fp32 copy and an update rounds them stochastically; such a model can't merge.
+    GPT2(const GPT2Config& config, DType compute_type, Device device = Device::cpu, bool masters = true);
 
     // ---- memory
     void allocate_weights();                 // weights and masters, for the whole run
@@ -165,6 +166,7 @@ class GPT2 {
     GPT2Config config_;
     DType type_;
     Device device_;
+    bool masters_;  // whether weights have an fp32 copy of their own
     std::vector<std::unique_ptr<Parameter>> table_;
     Parameter *wte_ = nullptr, *wpe_ = nullptr, *lnf_weight_ = nullptr, *lnf_bias_ = nullptr;
     std::vector<Block> blocks_;

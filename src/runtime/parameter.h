@@ -16,10 +16,13 @@ struct Parameter {
     int64_t adam_step = 0;       // updates its moments have seen
 
     Tensor weight;    // compute type
-    Tensor master;    // fp32; the same memory as `weight` when the compute type is fp32
+    // fp32; the same memory as `weight` when the compute type is fp32; none where bf16 weights are rounded stochastically
+    Tensor master;
     Tensor gradient;  // fp32, while it trains
     Tensor m, v;      // fp32 AdamW moments, while it trains
 
+    // What the parameter is; its weight is that, rounded.
+    const Tensor& value() const { return master.empty() ? weight : master; }
     int64_t size() const { return rows * cols; }
     int64_t file_size() const { return file_rows * cols; }
 };

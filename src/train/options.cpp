@@ -124,6 +124,7 @@ bool Options::parse(int argc, char** argv) {
     add("resume", resume, "continue the run in --out, bit-exactly", run_only);
     add("device", device, "cpu, cuda, or auto: a GPU if there is one that can be used", run_only)->check(CLI::IsMember({"auto", "cpu", "cuda"}));
     add("dtype", dtype, "fp32, or bf16 weights and activations with fp32 masters, gradients and moments (default: bf16 on a GPU, else fp32)", number)->check(CLI::IsMember({"fp32", "bf16"}));
+    add("masters", masters, "of bf16 weights: fp32 copies, or none: updates round the weights stochastically (not with adapters, whose merges need fp32)", number)->check(CLI::IsMember({"fp32", "none"}));
     add("threads", threads, "CPU threads; 0: all", run_only)->check(CLI::Range(int64_t(0), int64_t(1024)));
     add("eval-every", eval_every, "updates between validations; 0: only at the end", run_only)->check(not_negative);
     add("eval-batches", eval_batches, "micro-batches per validation; 0: all of the validation set", run_only)->check(not_negative);

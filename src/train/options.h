@@ -33,7 +33,7 @@ struct Options {
     bool skip_zero_rate = false;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0;
     // run
-    std::string out, device = "auto", dtype, recompute = "none", export_dir;
+    std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, log_every = 10, threads = 0;
     int64_t sample_tokens = 256, top_k = 0;
     double temperature = 0.8;

@@ -57,7 +57,7 @@ struct PhasePlan {
 };
 
 PhasePlan plan_phase(const Options& o, bool low_rank) {
-    GPT2 model(o.config, o.compute_type(), o.run_device);
+    GPT2 model(o.config, o.compute_type(), o.run_device, o.masters == "fp32");
     MemoryPlan weights, phase;
     if (low_rank) model.wrap(o.lora);
     model.plan_weights(weights);

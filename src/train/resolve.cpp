@@ -198,6 +198,9 @@ void Options::resolve() {
     resolve_model();
     resolve_steps();
     resolve_method();
+    USAGE_CHECK(masters == "fp32" || dtype == "bf16", "--masters none is for --dtype bf16: fp32 weights are their own masters");
+    USAGE_CHECK(masters == "fp32" || !low_rank(), "--masters none: --mode ", mode,
+                " merges into fp32 weights; use --masters fp32, or --mode full or control");
     if (mode == "control") {
         USAGE_CHECK(init_from.empty(), "--mode control trains from scratch: --init-from ", init_from, " can't be used");
         GPT2 like(config, DType::f32);

@@ -240,7 +240,7 @@ TEST_F(Checkpoint, AFailedWriteLeavesTheEarlierOne) {
     write(5);
     // A tensor without memory: the write fails when its files are half written.
     OwnedParameter empty("transformer.empty", 1, 3, false, false, true);
-    empty.master = {};
+    empty.master = empty.weight = {};
     EXPECT_NE(error_of([&] { write_checkpoint(out, state(6), {&empty}, 1); }), "no error");
     EXPECT_EQ(names(), std::vector<std::string>{"step_00000005"});
     EXPECT_EQ(error_of([&] { read_state(out + "/step_00000005"); }), "no error");

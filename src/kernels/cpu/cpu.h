@@ -55,7 +55,8 @@ void add(T* out, const T* a, const T* b, int64_t n);
 template <class Out, class In>
 void convert(Out* out, const In* in, int64_t n);
 void zero(void* out, int64_t bytes);
-void fill(float* out, int64_t n, float value);
+template <class T>
+void fill(T* out, int64_t n, float value);
 
 // ---- cross_entropy.cpp -------------------------------------------------------------------------------------------
 

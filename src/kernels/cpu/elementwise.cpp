@@ -27,10 +27,13 @@ void zero(void* out, int64_t bytes) {
     for_parts(bytes, [=](Range part) { std::memset(static_cast<char*>(out) + part.first, 0, size_t(part.count())); });
 }
 
-void fill(float* out, int64_t n, float value) {
-    for_parts(n, [=](Range part) { std::fill(out + part.first, out + part.last, value); });
+template <class T>
+void fill(T* out, int64_t n, float value) {
+    for_parts(n, [=](Range part) { std::fill(out + part.first, out + part.last, T(value)); });
 }
 
+template void fill(float*, int64_t, float);
+template void fill(bf16*, int64_t, float);
 template void add(float*, const float*, const float*, int64_t);
 template void add(bf16*, const bf16*, const bf16*, int64_t);
 template void convert(float*, const float*, int64_t);

@@ -78,7 +78,8 @@ void convert(Out* out, const In* in, int64_t n);
 void zero(void* out, int64_t bytes);
 // Whether this binary has code for the GPU that is present.
 bool has_kernels();
-void fill(float* out, int64_t n, float value);
+template <class T>
+void fill(T* out, int64_t n, float value);
 
 // ---- cross_entropy.cu --------------------------------------------------------------------------------------------
 

@@ -30,7 +30,10 @@ void convert(Out* out, const In* in, int64_t n) {
 
 void zero(void* out, int64_t bytes) { CUDA_CHECK(cudaMemsetAsync(out, 0, size_t(bytes), gpu::stream())); }
 
-void fill(float* out, int64_t n, float value) { map(out, n, Constant{value}); }
+template <class T>
+void fill(T* out, int64_t n, float value) {
+    map(out, n, Constant{value});
+}
 
 bool has_kernels() {
     cudaFuncAttributes attributes;
@@ -40,6 +43,8 @@ bool has_kernels() {
     return found;
 }
 
+template void fill(float*, int64_t, float);
+template void fill(bf16*, int64_t, float);
 template void add(float*, const float*, const float*, int64_t);
 template void add(bf16*, const bf16*, const bf16*, int64_t);
 template void convert(float*, const float*, int64_t);
