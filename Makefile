@@ -98,8 +98,7 @@ ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/kernels/*.cpp dev/
 ON_CPU_LIBS := -lboost_context $(filter-out -lcublasLt -lcudart_static,$(LDLIBS)) -ldl
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZE_tsan := -fsanitize=thread
-$(ON_CPU)/%: private CUDA = 1
-$(ON_CPU)/%: private CPPFLAGS += -I$(CUDA_HOME)/include -DGTEST_DONT_DEFINE_FAIL=1
+$(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -DGTEST_DONT_DEFINE_FAIL=1
 $(ON_CPU)/host/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O2 -c $< -o $@
