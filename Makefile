@@ -73,6 +73,19 @@ endef
 $(foreach variant,plain asan tsan,$(eval $(call on_cpu_variant,$(variant))))
 kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/$(variant)/kernel_tests)
 
+# The same tests of kernels that hold mistakes to choose from, which dev/cuda_on_cpu/mutate.py writes.
+define mutated_variant
+$(ON_CPU)/mutate/$(1)/%.cu.o: $(ON_CPU)/mutate/src/kernels/cuda/%.cu $(ON_CPU)/mutate/mutation.h
+	@mkdir -p $$(@D)
+	$(CXX) -include $(ON_CPU)/mutate/mutation.h $$(CPPFLAGS) $$(CXXFLAGS) -O1 -w -fno-aggressive-loop-optimizations $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
+$(ON_CPU)/mutate/$(1)/kernel_tests: $(patsubst src/kernels/cuda/%,$(ON_CPU)/mutate/$(1)/%.o,$(KERNELS)) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main -lboost_context -ldl $(LDLIBS)
+endef
+$(foreach variant,plain asan tsan,$(eval $(call mutated_variant,$(variant))))
+mutated-kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/mutate/$(variant)/kernel_tests)
+mutate:
+	BUILD=$(BUILD) python3 dev/cuda_on_cpu/mutate.py
+
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
@@ -95,11 +108,12 @@ help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
 	@echo 'make tests          build the tests; make test: build and run them'
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
+	@echo 'make mutate         plant mistakes in the CUDA kernels and see whether those tests catch them (half an hour)'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
 	@echo 'make clean          remove everything that was built'
 	@echo 'PORTABLE=1          a binary for any CPU of this architecture (default: -march=native)'
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests kernel-tests test bench clean help
+.PHONY: all tests kernel-tests mutated-kernel-tests mutate test bench clean help
 .SECONDARY:

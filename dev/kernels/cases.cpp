@@ -102,10 +102,23 @@ void add_pruning(Cases& all) {
                     };
                 }});
                 all.push_back({"prune_random", shape, 0, [=](Memory& m) -> Run {
-                    const Tensor t = m.random(1, n, type);
-                    return [=] { kernels::prune_random(t, float(p), {7, rng::Purpose::prune, 5, 6}); };
+                    const Tensor t = m.random(1, n, type), count = m.output(1, 1, DType::f32);
+                    return [=] { kernels::fill(count, float(kernels::prune_random(t, float(p), {7, rng::Purpose::prune, 5, 6}))); };
                 }});
             }
+    // What the host gets is compared as an operand.
+    for (const DType type : kTypes)
+        for (const int64_t n : {1, 31, 1000, 4097, 70001}) {
+            const std::string shape = str(dtype_name(type), "_", n);
+            all.push_back({"norm_squared", shape, 1e-6, [=](Memory& m) -> Run {
+                const Tensor t = m.random(1, n, type), norm = m.output(1, 1, DType::f32);
+                return [=] { kernels::fill(norm, float(kernels::norm_squared(t))); };
+            }});
+            all.push_back({"count_zeros", shape, 0, [=](Memory& m) -> Run {
+                const Tensor t = m.values(1, n, type, tied(n)), zeros = m.output(1, 1, DType::f32);
+                return [=] { kernels::fill(zeros, float(kernels::count_zeros(t))); };
+            }});
+        }
 }
 
 // ---- rows --------------------------------------------------------------------------------------------------------
@@ -221,30 +234,45 @@ void add_matmul(Cases& all) {
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
 void add_adamw(Cases& all) {
+    struct Update {
+        std::string name;
+        std::vector<Shape> shapes;
+        int64_t each;  // tensors of each shape
+        float loss, max_norm;
+    };
+    const std::vector<Shape> several = {{1, 1}, {67, 1000}, {1, 31}, {3, 4096}};
     for (const DType type : kTypes)
-        for (const bool finite : {true, false})
-            all.push_back({"adamw", str(dtype_name(type), finite ? "" : "_not_finite"), 2e-6, [=](Memory& m) -> Run {
+        for (const Update& update : {Update{"", several, 1, 3, 1}, Update{"_not_finite", several, 1, INFINITY, 1},
+                                     Update{"_one", {{1, 31}}, 1, 3, 0}, Update{"_many", {{1, 3}}, 300, 3, 1000}})
+            all.push_back({"adamw", str(dtype_name(type), update.name), 2e-6, [=](Memory& m) -> Run {
                 kernels::TrainedTensors trained;
-                for (const Shape s : {Shape{1, 1}, Shape{67, 1000}, Shape{1, 31}, Shape{3, 4096}}) {
-                    kernels::TrainedTensor t{.master = m.random(s.rows, s.cols, DType::f32), .gradient = m.random(s.rows, s.cols, DType::f32),
-                                             .m = m.random(s.rows, s.cols, DType::f32, 0.1), .v = m.random(s.rows, s.cols, DType::f32, 0.01, 0.1),
-                                             .decays = s.rows > 1, .counter = s.rows > 3 ? 1 : 0};
-                    if (type == DType::bf16) t.weight = m.output(s.rows, s.cols, type);
-                    trained.tensors.push_back(t);
+                for (const auto [R, C] : update.shapes) {
+                    const int64_t rows = R * update.each;
+                    const Tensor master = m.random(rows, C, DType::f32), gradient = m.random(rows, C, DType::f32);
+                    const Tensor means = m.random(rows, C, DType::f32, 0.1), squares = m.random(rows, C, DType::f32, 0.01, 0.1);
+                    const Tensor weight = type == DType::bf16 ? m.output(rows, C, type) : Tensor{};
+                    for (int64_t first = 0; first < rows; first += R) {
+                        kernels::TrainedTensor t{.master = master.row_range(first, R), .gradient = gradient.row_range(first, R),
+                                                 .m = means.row_range(first, R), .v = squares.row_range(first, R),
+                                                 .decays = R > 1, .counter = R > 3 ? 1 : 0};
+                        if (type == DType::bf16) t.weight = weight.row_range(first, R);
+                        trained.tensors.push_back(t);
+                    }
                 }
-                trained.table = make_tensor(m.scratch(1, kernels::trained_table_ints(4) + 16, DType::i32).data, DType::i32, 1, kernels::trained_table_ints(4), m.device());
+                const int64_t ints = kernels::trained_table_ints(int64_t(trained.tensors.size()));
+                trained.table = make_tensor(m.scratch(1, ints + 16, DType::i32).data, DType::i32, 1, ints, m.device());
                 const auto aligned = (reinterpret_cast<uintptr_t>(trained.table.data) + 63) / 64 * 64;
                 trained.table.data = reinterpret_cast<void*>(aligned);
                 std::vector<float> s(kernels::kStepScalars, 0.0f);
-                s[kernels::kLoss] = finite ? 3.0f : INFINITY;
+                s[kernels::kLoss] = update.loss;
                 s[kernels::kRate] = 1e-2f;
                 s[kernels::kCorrections] = 1.5f, s[kernels::kCorrections + 1] = 2.5f;
                 s[kernels::kCorrections + 2] = 1.1f, s[kernels::kCorrections + 3] = 1.2f;
                 const Tensor scalars = m.values(1, kernels::kStepScalars, DType::f32, s);
                 return [=] {
                     trained.prepare();
-                    kernels::gradient_norm(scalars, trained, 1.0f);
-                    kernels::adamw(scalars, trained, {.weight_decay = 0.1});
+                    kernels::gradient_norm(scalars, trained, update.max_norm);
+                    kernels::adamw(scalars, trained, {.eps = 0.01, .weight_decay = 0.1});
                 };
             }});
 }
