@@ -434,12 +434,15 @@ def explanations():
 
 def report(files, mutants, known, out):
     kinds = ["result", "executor", "crash", "hang", "ASan", "UBSan", "TSan"]
-    print(f"{'file':<28}{'mutants':>9}{'caught':>8}{'%':>7}", "".join(f"{k:>10}" for k in kinds), file=out)
+    print(f"{'file':<28}{'mutants':>9}{'same':>6}{'caught':>8}{'%':>7}", "".join(f"{k:>9}" for k in kinds), file=out)
     for name in files + ["total"]:
         own = [m for m in mutants if name in (m.region.file, "total")]
         caught = [m.result[0] for m in own if m.result[0] != "survived"]
-        print(f"{name:<28}{len(own):>9}{len(caught):>8}{100 * len(caught) / len(own):>7.1f}",
-              "".join(f"{caught.count(k):>10}" for k in kinds), file=out)
+        same = sum(m.result[0] == "survived" and known.get(m.key, "").startswith("same: ") for m in own)
+        share = len(caught) / max(1, len(own) - same)
+        print(f"{name:<28}{len(own):>9}{same:>6}{len(caught):>8}{100 * share:>7.1f}",
+              "".join(f"{caught.count(k):>9}" for k in kinds), file=out)
+    print("same: survivors that give the same results as without the mutation; % is of the others", file=out)
     modes = [m.result[1] for m in mutants]
     print("\ncaught first in mode:", ", ".join(f"{m[0]} {modes.count(m[0])}" for m in MODES), file=out)
     kernels = {}
@@ -453,7 +456,7 @@ def report(files, mutants, known, out):
     for m in mutants:
         if m.result[0] == "survived":
             print(f"    {m.key}\n        {known.get(m.key, 'NOT EXPLAINED')}", file=out)
-    return sum(m.result[0] != "survived" for m in mutants) / len(mutants)
+    return share
 
 
 def main():

@@ -77,6 +77,10 @@ void add_elementwise(Cases& all) {
                 return [=] { kernels::sum(out, t, 0.5f, accumulate); };
             }});
     }
+    all.push_back({"sum", "fp32_300x8192", 1e-5, [=](Memory& m) -> Run {  // more chunks than a block has threads
+        const Tensor out = m.output(1, 1, DType::f32), t = m.random(300, 8192, DType::f32, 1, 3);
+        return [=] { kernels::sum(out, t, 0.5f, false); };
+    }});
 }
 
 // ---- pruning -----------------------------------------------------------------------------------------------------
