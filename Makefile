@@ -108,7 +108,7 @@ help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
 	@echo 'make tests          build the tests; make test: build and run them'
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
-	@echo 'make mutate         plant mistakes in the CUDA kernels and see whether those tests catch them (half an hour)'
+	@echo 'make mutate         plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
 	@echo 'make clean          remove everything that was built'
 	@echo 'PORTABLE=1          a binary for any CPU of this architecture (default: -march=native)'
