@@ -115,6 +115,19 @@ $(foreach variant,plain asan tsan,$(eval $(call on_cpu_variant,$(variant))))
 kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/$(variant)/kernel_tests)
 cuda-on-cpu: $(ON_CPU)/plain/train_relora
 
+# The same tests of kernels that hold mistakes to choose from, which dev/cuda_on_cpu/mutate.py writes.
+define mutated_variant
+$(ON_CPU)/mutate/$(1)/%.cu.o: $(ON_CPU)/mutate/src/kernels/cuda/%.cu $(ON_CPU)/mutate/mutation.h
+	@mkdir -p $$(@D)
+	$(CXX) -include $(ON_CPU)/mutate/mutation.h $$(CPPFLAGS) $$(CXXFLAGS) -O1 -w -fno-aggressive-loop-optimizations $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
+$(ON_CPU)/mutate/$(1)/kernel_tests: $(patsubst src/kernels/cuda/%,$(ON_CPU)/mutate/$(1)/%.o,$(KERNELS)) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main $(ON_CPU_LIBS)
+endef
+$(foreach variant,plain asan tsan,$(eval $(call mutated_variant,$(variant))))
+mutated-kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/mutate/$(variant)/kernel_tests)
+mutate:
+	BUILD=$(BUILD) python3 dev/cuda_on_cpu/mutate.py
+
 tests: all $(TEST_BIN)
 test: tests
 	./scripts/test.sh
@@ -128,6 +141,7 @@ help:
 	@echo 'make tests          build the tests; make test: build and run them'
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
 	@echo 'make cuda-on-cpu    the trainer with its CUDA half executed on the CPU: $(ON_CPU)/plain/train_relora'
+	@echo 'make mutate         plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
 	@echo 'make clean          remove everything that was built'
 	@echo 'CUDA=0, CUDA=1      without or with the CUDA half (default: with, where nvcc is)'
@@ -136,5 +150,5 @@ help:
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release tests kernel-tests cuda-on-cpu test bench clean help force
+.PHONY: all release tests kernel-tests mutated-kernel-tests mutate cuda-on-cpu test bench clean help force
 .SECONDARY:

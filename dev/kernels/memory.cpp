@@ -24,7 +24,8 @@ Memory::~Memory() {
 }
 
 Tensor Memory::place(int64_t rows, int64_t cols, DType type, const std::vector<float>& values, bool compared) {
-    const size_t n = size_t(rows * cols), size = dtype_size(type), first = kGuardBytes + (compared ? size_t(misalignment_) * size : 0);
+    const bool shifted = placement_ == Placement::misaligned || (placement_ == Placement::mixed && operands_.size() % 2 == 1);
+    const size_t n = size_t(rows * cols), size = dtype_size(type), first = kGuardBytes + (compared && shifted ? size : 0);
     // The guard ends exactly where the operand does, so that AddressSanitizer sees an overrun even of one byte; what
     // follows is the allocation's own end.
     std::vector<char> bytes(first + n * size, kGuard);

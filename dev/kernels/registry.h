@@ -10,11 +10,13 @@
 
 namespace registry {
 
+// Where operands start: on a 256-byte border, one element behind it, or every second one so.
+enum class Placement { aligned, misaligned, mixed };
+
 // Operands of one case on one device, with the same contents on each: filled by a counter that starts at 1 in every case.
 class Memory {
   public:
-    // `misalignment`: elements by which operands are shifted from a 256-byte border.
-    Memory(Device device, int64_t misalignment) : device_(device), misalignment_(misalignment) {}
+    Memory(Device device, Placement placement) : device_(device), placement_(placement) {}
     ~Memory();
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
@@ -43,7 +45,7 @@ class Memory {
     Tensor place(int64_t rows, int64_t cols, DType type, const std::vector<float>& values, bool compared);
 
     Device device_;
-    int64_t misalignment_;
+    Placement placement_;
     unsigned seed_ = 0;
     std::vector<Operand> operands_;
 };

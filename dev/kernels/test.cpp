@@ -1,4 +1,4 @@
-// Every case of the registry on the CUDA device against the CPU op, aligned and misaligned, twice with the same bits.
+// Every case of the registry on the CUDA device against the CPU op, in all placements, twice with the same bits.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,11 +12,11 @@ using Contents = std::vector<std::vector<double>>;
 
 struct Param {
     const registry::Case* test;
-    int64_t misalignment;
+    registry::Placement placement;
 };
 
-Contents run(const registry::Case& test, Device device, int64_t misalignment) {
-    registry::Memory memory(device, misalignment);
+Contents run(const registry::Case& test, Device device, registry::Placement placement) {
+    registry::Memory memory(device, placement);
     const registry::Run op = test.setup(memory);
     op();
     return memory.contents();
@@ -39,9 +39,9 @@ class Kernel : public testing::TestWithParam<Param> {
 
 TEST_P(Kernel, DoesWhatTheCpuOpDoes) {
     const registry::Case& test = *GetParam().test;
-    const Contents want = run(test, Device::cpu, GetParam().misalignment);
-    const Contents got = run(test, Device::cuda, GetParam().misalignment);
-    const Contents again = run(test, Device::cuda, GetParam().misalignment);
+    const Contents want = run(test, Device::cpu, GetParam().placement);
+    const Contents got = run(test, Device::cuda, GetParam().placement);
+    const Contents again = run(test, Device::cuda, GetParam().placement);
     ASSERT_EQ(got.size(), want.size());
     for (size_t k = 0; k < want.size(); k++) {
         double squares = 0;
@@ -61,14 +61,17 @@ TEST_P(Kernel, DoesWhatTheCpuOpDoes) {
 }
 
 std::vector<Param> params() {
+    using registry::Placement;
     std::vector<Param> all;
     for (const registry::Case& test : registry::cases())
-        for (const int64_t misalignment : {0, 1}) all.push_back({&test, misalignment});
+        for (const auto placement : {Placement::aligned, Placement::misaligned, Placement::mixed}) all.push_back({&test, placement});
     return all;
 }
 
+const char* const kSuffixes[] = {"", "_misaligned", "_mixed"};
+
 std::string name(const testing::TestParamInfo<Param>& info) {
-    std::string text = info.param.test->op + "_" + info.param.test->shape + (info.param.misalignment ? "_misaligned" : "");
+    std::string text = info.param.test->op + "_" + info.param.test->shape + kSuffixes[int(info.param.placement)];
     for (char& c : text)
         if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
     return text;

@@ -8,9 +8,9 @@
 namespace {
 
 // Of the elements of c = gelu(a b^T), how many are not the GELU op of the stored product.
-int fused_elements(DType type, int64_t misalignment) {
+int fused_elements(DType type, registry::Placement placement) {
     constexpr int64_t M = 64, N = 96, K = 32;
-    registry::Memory memory(Device::cuda, misalignment);
+    registry::Memory memory(Device::cuda, placement);
     const Tensor a = memory.random(M, K, type), b = memory.random(N, K, type), bias = memory.random(1, N, type);
     const Tensor c = memory.output(M, N, type), aux = memory.output(M, N, type), apart = memory.output(M, N, type);
     void* workspace = nullptr;
@@ -31,9 +31,9 @@ int fused_elements(DType type, int64_t misalignment) {
 TEST(MatmulGelu, IsFusedInBf16FromCapability9OnAndWhereAligned) {
     int major = 0;
     CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-    EXPECT_EQ(fused_elements(DType::bf16, 0) > 100, major >= 9);
-    EXPECT_EQ(fused_elements(DType::bf16, 1), 0);
-    EXPECT_EQ(fused_elements(DType::f32, 0), 0);
+    EXPECT_EQ(fused_elements(DType::bf16, registry::Placement::aligned) > 100, major >= 9);
+    EXPECT_EQ(fused_elements(DType::bf16, registry::Placement::misaligned), 0);
+    EXPECT_EQ(fused_elements(DType::f32, registry::Placement::aligned), 0);
 }
 
 }  // namespace
