@@ -4,12 +4,13 @@
 #include "gpt2.h"
 
 namespace {
-// Rows of logits computed at once: large enough for efficient products, small enough that they never exist whole.
-constexpr int64_t kLogitBytes = int64_t(128) << 20;
+// Rows of logits computed at once: large enough for efficient products, small enough that they never exist whole. A GPU
+// spends relatively more on what every chunk repeats, which is to read and write the embedding's whole gradient.
+constexpr int64_t logit_bytes(Device device) { return int64_t(device == Device::cuda ? 512 : 128) << 20; }
 
-// Equal chunks: every chunk reads and writes the embedding's whole gradient, so a short last one costs nearly as much.
-int64_t logit_rows(const GPT2Config& config, int64_t N) {
-    const int64_t most = std::clamp<int64_t>(kLogitBytes / (4 * config.padded_vocab()), 1, N);
+// Equal chunks: a short last one costs nearly as much.
+int64_t logit_rows(const GPT2Config& config, Device device, int64_t N) {
+    const int64_t most = std::clamp<int64_t>(logit_bytes(device) / (4 * config.padded_vocab()), 1, N);
     const int64_t chunks = (N + most - 1) / most;
     return (N + chunks - 1) / chunks;
 }
@@ -62,7 +63,7 @@ void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
     activation(lnf_, C);
     for (Tensor* t : {&lnf_mean_, &lnf_rstd_, &losses_}) statistic(*t, N);
 
-    const int64_t chunk = logit_rows(config_, N);
+    const int64_t chunk = logit_rows(config_, device_, N);
     plan.add(&logits_, MemoryCategory::workspaces, DType::f32, chunk, config_.padded_vocab());
     if (shape.trains) {
         if (type_ != DType::f32) plan.add(&dlogits_, MemoryCategory::workspaces, type_, chunk, config_.padded_vocab());
