@@ -18,10 +18,11 @@ LIBDIRS  := $(wildcard $(DEPS)/usr/lib/$(shell $(CXX) -dumpmachine) $(DEPS)/lib 
 LDFLAGS  += $(LIBDIRS:%=-L%) $(LIBDIRS:%=-Wl,-rpath,%)
 endif
 
-# The CUDA half is built where nvcc is, or as CUDA=0 or 1 says: for the GPU that is present, else for sm_80 with PTX, which
+# The CUDA half is built where nvcc 12 or newer is (older ones know no C++20), or as CUDA=0 or 1 says: for the GPU that is present, else for sm_80 with PTX, which
 # the driver translates for a newer GPU. `make release` builds for all of RELEASE_ARCHS.
 NVCC          ?= $(shell command -v nvcc 2>/dev/null)
-CUDA          ?= $(if $(NVCC),1,0)
+NVCC_RELEASE  := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\).*/\1/p'))
+CUDA          ?= $(if $(filter-out 7 8 9 10 11,$(NVCC_RELEASE)),1,0)
 CUDA_HOME     ?= $(firstword $(patsubst %/bin/nvcc,%,$(NVCC)) $(wildcard /usr/local/cuda))
 ARCHS         ?= $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -dc 0-9),80)
 RELEASE_ARCHS := 80 86 89 90 100 120
@@ -33,6 +34,12 @@ ifeq ($(CUDA),1)
 CPPFLAGS      += -I$(CUDA_HOME)/include
 LDFLAGS       += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -Wl,--as-needed
 LDLIBS        += -lcublasLt -lcudart_static -ldl -lrt
+endif
+
+# Everything is compiled anew when the flags change.
+FLAGS     := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(GENCODE))
+ifneq ($(FLAGS),$(strip $(shell cat $(BUILD)/flags 2>/dev/null)))
+$(shell mkdir -p $(BUILD) && echo '$(FLAGS)' >$(BUILD)/flags)
 endif
 
 KERNELS   := $(wildcard src/kernels/cuda/*.cu)
@@ -80,10 +87,6 @@ $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(NVCC) $(CPPFLAGS) $(NVCCFLAGS) $(GENCODE) -c $< -o $@
-# Everything is compiled anew when the flags change.
-$(BUILD)/flags: force
-	@mkdir -p $(@D)
-	@echo '$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(GENCODE)' | cmp -s - $@ || echo '$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(GENCODE)' >$@
 
 # A binary for any machine: every supported GPU, any CPU of this architecture.
 release:
@@ -150,5 +153,5 @@ help:
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release tests kernel-tests mutated-kernel-tests mutate cuda-on-cpu test bench clean help force
+.PHONY: all release tests kernel-tests mutated-kernel-tests mutate cuda-on-cpu test bench clean help
 .SECONDARY:
