@@ -16,7 +16,7 @@ struct Param {
 };
 
 Contents run(const registry::Case& test, Device device, int64_t misalignment) {
-    registry::Memory memory(device, misalignment);
+    registry::CheckedMemory memory(device, misalignment);
     const registry::Run op = test.setup(memory);
     op();
     return memory.contents();
