@@ -127,6 +127,8 @@ $(ON_CPU)/$(1)/kernel_tests: $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_TEST) $(ON
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main $(ON_CPU_LIBS)
 $(ON_CPU)/$(1)/kernel_bench: $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(KERNEL_BENCH:%=$(ON_CPU)/host/%.o) $(ON_CPU_HOST) $(LIB)
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
+$(ON_CPU)/$(1)/step: $(BUILD)/dev/bench/step.cpp.o $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
 $(ON_CPU)/$(1)/train_relora: $(BUILD)/train_relora.o $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_HOST) $(LIB)
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
 endef
