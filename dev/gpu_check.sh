@@ -34,11 +34,9 @@ small="$own_small:*sample_token*257_top40:*matmul*5x7x3_1"
 
 skip() { echo "$*"; exit 77; }
 fail() { echo "$*"; exit 1; }
-# Prints a command, then runs it; the path of PyTorch's interpreter stays out of the record.
+# Prints a command, then runs it.
 run() {
-    local shown="$*"
-    [ -z "${PEER_PYTHON:-}" ] || shown=${shown//"--peer-python $PEER_PYTHON"/--peer-python python}
-    echo "\$ $shown"
+    echo "\$ $*"
     "$@"
 }
 need() {
@@ -72,9 +70,11 @@ stage_tests() {
     local log=build/gpu_check_tests.log code=0
     echo '$ build/kernel_tests'
     build/kernel_tests --gtest_color=no >"$log" 2>&1 || code=$?
-    grep -E '^\[  FAILED  \] .*[a-z]' "$log" | sort -u | sed 's/, where GetParam.*//' | head -n 40 || true
-    [ "$code" -eq 0 ] || grep -E -B8 -m 3 '^\[  FAILED  \]' "$log" | cut -c1-200 | head -n 60 || true
-    tail -n 3 "$log" | cut -c1-200
+    if [ "$code" -ne 0 ]; then
+        grep -aE -A3 ': Failure$|C\+\+ exception|^terminate' "$log" | cut -c1-200 | head -n 60 || true
+        grep -aE '^\[  FAILED  \] .*/.*' "$log" | sed 's/, where GetParam.*//' | sort -u | head -n 60 || true
+    fi
+    grep -aE '^\[==========\].* ran|^\[  PASSED  \]' "$log" || true
     [ "$code" -eq 0 ] || fail "exit code $code; everything it said is in $log"
 }
 
@@ -118,8 +118,8 @@ stage_text() {
         echo 'text: six novels, as scripts/quickstart.sh has them'
     else
         shards=$work/shards
-        run data/tokenize --val-fraction 0.05 --out "$shards" README.md dev/*.md relora.cuh train_relora.cu src/*/*.h src/*/*.cpp ||
-            fail 'data/tokenize failed'
+        data/tokenize --val-fraction 0.05 --out "$shards" README.md dev/*.md relora.cuh train_relora.cu src/*/*.h src/*/*.cpp \
+            >"$work/tokenize.log" 2>&1 || fail "data/tokenize: $(tail -n 1 "$work/tokenize.log")"
         echo "text: the documentation and sources of this repository, $(du -bc "$shards"/*.bin | tail -n 1 | cut -f1) bytes of shards"
     fi
     local common=(--device cuda --mode relora --train-data "$shards/train_*.bin" --val-data "$shards/val_*.bin" --rank 32
@@ -130,7 +130,7 @@ stage_text() {
         [ "$name" = fp32 ] || shape=(--dtype bf16 --layers 6 --heads 6 --channels 384)
         run "$trainer" "${common[@]}" "${shape[@]}" --out "$work/$name" >"$work/$name.log" 2>&1 ||
             { tail -n 20 "$work/$name.log"; fail "the run in $name failed"; }
-        grep -vE '^(run folder|merged model)' "$work/$name.log" | sed "s|$work/||g" | cut -c1-200 | tail -n 30
+        grep -avE '^(run folder|merged model)' "$work/$name.log" | sed "s|$work/||g" | cut -c1-600
         first=$(validation "$work/$name" | head -n 1) last=$(validation "$work/$name" | tail -n 1)
         echo "$name: validation loss $first at first, $last at last"
         awk "BEGIN { exit !($last < ${most:-$first}) }" || fail "$name: $last is not below ${most:-the first loss}"
@@ -144,11 +144,10 @@ stage_kernels() {
 
 stage_throughput() {
     need build/bench/step
-    local model part peer=${PEER_PYTHON:-python3} failed='' compare=(python3 dev/bench/compare.py --device cuda)
+    local model part shown peer=${PEER_PYTHON:-python3} failed='' compare=(python3 dev/bench/compare.py --device cuda)
     command -v python3 >/dev/null || skip 'no python3 to run dev/bench/compare.py'
     if "$peer" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
         "$peer" -c 'import sys, torch; print("peer: torch", torch.__version__, "on Python", sys.version.split()[0])'
-        PEER_PYTHON=$peer
     else
         peer=''
         echo 'no Python with torch that sees the GPU (PEER_PYTHON): only ours'
@@ -156,11 +155,14 @@ stage_throughput() {
     # What is ours first: PyTorch's compiler takes minutes for the large ones.
     for part in ours ${peer:+peers}; do
         for model in ${MODELS:-gpt2 gpt2-medium gpt2-large gpt2-xl}; do
-            local options=(--models "$model" --modes 'full,relora') left=$((deadline - $(date +%s) - 5)) code=0
+            local options=(--models "$model" --modes 'full,relora') left=$((deadline - $(date +%s) - 10)) code=0
             [ "$part" = ours ] || options=(--models "$model" --modes full --peer-python "$peer")
             [ "$left" -gt 10 ] || { echo "$model ($part): not run, the time is up"; continue; }
             echo
-            run timeout --kill-after=5 "$left" "${compare[@]}" "${options[@]}" --json "$rows" || code=$?
+            shown=${options[*]}
+            [ -z "$peer" ] || shown=${shown/"--peer-python $peer"/--peer-python python}  # its path stays out of the record
+            echo "\$ ${compare[*]} $shown"
+            timeout --kill-after=5 "$left" "${compare[@]}" "${options[@]}" --json "$rows" || code=$?
             [ $code -eq 0 ] || echo "$model ($part): exit code $code$([ $code -ne 124 ] || echo ', out of time')"
             [ $code -eq 0 ] || [ $code -eq 124 ] || failed+=" $model"
         done
@@ -207,30 +209,40 @@ results=${RESULTS:-dev/results}
 name=${NAME:-$(date -u +%Y-%m-%d)-$slug}
 mkdir -p "$results"
 report=$results/$name.txt rows=$results/$name.jsonl
-say() { printf '%s\n' "$*" | tee -a "$report"; }
+say() { printf '%s\n' "$@" | tee -a "$report"; }
 
 [ ! -s "$report" ] || say ''
 say "\$ dev/gpu_check.sh${*:+ $*}"
-say "$(date -u '+%Y-%m-%d %H:%M UTC'), $gpu, $memory, sm_${capability//./}, driver $driver, CUDA ${toolkit:-unknown}," \
-    "commit $commit; $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs"
+cpu=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
+say "$(date -u '+%Y-%m-%d %H:%M UTC'), $gpu, $memory, sm_${capability//./}, driver $driver, CUDA ${toolkit:-unknown}, commit $commit; ${cpu:-unknown CPU}, $(nproc) CPUs"
 
 start=$(date +%s)
 total=${LIMIT:-1740}
+# What a stage leaves for the next lines: the process to end on Ctrl-C, its exit code.
+state=$(mktemp -d)
+trap 'rm -rf "$state"' EXIT
+trap 'kill "$(cat "$state/process")" 2>/dev/null || true; echo "dev/gpu_check.sh: stopped" >&2; exit 130' INT TERM
 summary=() any_failed=
 for stage in "${stages[@]}"; do
     variable=LIMIT_${stage^^}
     limit=${!variable:-${limits[$stage]}}
     left=$((start + total - $(date +%s)))
-    [ "$limit" -le "$left" ] || limit=$left
     say '' "== $stage"
     began=$(date +%s)
-    if [ "$limit" -lt 5 ]; then
+    if [ "$left" -lt 5 ]; then
         result=SKIPPED why="the $total s of all stages are used up"
     else
-        code=0
-        timeout --kill-after=10 "$limit" bash dev/gpu_check.sh --stage "$stage" "$rows" $((began + limit)) 2>&1 </dev/null | tee -a "$report" || code=${PIPESTATUS[0]}
+        [ "$limit" -le "$left" ] || limit=$left
+        {
+            timeout --kill-after=10 "$limit" bash dev/gpu_check.sh --stage "$stage" "$rows" $((began + limit)) </dev/null 2>&1 &
+            echo $! >"$state/process"
+            code=0
+            wait $! || code=$?
+            echo "$code" >"$state/code" 2>/dev/null  # gone after Ctrl-C
+        } | tee -a "$report" &
+        wait $!
         why=$(tail -n 1 "$report")
-        case $code in
+        case $(cat "$state/code") in
             0) result=PASS why='' ;;
             77) result=SKIPPED ;;
             124 | 137) result=FAIL why="not done after $limit s" ;;
