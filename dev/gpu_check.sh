@@ -162,7 +162,7 @@ stage_throughput() {
             shown=${options[*]}
             [ -z "$peer" ] || shown=${shown/"--peer-python $peer"/--peer-python python}  # its path stays out of the record
             echo "\$ ${compare[*]} $shown"
-            timeout --kill-after=5 "$left" "${compare[@]}" "${options[@]}" --json "$rows" || code=$?
+            timeout --foreground --kill-after=5 "$left" "${compare[@]}" "${options[@]}" --json "$rows" || code=$?
             [ $code -eq 0 ] || echo "$model ($part): exit code $code$([ $code -ne 124 ] || echo ', out of time')"
             [ $code -eq 0 ] || [ $code -eq 124 ] || failed+=" $model"
         done
@@ -218,10 +218,11 @@ say "$(date -u '+%Y-%m-%d %H:%M UTC'), $gpu, $memory, sm_${capability//./}, driv
 
 start=$(date +%s)
 total=${LIMIT:-1740}
-# What a stage leaves for the next lines: the process to end on Ctrl-C, its exit code.
+# What a stage leaves: its process group (timeout makes one), to end on Ctrl-C; its exit code; temporary files.
 state=$(mktemp -d)
+export TMPDIR=$state
 trap 'rm -rf "$state"' EXIT
-trap 'kill "$(cat "$state/process")" 2>/dev/null || true; echo "dev/gpu_check.sh: stopped" >&2; exit 130' INT TERM
+trap 'echo "dev/gpu_check.sh: stopped" >&2; kill -KILL -- -"$(cat "$state/process")" 2>/dev/null; wait; exit 130' INT TERM
 summary=() any_failed=
 for stage in "${stages[@]}"; do
     variable=LIMIT_${stage^^}
@@ -234,12 +235,12 @@ for stage in "${stages[@]}"; do
     else
         [ "$limit" -le "$left" ] || limit=$left
         {
-            timeout --kill-after=10 "$limit" bash dev/gpu_check.sh --stage "$stage" "$rows" $((began + limit)) </dev/null 2>&1 &
+            timeout --signal=KILL "$limit" bash dev/gpu_check.sh --stage "$stage" "$rows" $((began + limit)) </dev/null 2>&1 &
             echo $! >"$state/process"
             code=0
             wait $! || code=$?
-            echo "$code" >"$state/code" 2>/dev/null  # gone after Ctrl-C
-        } | tee -a "$report" &
+            echo "$code" >"$state/code"
+        } 2>/dev/null | tee -a "$report" &
         wait $!
         why=$(tail -n 1 "$report")
         case $(cat "$state/code") in

@@ -22,6 +22,7 @@ import os
 import pathlib
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -377,6 +378,7 @@ def groups_of(plan, size):
 
 def main():
     args = parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("compare.py: stopped"))  # and so ends its workers
     rows, ours_failed = [], False
     try:
         if args.device == "cuda":
