@@ -1,19 +1,19 @@
-"""Time training steps of several workers interleaved on one machine: our build/bench/step and, where there is one, PyTorch.
+"""Time training steps of several workers interleaved on one machine: ours, build/bench/step, and where it is, PyTorch's.
 
-All workers of a group are started first and then take turns, one step each, so that a noisy or throttling machine is the same
-to all of them; minimum and 10th percentile are compared. With --device cuda each worker has the GPU and its memory to itself,
-one after another, and a turn is several steps, timed together, so that the GPU is never idle. A worker is a process with this
-protocol:
-    start         sets up, warms up, prints "ready {json}"; ours tells flops_per_step, flops_per_token and planned_bytes there
-    "step"        runs a turn of training steps, prints {"seconds": s, ...}, of one step; ours tells loader_share too, the
+All workers of a group are started first and then take turns, one step each, so that a noisy or throttling machine is
+the same to all of them; minimum and 10th percentile are compared. With --device cuda each worker has the GPU and its
+memory to itself, one after another, and a turn is several steps, timed together, so that the GPU is never idle. A
+worker is a process with this protocol:
+    start         sets up, warms up, prints "ready {json}"; ours with flops_per_step, flops_per_token, planned_bytes
+    "step"        runs a turn of training steps, prints {"seconds": s, ...} of one step; ours with loader_share, the
                   fraction of it that was spent waiting for data
     "gemm"        ours only: measures the rate of matrix products in its type, prints {"gflops": g, ...}
     "restart"     ours only: merges, draws new adapters and prunes moments, prints {"restart_seconds": s}
     "quit"        prints {"peak_bytes": n} and ends
-The floor of a step is its FLOPs over the best matrix-product rate that our worker of the same type reached in the same group.
-MFU counts 6 FLOPs a parameter (4 a frozen one) and 12 L C T for attention for each token, over the --peak-tflops that the GPU's
-maker states. Peak memory on a GPU: ours is what is in use after a step less what was before the model was allocated (the CUDA
-context is not in it, kernels and cuBLASLt are), PyTorch's is torch.cuda.max_memory_allocated.
+The floor of a step is its FLOPs over the best matrix-product rate that our worker of the same type reached in the same
+group. MFU counts 6 FLOPs a parameter (4 a frozen one) and 12 L C T for attention for each token, over the --peak-tflops
+that the GPU's maker states. Peak memory on a GPU: ours is what is in use after a step less what was before the model
+was allocated (the CUDA context is not in it, kernels and cuBLASLt are), PyTorch's is torch.cuda.max_memory_allocated.
 Python's standard library only; the PyTorch workers run under the interpreter given by --peer-python.
 """
 import argparse
@@ -172,8 +172,8 @@ def planned_workers(args):
     for model, batch_size in args.model:
         for mode in args.modes:
             for dtype in args.dtypes:
-                options = ["--model", model, "--batch-size", str(batch_size), "--seq-len", str(args.seq_len), "--dtype", dtype,
-                           "--mode", mode, "--threads", str(args.threads), "--device", args.device,
+                options = ["--model", model, "--batch-size", str(batch_size), "--seq-len", str(args.seq_len),
+                           "--dtype", dtype, "--mode", mode, "--threads", str(args.threads), "--device", args.device,
                            "--steps-per-turn", str(args.steps_per_turn)]
                 kinds = {OURS: shlex.split(args.worker) + options}
                 if args.peer_python:
@@ -240,15 +240,16 @@ def run_group(plan, args):
 
 
 def rows_of(workers, group, args):
-    """One row per worker; ratios only within the group, whose steps were interleaved (on a GPU: ran in the same minutes)."""
+    """One row per worker; ratios only within the group, whose steps were interleaved (on a GPU: minutes apart)."""
     by_key = {(w.planned.model, w.kind, w.dtype, w.mode): w for w in workers}
     rows = []
     for w in workers:
         same = lambda kind=w.kind, dtype=w.dtype, mode=w.mode: by_key.get((w.planned.model, kind, dtype, mode))
         ours = same(kind=OURS)
-        row = {"bench": "step", "group": group, "worker": w.kind, "dtype": w.dtype, "mode": w.mode, "model": w.planned.model,
-               "batch_size": w.planned.batch_size, "seq_len": args.seq_len, "device": args.device, "threads": args.threads,
-               "rounds": len(w.seconds), "steps_per_turn": args.steps_per_turn,
+        row = {"bench": "step", "group": group, "worker": w.kind, "dtype": w.dtype, "mode": w.mode,
+               "model": w.planned.model, "batch_size": w.planned.batch_size, "seq_len": args.seq_len,
+               "device": args.device, "threads": args.threads, "rounds": len(w.seconds),
+               "steps_per_turn": args.steps_per_turn,
                "min_seconds": min(w.seconds), "p10_seconds": percentile(w.seconds, 0.1),
                "median_seconds": percentile(w.seconds, 0.5), "peak_bytes": w.peak_bytes, "ready": w.ready}
         if ours:
@@ -337,8 +338,9 @@ def parse_args():
     parser.add_argument("--modes", type=comma_list("full", "lora", "relora"), default=["full"])
     parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5")
     parser.add_argument("--steps-per-turn", type=int, help="default: 1, on a GPU 10")
-    parser.add_argument("--peak-tflops", type=float, default=989.0, help="of MFU; default: a H100 SXM's in dense bf16")
-    parser.add_argument("--group-size", type=int, default=6, help="workers alive at once on a CPU; about 3 GB each at 124M")
+    parser.add_argument("--peak-tflops", type=float, default=989.0, help="of MFU; default: an H100 SXM's in dense bf16")
+    parser.add_argument("--group-size", type=int, default=6,
+                        help="workers alive at once on a CPU; about 3 GB each at 124M")
     parser.add_argument("--timeout", type=float, default=900, help="seconds to wait for one answer, set-up included")
     parser.add_argument("--json", help="append one JSON line per row to this file")
     args = parser.parse_args()
@@ -392,8 +394,9 @@ def main():
     if not rows:
         sys.exit("compare.py: no worker ran to its end")
     what = ", ".join(f"{model}, B={size}" for model, size in args.model)
-    how = (f"{args.rounds} rounds of {args.steps_per_turn} steps; MFU of {args.peak_tflops:g} TFLOP/s" if args.device == "cuda"
-           else f"{args.threads} threads, {args.rounds} rounds")
+    how = f"{args.threads} threads, {args.rounds} rounds"
+    if args.device == "cuda":
+        how = f"{args.rounds} rounds of {args.steps_per_turn} steps; MFU of {args.peak_tflops:g} TFLOP/s"
     print(f"step of {what}, T={args.seq_len}, {how}; "
           "min and p10 over rounds; floor = FLOPs of the step / best measured GEMM rate of its type")
     print(table(rows))

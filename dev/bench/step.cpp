@@ -1,6 +1,6 @@
-// Training steps of GPT-2 on random tokens, as a worker of compare.py: "step", "gemm", "restart" and "quit" on stdin, one JSON
-// line each on stdout. A step is what an update of the training loop is: the loader's next batch, forward, backward, clipping,
-// AdamW, and the numbers of the update before, which a GPU has ready by then.
+// Training steps of GPT-2 on random tokens, as a worker of compare.py: "step", "gemm", "restart" and "quit" on stdin,
+// one JSON line each on stdout. A step is what an update of the training loop is: the loader's next batch, forward,
+// backward, clipping, AdamW, and the numbers of the update before, which a GPU has ready by then.
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <filesystem>
@@ -26,15 +26,17 @@ size_t peak_of_process() {
     return 0;
 }
 
-// Matrix-product FLOPs of a step: 2 x (forward + input gradient + weight gradient) of the head, the adapters and every linear
-// (without its weight gradient where it is frozen), and causal attention's four products at half size, forward once and
-// backward twice.
+// Matrix-product FLOPs of a step: 2 x (forward + input gradient + weight gradient) of the head, the adapters and every
+// linear (without its weight gradient where it is frozen), and causal attention's four products at half size, forward
+// once and backward twice.
 double matmul_flops(const GPT2& model, int64_t N, int64_t T) {
     const GPT2Config& c = model.config();
     double adapters = 0;
     for (const relora::Adapter& a : model.adapters()) adapters += double(a.A.size() + a.B.size());
-    const double linears = 12.0 * double(c.layers * c.channels * c.channels), head = double(c.padded_vocab() * c.channels);
-    return double(N) * ((model.wrapped() ? 4.0 : 6.0) * linears + 6.0 * (head + adapters) + 6.0 * double(c.layers * c.channels * T));
+    const double linears = 12.0 * double(c.layers * c.channels * c.channels),
+                 head = double(c.padded_vocab() * c.channels);
+    return double(N) * ((model.wrapped() ? 4.0 : 6.0) * linears + 6.0 * (head + adapters) +
+                        6.0 * double(c.layers * c.channels * T));
 }
 
 // A data set of random tokens, in a shard whose file is gone once it is mapped.
@@ -77,7 +79,8 @@ int main(int argc, char** argv) {
     app.add_option("--threads", threads, "of the CPU, 0 for all");
     app.add_option("--device", device_name)->check(CLI::IsMember({"cpu", "cuda"}));
     app.add_option("--graphs", graphs, "on a GPU: capture a step once and replay it")->capture_default_str();
-    app.add_option("--steps-per-turn", steps_per_turn, "steps that answer one 'step', timed together")->check(CLI::Range(1, 1 << 20));
+    app.add_option("--steps-per-turn", steps_per_turn, "steps that answer one 'step', timed together")
+        ->check(CLI::Range(1, 1 << 20));
     CLI11_PARSE(app, argc, argv);
     try {
         const Device device = device_name == "cuda" ? Device::cuda : Device::cpu;
@@ -110,7 +113,8 @@ int main(int argc, char** argv) {
         const auto step = [&] {
             model.begin_update(1e-4, hyper);
             loader.next(inputs.data(), targets.data());
-            model.forward_backward(inputs.data(), targets.data(), B, T, 1.0f, false, {.seed = 1, .index = steps++, .training = true});
+            model.forward_backward(inputs.data(), targets.data(), B, T, 1.0f, false,
+                                   {.seed = 1, .index = steps++, .training = true});
             return model.update(hyper, 1.0);
         };
         double loss = 0;
@@ -128,21 +132,25 @@ int main(int argc, char** argv) {
             device::wait(device);
             const double seconds = seconds_now() - start;
             // On a GPU what is in use after a step is its peak: all memory is planned, and held until the phase ends.
-            peak = device == Device::cpu ? peak_of_process() : std::max(peak, device::bytes_in_use(device) - used_before);
+            peak =
+                device == Device::cpu ? peak_of_process() : std::max(peak, device::bytes_in_use(device) - used_before);
             return seconds;
         };
 
         timed_steps(device == Device::cuda ? 3 : 1);  // on a GPU: direct, captured, replayed
-        std::cout << "ready {\"flops_per_step\": " << matmul_flops(model, B * T, T) << ", \"flops_per_token\": " << model.flops_per_token(T)
-                  << ", \"trained\": " << model.num_trained() << ", \"planned_bytes\": " << planned << ", \"device\": \""
-                  << device::description(device) << "\"}" << std::endl;
+        std::cout << "ready {\"flops_per_step\": " << matmul_flops(model, B * T, T)
+                  << ", \"flops_per_token\": " << model.flops_per_token(T) << ", \"trained\": " << model.num_trained()
+                  << ", \"planned_bytes\": " << planned << ", \"device\": \"" << device::description(device) << "\"}"
+                  << std::endl;
         for (std::string line; std::getline(std::cin, line);) {
             if (line == "step") {
                 const double waited = loader.wait_seconds(), seconds = timed_steps(steps_per_turn);
-                std::cout << "{\"seconds\": " << seconds / steps_per_turn << ", \"loader_share\": " << (loader.wait_seconds() - waited) / seconds
+                std::cout << "{\"seconds\": " << seconds / steps_per_turn
+                          << ", \"loader_share\": " << (loader.wait_seconds() - waited) / seconds
                           << ", \"loss\": " << loss << "}" << std::endl;
             }
-            if (line == "gemm") std::cout << "{\"gflops\": " << measure_ceilings(device, type).flops_per_s * 1e-9 << "}" << std::endl;
+            if (line == "gemm")
+                std::cout << "{\"gflops\": " << measure_ceilings(device, type).flops_per_s * 1e-9 << "}" << std::endl;
             // The end of a cycle: merge, new adapters, pruned moments.
             if (line == "restart") {
                 const double start = seconds_now();

@@ -1,9 +1,11 @@
-// How fast every op runs: microseconds, the bytes and FLOPs that dispatch.cpp counts for it, and how near that comes to what
-// the device was just seen to do in a large copy and a large matrix product. Prints a table and, with --json, a line a row.
+// How fast every op runs: microseconds, the bytes and FLOPs that dispatch.cpp counts for it, and how near that comes to
+// what the device was just seen to do in a large copy and a large matrix product. Prints a table and, with --json, a
+// line a row.
 //
-// Each run finds the operands outside the L2 cache (a larger buffer is overwritten first, which also gives the host time
-// to get ahead, so that launches don't count), and is timed by events around the op on its stream. Only the ops that a
-// case is named after count: what prepares their operands does not. An op that returns a number to the host includes the wait.
+// Each run finds the operands outside the L2 cache (a larger buffer is overwritten first, which also gives the host
+// time to get ahead, so that launches don't count), and is timed by events around the op on its stream. Only the ops
+// that a case is named after count: what prepares their operands does not. An op that returns a number to the host
+// includes the wait.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -61,7 +63,9 @@ class DeviceMemory : public registry::Memory {
         for (size_t i = 0; i < values.size(); i++) {
             const bf16 half(values[i]);
             const int32_t id = type == DType::i32 ? int32_t(values[i]) : 0;
-            const void* from = type == DType::f32 ? static_cast<const void*>(&values[i]) : type == DType::bf16 ? static_cast<const void*>(&half) : &id;
+            const void* from = type == DType::f32    ? static_cast<const void*>(&values[i])
+                               : type == DType::bf16 ? static_cast<const void*>(&half)
+                                                     : &id;
             std::memcpy(bytes.data() + i * dtype_size(type), from, dtype_size(type));
         }
         device::upload(t, bytes.data());
@@ -122,10 +126,13 @@ int main(int argc, char** argv) {
     double seconds = 1;
     bool small = false, autotune = false;
     CLI::App app{"times every op of src/kernels"};
-    app.add_option("--device", device_name, "cuda, or cpu")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
+    app.add_option("--device", device_name, "cuda, or cpu")
+        ->check(CLI::IsMember({"cpu", "cuda"}))
+        ->capture_default_str();
     app.add_option("--filter", filter, "regular expression that OP/SHAPE has to contain")->capture_default_str();
     app.add_option("--repeats", repeats, "timed runs of a case")->check(CLI::Range(1, 100000))->capture_default_str();
-    app.add_option("--seconds", seconds, "fewer runs, but at least three, when a case takes longer than this")->capture_default_str();
+    app.add_option("--seconds", seconds, "fewer runs, but at least three, when a case takes longer than this")
+        ->capture_default_str();
     app.add_option("--json", json_file, "append a JSON line for each row to this file");
     app.add_option("--threads", threads, "of the CPU, 0 for all")->capture_default_str();
     app.add_flag("--small", small, "the shapes that the tests use, instead of a model's");
@@ -158,29 +165,50 @@ int main(int argc, char** argv) {
         }
         std::printf("%s: products reach %.2f TFLOP/s in bf16 and %.2f in fp32, a copy %.0f GB/s\n", on.c_str(),
                     product_ceiling["bf16"] * 1e-12, product_ceiling["fp32"] * 1e-12, copy_ceiling * 1e-9);
-        json << nlohmann::json{{"bench", "ceilings"}, {"device", on}, {"bf16_tflop_per_s", product_ceiling["bf16"] * 1e-12},
-                               {"fp32_tflop_per_s", product_ceiling["fp32"] * 1e-12}, {"gb_per_s", copy_ceiling * 1e-9}} << std::endl;
+        json << nlohmann::json{{"bench", "ceilings"},
+                               {"device", on},
+                               {"bf16_tflop_per_s", product_ceiling["bf16"] * 1e-12},
+                               {"fp32_tflop_per_s", product_ceiling["fp32"] * 1e-12},
+                               {"gb_per_s", copy_ceiling * 1e-9}}
+             << std::endl;
 
         DeviceMemory memory(device);
-        kernels::set_workspace(device, memory.scratch(1, std::max<int64_t>(1, kernels::workspace_floats(device, DType::bf16, int64_t(1) << 27)), DType::f32));
+        kernels::set_workspace(
+            device,
+            memory.scratch(1, std::max<int64_t>(1, kernels::workspace_floats(device, DType::bf16, int64_t(1) << 27)),
+                           DType::f32));
         const Tensor flush = memory.scratch(1, kFlushBytes / 4, DType::f32);
         // The bound is what limits an op at the ceilings: its bytes at the copy's rate, or its FLOPs at the product's.
-        std::printf("%-20s %-36s %10s %10s %7s %9s %9s  %s\n", "op", "shape", "min us", "p10 us", "runs", "GB/s", "TFLOP/s", "of bound");
+        std::printf("%-20s %-36s %10s %10s %7s %9s %9s  %s\n", "op", "shape", "min us", "p10 us", "runs", "GB/s",
+                    "TFLOP/s", "of bound");
         for (const registry::Case* c : cases) {
             const Timing t = time(*c, device, flush, repeats, seconds);
             const std::string type = c->shape.substr(0, 4);
-            const double bytes_bound = t.bytes / copy_ceiling, flops_bound = t.flops / product_ceiling[type == "bf16" ? type : "fp32"];
+            const double bytes_bound = t.bytes / copy_ceiling,
+                         flops_bound = t.flops / product_ceiling[type == "bf16" ? type : "fp32"];
             const double best = std::max(t.seconds.front(), 1e-9);
             const double of_bound = std::max(bytes_bound, flops_bound) / best;
             const char* bound = flops_bound > bytes_bound ? "product" : "copy";
             const std::string tflops = t.flops > 0 ? format("%.2f", t.flops / best * 1e-12) : "";
-            std::printf("%-20s %-36s %10.2f %10.2f %7zu %9.1f %9s  %5.1f %% %s\n", c->op.c_str(), c->shape.c_str(), best * 1e6,
-                        t.percentile(0.1) * 1e6, t.seconds.size(), t.bytes / best * 1e-9, tflops.c_str(), 100 * of_bound, bound);
+            std::printf("%-20s %-36s %10.2f %10.2f %7zu %9.1f %9s  %5.1f %% %s\n", c->op.c_str(), c->shape.c_str(),
+                        best * 1e6, t.percentile(0.1) * 1e6, t.seconds.size(), t.bytes / best * 1e-9, tflops.c_str(),
+                        100 * of_bound, bound);
             std::fflush(stdout);
-            json << nlohmann::json{{"bench", "kernel"}, {"device", on}, {"op", c->op}, {"shape", c->shape}, {"min_us", best * 1e6},
-                                   {"p10_us", t.percentile(0.1) * 1e6}, {"median_us", t.percentile(0.5) * 1e6}, {"runs", t.seconds.size()},
-                                   {"bytes", t.bytes}, {"flops", t.flops}, {"gb_per_s", t.bytes / best * 1e-9},
-                                   {"tflop_per_s", t.flops / best * 1e-12}, {"bound", bound}, {"of_bound", of_bound}} << std::endl;
+            json << nlohmann::json{{"bench", "kernel"},
+                                   {"device", on},
+                                   {"op", c->op},
+                                   {"shape", c->shape},
+                                   {"min_us", best * 1e6},
+                                   {"p10_us", t.percentile(0.1) * 1e6},
+                                   {"median_us", t.percentile(0.5) * 1e6},
+                                   {"runs", t.seconds.size()},
+                                   {"bytes", t.bytes},
+                                   {"flops", t.flops},
+                                   {"gb_per_s", t.bytes / best * 1e-9},
+                                   {"tflop_per_s", t.flops / best * 1e-12},
+                                   {"bound", bound},
+                                   {"of_bound", of_bound}}
+                 << std::endl;
         }
     } catch (const std::exception& error) {
         std::fprintf(stderr, "kernel_bench: %s\n", error.what());
