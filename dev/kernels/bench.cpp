@@ -2,10 +2,10 @@
 // what the device was just seen to do in a large copy and a large matrix product. Prints a table and, with --json, a
 // line a row.
 //
-// Each run finds the operands outside the L2 cache (a larger buffer is overwritten first, which also gives the host
-// time to get ahead, so that launches don't count), and is timed by events around the op on its stream. Only the ops
-// that a case is named after count: what prepares their operands does not. An op that returns a number to the host
-// includes the wait.
+// Each run finds the operands outside the L2 cache: a larger buffer is read first, which leaves nothing to be written
+// back, and gives the host time to get ahead, so that launches don't count. A run is timed by events around the op on
+// its stream. Only the ops that a case is named after count: what prepares their operands does not. An op that returns
+// a number to the host includes the wait.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -22,9 +22,6 @@
 #include "src/train/profile.h"
 
 namespace {
-
-// Larger than the L2 cache of any GPU, or than a CPU's share of its last level.
-constexpr int64_t kFlushBytes = int64_t(256) << 20;
 
 // Operands as the ops themselves fill them on the device: at these sizes the host would take minutes.
 class DeviceMemory : public registry::Memory {
@@ -96,7 +93,11 @@ kernels::OpTotals totals_of(const std::string& op) {
     return sum;
 }
 
-Timing time(const registry::Case& test, Device device, const Tensor& flush, int repeats, double most_seconds) {
+struct Flush {
+    Tensor data, sum;
+};
+
+Timing time(const registry::Case& test, Device device, const Flush& flush, int repeats, double most_seconds) {
     DeviceMemory memory(device);
     const registry::Run run = test.setup(memory);
     for (int i = 0; i < 2; i++) run();  // loads kernels, chooses algorithms
@@ -104,7 +105,7 @@ Timing time(const registry::Case& test, Device device, const Tensor& flush, int 
     Timing timing;
     const double start = seconds_now();
     for (int i = 0; i < repeats && (i < 3 || seconds_now() - start < most_seconds); i++) {
-        kernels::zero(flush);
+        kernels::sum(flush.sum, flush.data, 1.0f, false);
         kernels::set_op_timing(true);
         run();
         const kernels::OpTotals totals = totals_of(test.op);
@@ -123,6 +124,7 @@ Timing time(const registry::Case& test, Device device, const Tensor& flush, int 
 int main(int argc, char** argv) {
     std::string device_name = RELORA_CUDA ? "cuda" : "cpu", filter = ".*", json_file;
     int repeats = 50, threads = 0;
+    int64_t flush_mib = 256;
     double seconds = 1;
     bool small = false, autotune = false;
     CLI::App app{"times every op of src/kernels"};
@@ -132,6 +134,9 @@ int main(int argc, char** argv) {
     app.add_option("--filter", filter, "regular expression that OP/SHAPE has to contain")->capture_default_str();
     app.add_option("--repeats", repeats, "timed runs of a case")->check(CLI::Range(1, 100000))->capture_default_str();
     app.add_option("--seconds", seconds, "fewer runs, but at least three, when a case takes longer than this")
+        ->capture_default_str();
+    app.add_option("--flush-mib", flush_mib, "size of what is read before each run, to empty the L2 cache")
+        ->check(CLI::Range(1, 1 << 16))
         ->capture_default_str();
     app.add_option("--json", json_file, "append a JSON line for each row to this file");
     app.add_option("--threads", threads, "of the CPU, 0 for all")->capture_default_str();
@@ -177,7 +182,8 @@ int main(int argc, char** argv) {
             device,
             memory.scratch(1, std::max<int64_t>(1, kernels::workspace_floats(device, DType::bf16, int64_t(1) << 27)),
                            DType::f32));
-        const Tensor flush = memory.scratch(1, kFlushBytes / 4, DType::f32);
+        const Flush flush{.data = memory.scratch(1, flush_mib << 18, DType::f32),
+                          .sum = memory.scratch(1, 1, DType::f32)};
         // The bound is what limits an op at the ceilings: its bytes at the copy's rate, or its FLOPs at the product's.
         std::printf("%-20s %-36s %10s %10s %7s %9s %9s  %s\n", "op", "shape", "min us", "p10 us", "runs", "GB/s",
                     "TFLOP/s", "of bound");

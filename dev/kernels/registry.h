@@ -39,7 +39,7 @@ class CheckedMemory : public Memory {
     CheckedMemory(Device device, int64_t misalignment) : Memory(device), misalignment_(misalignment) {}
     ~CheckedMemory() override;
 
-    Tensor random(int64_t rows, int64_t cols, DType type, double deviation, double mean) override;
+    Tensor random(int64_t rows, int64_t cols, DType type, double deviation = 1, double mean = 0) override;
     Tensor output(int64_t rows, int64_t cols, DType type) override;  // NaN: an element that is left out shows
     Tensor zeros(int64_t rows, int64_t cols, DType type) override;
     Tensor ids(int64_t count, int64_t limit) override;
