@@ -92,12 +92,28 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 release:
 	$(MAKE) BUILD=$(BUILD)/release CUDA=1 PORTABLE=1 ARCHS='$(RELEASE_ARCHS)' all
 
+# ---- the kernels on the GPU itself: tests and times (dev/kernels) ----
+KERNEL_BENCH := dev/kernels/bench.cpp dev/kernels/bench_cases.cpp dev/kernels/cases.cpp
+KERNEL_TEST  := $(filter-out dev/kernels/bench%,$(wildcard dev/kernels/*.cpp))
+$(BUILD)/dev/kernels/%.o: private CPPFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
+$(BUILD)/kernel_bench: $(KERNEL_BENCH:%=$(BUILD)/%.o) $(LIB)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/kernel_tests: $(KERNEL_TEST:%=$(BUILD)/%.o) $(LIB)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main $(LDLIBS)
+kernel-bench: $(BUILD)/kernel_bench
+ifeq ($(CUDA),1)
+gpu-tests: $(BUILD)/kernel_tests
+else
+gpu-tests:
+	@echo 'make gpu-tests needs nvcc' >&2; exit 1
+endif
+
 # ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
 ON_CPU      := $(BUILD)/cuda_on_cpu
 # Never with a sanitizer: the host code that depends on CUDA, and the executor, which finds sanitizers by itself.
 ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(CUDA_HOST) src/kernels/dispatch.cpp src/kernels/op_timer.cpp src/runtime/device.cpp \
                $(filter-out dev/cuda_on_cpu/test_% dev/cuda_on_cpu/planted_%,$(wildcard dev/cuda_on_cpu/*.cpp)))
-ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/kernels/*.cpp dev/cuda_on_cpu/test_*.cpp))
+ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(KERNEL_TEST) $(wildcard dev/cuda_on_cpu/test_*.cpp))
 ON_CPU_LIBS := -lboost_context $(filter-out -lcublasLt -lcudart_static,$(LDLIBS)) -ldl
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZE_tsan := -fsanitize=thread
@@ -111,6 +127,10 @@ $(ON_CPU)/$(1)/%.o: % $(BUILD)/flags
 	$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) -O1 $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
 $(ON_CPU)/$(1)/kernel_tests: $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main $(ON_CPU_LIBS)
+$(ON_CPU)/$(1)/kernel_bench: $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(KERNEL_BENCH:%=$(ON_CPU)/host/%.o) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
+$(ON_CPU)/$(1)/step: $(BUILD)/dev/bench/step.cpp.o $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_HOST) $(LIB)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
 $(ON_CPU)/$(1)/train_relora: $(BUILD)/train_relora.o $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_HOST) $(LIB)
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
 endef
@@ -143,9 +163,12 @@ help:
 	@echo 'make release        the same for any machine: every supported GPU, any CPU of this architecture'
 	@echo 'make tests          build the tests; make test: build and run them'
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
+	@echo 'make gpu-tests      build the same tests for the GPU: $(BUILD)/kernel_tests'
+	@echo 'make kernel-bench   build what times every op on the GPU (or the CPU): $(BUILD)/kernel_bench'
 	@echo 'make cuda-on-cpu    the trainer with its CUDA half executed on the CPU: $(ON_CPU)/plain/train_relora'
 	@echo 'make mutate         plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
+	@echo 'dev/gpu_check.sh    on a machine with a GPU: build, test, sanitize, train and measure, with a report (--help)'
 	@echo 'make clean          remove everything that was built'
 	@echo 'CUDA=0, CUDA=1      without or with the CUDA half (default: with, where nvcc is)'
 	@echo 'ARCHS="80 90"       GPU architectures to build for (default: of the GPU that is present, else 80)'
@@ -153,5 +176,5 @@ help:
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release tests kernel-tests mutated-kernel-tests mutate cuda-on-cpu test bench clean help
+.PHONY: all release tests kernel-tests gpu-tests kernel-bench mutated-kernel-tests mutate cuda-on-cpu test bench clean help
 .SECONDARY:

@@ -1,12 +1,19 @@
-"""Time training steps of several workers interleaved on one machine: our build/bench/step and, where there is one, PyTorch.
+"""Time training steps of several workers interleaved on one machine: ours, build/bench/step, and where it is, PyTorch's.
 
-All workers of a group are started first and then take turns, one step each, so that a noisy or throttling machine is the same
-to all of them; minimum and 10th percentile are compared. A worker is a process with this protocol:
-    start         sets up, warms up, prints "ready {json}"; ours tells flops_per_step and planned_bytes there
-    "step"        runs one training step, prints {"seconds": s, ...}
+All workers of a group are started first and then take turns, one step each, so that a noisy or throttling machine is
+the same to all of them; minimum and 10th percentile are compared. With --device cuda each worker has the GPU and its
+memory to itself, one after another, and a turn is several steps, timed together, so that the GPU is never idle. A
+worker is a process with this protocol:
+    start         sets up, warms up, prints "ready {json}"; ours with flops_per_step, flops_per_token, planned_bytes
+    "step"        runs a turn of training steps, prints {"seconds": s, ...} of one step; ours with loader_share, the
+                  fraction of it that was spent waiting for data
     "gemm"        ours only: measures the rate of matrix products in its type, prints {"gflops": g, ...}
+    "restart"     ours only: merges, draws new adapters and prunes moments, prints {"restart_seconds": s}
     "quit"        prints {"peak_bytes": n} and ends
-The floor of a step is its FLOPs over the best matrix-product rate that our worker of the same type reached in the same group.
+The floor of a step is its FLOPs over the best matrix-product rate that our worker of the same type reached in the same
+group. MFU counts 6 FLOPs a parameter (4 a frozen one) and 12 L C T for attention for each token, over the --peak-tflops
+that the GPU's maker states. Peak memory on a GPU: ours is what is in use after a step less what was before the model
+was allocated (the CUDA context is not in it, kernels and cuBLASLt are), PyTorch's is torch.cuda.max_memory_allocated.
 Python's standard library only; the PyTorch workers run under the interpreter given by --peer-python.
 """
 import argparse
@@ -15,16 +22,20 @@ import os
 import pathlib
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEER = ROOT / "dev/peers/pytorch_step.py"
 SETTLE_SECONDS = 0.25
 IDLE_LIMIT_PERCENT = 2.0
 OURS, EAGER, COMPILED = "train_relora", "torch eager", "torch compiled"
+# Sequences in a micro-batch that leave room on a GPU of 80 GB for PyTorch's logits too.
+GPU_BATCH_SIZES = {"gpt2": 16, "gpt2-medium": 16, "gpt2-large": 8, "gpt2-xl": 8}
 
 
 def worker_environment():
@@ -49,20 +60,21 @@ class WorkerFailed(Exception):
 class Worker:
     """One process, its answers, and the CPU time it used out of turn."""
 
-    def __init__(self, kind, dtype, mode, command, timeout):
-        self.kind, self.dtype, self.mode, self.timeout = kind, dtype, mode, timeout
-        self.label = f"{kind} {dtype} {mode}"
-        self.seconds, self.gflops = [], []
-        self.peak_bytes = None
+    def __init__(self, planned, timeout):
+        self.planned, self.timeout = planned, timeout
+        self.kind, self.dtype, self.mode = planned.kind, planned.dtype, planned.mode
+        self.label = str(planned)
+        self.seconds, self.gflops, self.loader_shares = [], [], []
+        self.peak_bytes = self.restart_seconds = None
         self.idle_cpu = self.idle_wall = 0.0
         self.idle_since = None
         self.pending = b""
         self.errors = tempfile.TemporaryFile()
         try:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            self.process = subprocess.Popen(planned.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                             env=worker_environment(), bufsize=0)
         except OSError as error:
-            raise WorkerFailed(f"{self.label}: cannot start {command[0]}: {error.strerror}") from error
+            raise WorkerFailed(f"{self.label}: cannot start {planned.command[0]}: {error.strerror}") from error
         self.ready = self.read_json("ready ")
 
     def failure(self, what):
@@ -99,18 +111,30 @@ class Worker:
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def step(self):
+        answer = self.ask("step")
+        self.seconds.append(float(answer["seconds"]))
+        if "loader_share" in answer:
+            self.loader_shares.append(float(answer["loader_share"]))
+
+    def gemm(self):
+        if self.kind == OURS:
+            self.gflops.append(float(self.ask("gemm")["gflops"]))
+
     def turn(self):
         if self.idle_since:
             wall, cpu = self.idle_since
             self.idle_wall += time.monotonic() - wall
             self.idle_cpu += self.cpu_seconds() - cpu
-        self.seconds.append(float(self.ask("step")["seconds"]))
-        if self.kind == OURS:
-            self.gflops.append(float(self.ask("gemm")["gflops"]))
+        self.step()
+        self.gemm()
         time.sleep(SETTLE_SECONDS)
         self.idle_since = (time.monotonic(), self.cpu_seconds())
 
     def quit(self):
+        if self.kind == OURS and self.mode == "relora":
+            self.ask("restart")  # warms up
+            self.restart_seconds = float(self.ask("restart")["restart_seconds"])
         self.peak_bytes = self.ask("quit").get("peak_bytes")
         self.process.wait(timeout=60)
 
@@ -129,19 +153,57 @@ def percentile(values, fraction):
     return values[below] + (position - below) * (values[above] - values[below])
 
 
+class Planned(typing.NamedTuple):
+    """A worker to start."""
+    kind: str
+    model: str
+    batch_size: int
+    dtype: str
+    mode: str
+    command: list
+
+    def __str__(self):
+        return f"{self.kind} {self.model} {self.dtype} {self.mode}"
+
+
 def planned_workers(args):
-    """[(kind, dtype, mode, command)], those that are compared with each other next to each other."""
+    """Those that are compared with each other next to each other."""
     plan = []
-    for mode in args.modes:
-        for dtype in args.dtypes:
-            options = ["--model", args.model, "--batch-size", str(args.batch_size), "--seq-len", str(args.seq_len),
-                       "--dtype", dtype, "--mode", mode, "--threads", str(args.threads)]
-            plan.append((OURS, dtype, mode, shlex.split(args.worker) + options))
-            if args.peer_python:
-                peer = [args.peer_python, str(PEER)] + options
-                plan += [(EAGER, dtype, mode, peer)] if "eager" in args.peers else []
-                plan += [(COMPILED, dtype, mode, peer + ["--compile"])] if "compiled" in args.peers else []
+    for model, batch_size in args.model:
+        for mode in args.modes:
+            for dtype in args.dtypes:
+                options = ["--model", model, "--batch-size", str(batch_size), "--seq-len", str(args.seq_len),
+                           "--dtype", dtype, "--mode", mode, "--threads", str(args.threads), "--device", args.device,
+                           "--steps-per-turn", str(args.steps_per_turn)]
+                kinds = {OURS: shlex.split(args.worker) + options}
+                if args.peer_python:
+                    peer = [args.peer_python, str(PEER)] + options
+                    kinds.update({EAGER: peer} if "eager" in args.peers else {})
+                    kinds.update({COMPILED: peer + ["--compile"]} if "compiled" in args.peers else {})
+                plan += [Planned(kind, model, batch_size, dtype, mode, command) for kind, command in kinds.items()]
     return plan
+
+
+def run_one_by_one(plan, args):
+    """On a GPU: each worker alone. Returns those that ended well, and whether one of ours did not."""
+    workers, ours_failed = [], False
+    for planned in plan:
+        print(f"running {planned}", file=sys.stderr)
+        worker = None
+        try:
+            worker = Worker(planned, args.timeout)
+            for _ in range(args.rounds):
+                worker.step()
+            worker.gemm()
+            worker.quit()
+            workers.append(worker)
+        except WorkerFailed as error:
+            ours_failed = ours_failed or planned.kind == OURS
+            print(f"left out: {error}", file=sys.stderr)
+        finally:
+            if worker:
+                worker.kill()
+    return workers, ours_failed
 
 
 def run_group(plan, args):
@@ -158,9 +220,9 @@ def run_group(plan, args):
             return None
 
     try:
-        for kind, dtype, mode, command in plan:
-            print(f"starting {kind} {dtype} {mode}", file=sys.stderr)
-            worker = attempt(kind, lambda: Worker(kind, dtype, mode, command, args.timeout))
+        for planned in plan:
+            print(f"starting {planned}", file=sys.stderr)
+            worker = attempt(planned.kind, lambda: Worker(planned, args.timeout))
             workers += [worker] if worker else []
         for turn in range(args.rounds):
             first = turn % len(workers)  # nobody always follows the same neighbour out of an idle machine
@@ -178,30 +240,44 @@ def run_group(plan, args):
 
 
 def rows_of(workers, group, args):
-    """One row per worker; ratios only within the group, whose steps were interleaved."""
-    by_key = {(w.kind, w.dtype, w.mode): w for w in workers}
+    """One row per worker; ratios only within the group, whose steps were interleaved (on a GPU: minutes apart)."""
+    by_key = {(w.planned.model, w.kind, w.dtype, w.mode): w for w in workers}
     rows = []
     for w in workers:
-        ours = by_key[(OURS, w.dtype, w.mode)]
-        row = {"bench": "step", "group": group, "worker": w.kind, "dtype": w.dtype, "mode": w.mode, "model": args.model,
-               "batch_size": args.batch_size, "seq_len": args.seq_len, "threads": args.threads, "rounds": len(w.seconds),
+        same = lambda kind=w.kind, dtype=w.dtype, mode=w.mode: by_key.get((w.planned.model, kind, dtype, mode))
+        ours = same(kind=OURS)
+        row = {"bench": "step", "group": group, "worker": w.kind, "dtype": w.dtype, "mode": w.mode,
+               "model": w.planned.model, "batch_size": w.planned.batch_size, "seq_len": args.seq_len,
+               "device": args.device, "threads": args.threads, "rounds": len(w.seconds),
+               "steps_per_turn": args.steps_per_turn,
                "min_seconds": min(w.seconds), "p10_seconds": percentile(w.seconds, 0.1),
-               "median_seconds": percentile(w.seconds, 0.5),
-               "min_over_ours": min(w.seconds) / min(ours.seconds),
-               "p10_over_ours": percentile(w.seconds, 0.1) / percentile(ours.seconds, 0.1),
-               "peak_bytes": w.peak_bytes, "ready": w.ready}
+               "median_seconds": percentile(w.seconds, 0.5), "peak_bytes": w.peak_bytes, "ready": w.ready}
+        if ours:
+            row.update(min_over_ours=row["min_seconds"] / min(ours.seconds),
+                       p10_over_ours=row["p10_seconds"] / percentile(ours.seconds, 0.1))
+        if w.loader_shares:
+            row["loader_percent"] = 100.0 * sum(w.loader_shares) / len(w.loader_shares)
+        if w.restart_seconds is not None:
+            row["restart_seconds"] = w.restart_seconds
         if w.idle_wall > 0:
             row["idle_cpu_percent"] = 100.0 * w.idle_cpu / w.idle_wall
-        gflops = max(g for o in workers if o.kind == OURS and o.dtype == w.dtype for g in o.gflops)
-        row["gemm_gflops"] = gflops
-        if "flops_per_step" in ours.ready:
-            floor = ours.ready["flops_per_step"] / (gflops * 1e9)
+        rates = [g for o in workers if o.kind == OURS and o.dtype == w.dtype for g in o.gflops]
+        if rates:
+            row["gemm_gflops"] = max(rates)
+        if rates and ours and "flops_per_step" in ours.ready:
+            floor = ours.ready["flops_per_step"] / (max(rates) * 1e9)
             row.update(flops_per_step=ours.ready["flops_per_step"], floor_seconds=floor,
                        min_over_floor=row["min_seconds"] / floor, p10_over_floor=row["p10_seconds"] / floor)
-        if (w.kind, "fp32", w.mode) in by_key and w.dtype == "bf16":
-            row["bf16_over_fp32"] = min(w.seconds) / min(by_key[(w.kind, "fp32", w.mode)].seconds)
-        if (w.kind, w.dtype, "full") in by_key and w.mode == "relora":
-            row["relora_over_full"] = min(w.seconds) / min(by_key[(w.kind, w.dtype, "full")].seconds)
+        if args.device == "cuda":
+            # Of the median, which is what a long run sees.
+            row["tokens_per_s"] = w.planned.batch_size * args.seq_len / row["median_seconds"]
+            if ours:
+                row["peak_tflops"] = args.peak_tflops
+                row["mfu_percent"] = 100.0 * row["tokens_per_s"] * ours.ready["flops_per_token"] / (args.peak_tflops * 1e12)
+        if w.dtype == "bf16" and same(dtype="fp32"):
+            row["bf16_over_fp32"] = min(w.seconds) / min(same(dtype="fp32").seconds)
+        if w.mode != "full" and same(mode="full"):
+            row["over_full"] = min(w.seconds) / min(same(mode="full").seconds)
         if "planned_bytes" in w.ready:
             row["planned_bytes"] = w.ready["planned_bytes"]
             row["peak_over_planned"] = w.peak_bytes / w.ready["planned_bytes"]
@@ -209,11 +285,15 @@ def rows_of(workers, group, args):
     return rows
 
 
-COLUMNS = [("worker", "worker", "{}"), ("type", "dtype", "{}"), ("mode", "mode", "{}"), ("min s", "min_seconds", "{:.3f}"),
-           ("p10 s", "p10_seconds", "{:.3f}"), ("min/ours", "min_over_ours", "{:.2f}"),
+TEXT_COLUMNS = ("worker", "dtype", "mode", "model")
+COLUMNS = [("worker", "worker", "{}"), ("model", "model", "{}"), ("B", "batch_size", "{}"), ("type", "dtype", "{}"),
+           ("mode", "mode", "{}"), ("min s", "min_seconds", "{:.3f}"), ("p10 s", "p10_seconds", "{:.3f}"),
+           ("tokens/s", "tokens_per_s", "{:.0f}"), ("MFU %", "mfu_percent", "{:.1f}"),
+           ("min/ours", "min_over_ours", "{:.2f}"),
            ("p10/ours", "p10_over_ours", "{:.2f}"), ("GEMM GFLOP/s", "gemm_gflops", "{:.0f}"),
            ("min/floor", "min_over_floor", "{:.2f}"), ("p10/floor", "p10_over_floor", "{:.2f}"),
-           ("bf16/fp32", "bf16_over_fp32", "{:.2f}"), ("relora/full", "relora_over_full", "{:.2f}"),
+           ("bf16/fp32", "bf16_over_fp32", "{:.2f}"), ("/full", "over_full", "{:.2f}"),
+           ("loader %", "loader_percent", "{:.2f}"), ("restart s", "restart_seconds", "{:.3f}"),
            ("planned MiB", "planned_bytes", "MiB"), ("peak MiB", "peak_bytes", "MiB"),
            ("peak/plan", "peak_over_planned", "{:.3f}"), ("idle CPU %", "idle_cpu_percent", "{:.1f}")]
 
@@ -224,12 +304,13 @@ def table(rows):
             return "-"
         return f"{row[key] / 2**20:.0f}" if form == "MiB" else form.format(row[key])
 
-    used = [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)]
+    one_setting = len({(row["model"], row["batch_size"]) for row in rows}) == 1
+    used = [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows) and
+            not (one_setting and c[1] in ("model", "batch_size"))]
     lines = [[c[0] for c in used]] + [[cell(row, key, form) for _, key, form in used] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(used))]
-    text_columns = 3
-    return "\n".join("  ".join(v.ljust(w) if i < text_columns else v.rjust(w)
-                               for i, (v, w) in enumerate(zip(line, widths))).rstrip() for line in lines)
+    return "\n".join("  ".join(v.ljust(w) if key in TEXT_COLUMNS else v.rjust(w)
+                               for v, w, (_, key, _) in zip(line, widths, used)).rstrip() for line in lines)
 
 
 def comma_list(*allowed):
@@ -247,18 +328,36 @@ def parse_args():
     parser.add_argument("--worker", default=str(ROOT / "build/bench/step"), help="our worker, options of its own allowed")
     parser.add_argument("--peer-python", help="an interpreter that has torch; without it only our workers run")
     parser.add_argument("--peers", type=comma_list("eager", "compiled"), default=["eager", "compiled"])
-    parser.add_argument("--model", default="gpt2")
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--seq-len", type=int, default=256)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--model", "--models", default="gpt2", help="NAME or NAME:BATCH_SIZE, several with commas between")
+    parser.add_argument("--batch-size", type=int, help="sequences where --model names none; default: 4, on a GPU " +
+                        ", ".join(f"{size} for {name}" for name, size in GPU_BATCH_SIZES.items()))
+    parser.add_argument("--seq-len", type=int, help="default: 256, on a GPU 1024")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--dtypes", type=comma_list("fp32", "bf16"), default=["fp32", "bf16"])
-    parser.add_argument("--modes", type=comma_list("full", "relora"), default=["full"])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--group-size", type=int, default=6, help="workers alive at once; about 3 GB each at 124M")
+    parser.add_argument("--dtypes", type=comma_list("fp32", "bf16"), help="default: fp32,bf16, on a GPU bf16")
+    parser.add_argument("--modes", type=comma_list("full", "lora", "relora"), default=["full"])
+    parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5")
+    parser.add_argument("--steps-per-turn", type=int, help="default: 1, on a GPU 10")
+    parser.add_argument("--peak-tflops", type=float, default=989.0, help="of MFU; default: an H100 SXM's in dense bf16")
+    parser.add_argument("--group-size", type=int, default=6,
+                        help="workers alive at once on a CPU; about 3 GB each at 124M")
     parser.add_argument("--timeout", type=float, default=900, help="seconds to wait for one answer, set-up included")
     parser.add_argument("--json", help="append one JSON line per row to this file")
     args = parser.parse_args()
-    for name in ("rounds", "group_size"):
+    on_gpu = args.device == "cuda"
+    for name, on_cpu, otherwise in (("seq_len", 256, 1024), ("rounds", 9, 5), ("steps_per_turn", 1, 10),
+                                    ("dtypes", ["fp32", "bf16"], ["bf16"])):
+        if getattr(args, name) is None:
+            setattr(args, name, otherwise if on_gpu else on_cpu)
+    models = []
+    for item in args.model.split(","):
+        name, _, size = item.partition(":")
+        default = args.batch_size or (GPU_BATCH_SIZES.get(name, 16) if on_gpu else 4)
+        if size and not size.isdigit():
+            parser.error(f"--model {item}: the batch size is no number")
+        models.append((name, int(size) if size else default))
+    args.model = models
+    for name in ("rounds", "group_size", "steps_per_turn"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
     if not args.dtypes or not args.modes:
@@ -270,7 +369,7 @@ def groups_of(plan, size):
     """Consecutive workers, at most `size`, never apart from our worker of the same type and mode."""
     units = {}
     for entry in plan:
-        units.setdefault(entry[1:3], []).append(entry)
+        units.setdefault((entry.model, entry.dtype, entry.mode), []).append(entry)
     groups = [[]]
     for unit in units.values():
         if groups[-1] and len(groups[-1]) + len(unit) > size:
@@ -281,13 +380,24 @@ def groups_of(plan, size):
 
 def main():
     args = parse_args()
-    rows = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("compare.py: stopped"))  # and so ends its workers
+    rows, ours_failed = [], False
     try:
-        for number, plan in enumerate(groups_of(planned_workers(args), args.group_size), start=1):
-            rows += rows_of(run_group(plan, args), number, args)
+        if args.device == "cuda":
+            workers, ours_failed = run_one_by_one(planned_workers(args), args)
+            rows = rows_of(workers, 1, args)
+        else:
+            for number, plan in enumerate(groups_of(planned_workers(args), args.group_size), start=1):
+                rows += rows_of(run_group(plan, args), number, args)
     except WorkerFailed as error:
         sys.exit(f"compare.py: {error}")
-    print(f"step of {args.model}, B={args.batch_size}, T={args.seq_len}, {args.threads} threads, {args.rounds} rounds; "
+    if not rows:
+        sys.exit("compare.py: no worker ran to its end")
+    what = ", ".join(f"{model}, B={size}" for model, size in args.model)
+    how = f"{args.threads} threads, {args.rounds} rounds"
+    if args.device == "cuda":
+        how = f"{args.rounds} rounds of {args.steps_per_turn} steps; MFU of {args.peak_tflops:g} TFLOP/s"
+    print(f"step of {what}, T={args.seq_len}, {how}; "
           "min and p10 over rounds; floor = FLOPs of the step / best measured GEMM rate of its type")
     print(table(rows))
     for row in rows:
@@ -297,6 +407,8 @@ def main():
     if args.json:
         with open(args.json, "a", encoding="utf-8") as f:
             f.writelines(json.dumps(row) + "\n" for row in rows)
+    if ours_failed:
+        sys.exit("compare.py: a worker of ours failed, see above")
 
 
 if __name__ == "__main__":

@@ -15,15 +15,15 @@ constexpr size_t kGuardBytes = 256;
 constexpr char kGuard = 0x5A;
 }  // namespace
 
-Memory::~Memory() {
+CheckedMemory::~CheckedMemory() {
     for (const Operand& o : operands_)
-        if (device_ == Device::cpu)
+        if (device() == Device::cpu)
             std::free(o.block);
         else
             cudaFree(o.block);
 }
 
-Tensor Memory::place(int64_t rows, int64_t cols, DType type, const std::vector<float>& values, bool compared) {
+Tensor CheckedMemory::place(int64_t rows, int64_t cols, DType type, const std::vector<float>& values, bool compared) {
     const bool shifted = placement_ == Placement::misaligned || (placement_ == Placement::mixed && operands_.size() % 2 == 1);
     const size_t n = size_t(rows * cols), size = dtype_size(type), first = kGuardBytes + (compared && shifted ? size : 0);
     // The guard ends exactly where the operand does, so that AddressSanitizer sees an overrun even of one byte; what
@@ -37,46 +37,46 @@ Tensor Memory::place(int64_t rows, int64_t cols, DType type, const std::vector<f
         std::memcpy(to, type == DType::f32 ? static_cast<const void*>(&value) : type == DType::bf16 ? static_cast<const void*>(&rounded) : &id, size);
     }
     void* block = nullptr;
-    if (device_ == Device::cpu) {
+    if (device() == Device::cpu) {
         block = std::malloc(bytes.size());
         std::memcpy(block, bytes.data(), bytes.size());
     } else {
         CUDA_CHECK(cudaMalloc(&block, bytes.size()));
         CUDA_CHECK(cudaMemcpy(block, bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
     }
-    Tensor tensor = make_tensor(static_cast<char*>(block) + first, type, rows, cols, device_);
+    Tensor tensor = make_tensor(static_cast<char*>(block) + first, type, rows, cols, device());
     operands_.push_back({tensor, static_cast<char*>(block), std::move(bytes), compared});
     return tensor;
 }
 
-Tensor Memory::random(int64_t rows, int64_t cols, DType type, double deviation, double mean) {
+Tensor CheckedMemory::random(int64_t rows, int64_t cols, DType type, double deviation, double mean) {
     std::mt19937 generator(++seed_);
     std::normal_distribution<float> normal{float(mean), float(deviation)};
     std::vector<float> values(size_t(rows * cols));
     for (float& v : values) v = normal(generator);
     return place(rows, cols, type, values, true);
 }
-Tensor Memory::output(int64_t rows, int64_t cols, DType type) { return place(rows, cols, type, {}, true); }
-Tensor Memory::zeros(int64_t rows, int64_t cols, DType type) {
+Tensor CheckedMemory::output(int64_t rows, int64_t cols, DType type) { return place(rows, cols, type, {}, true); }
+Tensor CheckedMemory::zeros(int64_t rows, int64_t cols, DType type) {
     return place(rows, cols, type, std::vector<float>(size_t(rows * cols)), true);
 }
-Tensor Memory::ids(int64_t count, int64_t limit) {
+Tensor CheckedMemory::ids(int64_t count, int64_t limit) {
     std::mt19937 generator(++seed_);
     std::vector<float> values(static_cast<size_t>(count));
     for (float& v : values) v = float(generator() % 3 == 0 ? generator() % std::min<int64_t>(limit, 3) : generator() % limit);
     return place(1, count, DType::i32, values, true);
 }
-Tensor Memory::values(int64_t rows, int64_t cols, DType type, const std::vector<float>& values) {
+Tensor CheckedMemory::values(int64_t rows, int64_t cols, DType type, const std::vector<float>& values) {
     return place(rows, cols, type, values, true);
 }
-Tensor Memory::scratch(int64_t rows, int64_t cols, DType type) { return place(rows, cols, type, {}, false); }
+Tensor CheckedMemory::scratch(int64_t rows, int64_t cols, DType type) { return place(rows, cols, type, {}, false); }
 
-std::vector<std::vector<double>> Memory::contents() {
+std::vector<std::vector<double>> CheckedMemory::contents() {
     std::vector<std::vector<double>> all;
-    if (device_ == Device::cuda) CUDA_CHECK(cudaStreamSynchronize(gpu::stream()));
+    if (device() == Device::cuda) CUDA_CHECK(cudaStreamSynchronize(gpu::stream()));
     for (const Operand& o : operands_) {
         std::vector<char> now(o.initial.size());
-        if (device_ == Device::cpu)
+        if (device() == Device::cpu)
             std::memcpy(now.data(), o.block, now.size());
         else
             CUDA_CHECK(cudaMemcpy(now.data(), o.block, now.size(), cudaMemcpyDeviceToHost));

@@ -16,7 +16,7 @@ struct Param {
 };
 
 Contents run(const registry::Case& test, Device device, registry::Placement placement) {
-    registry::Memory memory(device, placement);
+    registry::CheckedMemory memory(device, placement);
     const registry::Run op = test.setup(memory);
     op();
     return memory.contents();

@@ -10,7 +10,7 @@ namespace {
 // Of the elements of c = gelu(a b^T), how many are not the GELU op of the stored product.
 int fused_elements(DType type, registry::Placement placement) {
     constexpr int64_t M = 64, N = 96, K = 32;
-    registry::Memory memory(Device::cuda, placement);
+    registry::CheckedMemory memory(Device::cuda, placement);
     const Tensor a = memory.random(M, K, type), b = memory.random(N, K, type), bias = memory.random(1, N, type);
     const Tensor c = memory.output(M, N, type), aux = memory.output(M, N, type), apart = memory.output(M, N, type);
     void* workspace = nullptr;

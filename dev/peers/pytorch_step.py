@@ -1,12 +1,15 @@
 """PyTorch's training step of the same GPT-2, as a worker for dev/bench/compare.py. Needs torch.
 
-Written as a PyTorch user would write it to be fast: nn.Linear, scaled_dot_product_attention, fused AdamW, autocast for bf16 with
-fp32 weights, a vocabulary padded to a multiple of 128, optionally torch.compile. `--mode relora` has frozen linears plus LoRA
-factors; embeddings, LayerNorms and biases train, as in train_relora.
+Written as a PyTorch user would write it to be fast: nn.Linear, scaled_dot_product_attention, fused AdamW, autocast for
+bf16 with fp32 weights, a vocabulary padded to a multiple of 128, optionally torch.compile. `--mode lora` or `relora`
+has frozen linears plus LoRA factors; embeddings, LayerNorms and biases train, as in train_relora. On a GPU
+scaled_dot_product_attention is flash attention in bf16 (memory-efficient attention in fp32), tokens are drawn there,
+and products of fp32 are in TF32 unless --tf32 off.
 
-Protocol: after set-up and warm-up prints "ready {json}"; each line "step" on stdin runs one training step on random tokens
-(forward, backward, clipping, AdamW) and prints {"seconds": s, "loss": x}; "quit" (or the end of stdin) prints {"peak_bytes": n} and
-ends. The peak is that of steady-state steps: what set-up and compilation took before does not count.
+Protocol: after set-up and warm-up prints "ready {json}"; each line "step" on stdin runs --steps-per-turn training steps
+on random tokens (forward, backward, clipping, AdamW) and prints {"seconds": s, "loss": x}, seconds of one step; "quit"
+(or the end of stdin) prints {"peak_bytes": n} and ends. The peak is that of steady-state steps: what set-up and
+compilation took before does not count.
 """
 import argparse
 import json
@@ -131,13 +134,14 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return loss
 
-    def timed_step(self):
-        """(seconds, loss) of one step, with all of a GPU's work done."""
+    def timed_steps(self, count):
+        """(seconds of one step, loss) of several, with all of a GPU's work done."""
         start = time.perf_counter()
-        loss = self.step()
+        for _ in range(count):
+            loss = self.step()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - start, loss.item()
+        return (time.perf_counter() - start) / count, loss.item()
 
     def reset_peak(self):
         if self.device.type == "cuda":
@@ -160,12 +164,15 @@ def parse_args():
     parser.add_argument("--seq-len", type=int, default=256)
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16 is autocast over fp32 weights")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model and its loss")
-    parser.add_argument("--mode", choices=("full", "relora"), default="full")
+    parser.add_argument("--mode", choices=("full", "lora", "relora"), default="full")
     parser.add_argument("--rank", type=int, default=128)
     parser.add_argument("--alpha", type=float, default=32)
     parser.add_argument("--qkv-adapters", choices=("separate", "fused"), default="separate")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--tf32", choices=("on", "off"), default="on",
+                        help="of fp32 products on a GPU; train_relora has none")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps-per-turn", type=int, default=1, help="steps that answer one 'step', timed together")
     args = parser.parse_args()
     if args.seq_len > POSITIONS:
         parser.error(f"--seq-len {args.seq_len}: at most {POSITIONS}, the positions of GPT-2")
@@ -177,20 +184,23 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     if args.device == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, as users run it; on a CPU fp32 stays fp32
+        if not torch.cuda.is_available():
+            sys.exit("pytorch_step.py: --device cuda: torch sees no usable GPU")
+        torch.set_float32_matmul_precision("high" if args.tf32 == "on" else "highest")
     isa = avoid_broken_amx() if args.device == "cpu" and args.dtype == "bf16" else "all"
     trainer = Trainer(args)
     for _ in range(WARM_UP_STEPS):
-        trainer.timed_step()
+        trainer.timed_steps(1)
     trainer.reset_peak()
     emit("ready ", torch=torch.__version__, max_cpu_isa=isa,
+         gpu=torch.cuda.get_device_name() if args.device == "cuda" else None,
          parameters=sum(p.numel() for p in trainer.model.parameters()),
          trained=sum(p.numel() for p in trainer.trained), **vars(args))
     for line in sys.stdin:
         if line.strip() == "quit":
             break
         if line.strip() == "step":
-            seconds, loss = trainer.timed_step()
+            seconds, loss = trainer.timed_steps(args.steps_per_turn)
             emit(seconds=seconds, loss=loss)
     emit(peak_bytes=trainer.peak_bytes())
 
