@@ -25,11 +25,11 @@ double fastest(Device device, const Body& body) {
     return best;
 }
 
-// A size is large enough when a run takes this long: launches don't count any more, and every core has been busy.
+// On a GPU, whose speed can be anything, a size is large enough when a run takes this long: launches don't count any more.
 constexpr double kLongEnough = 4e-3;
 
 double measure_product(Device device, DType type) {
-    for (int64_t size = 256;; size *= 2) {
+    for (int64_t size = device == Device::cuda ? 256 : 1024;; size *= 2) {
         MemoryPlan memory(device);
         Tensor a, b, c, workspace;
         memory.add(&a, MemoryCategory::workspaces, type, size, size);
@@ -42,12 +42,12 @@ double measure_product(Device device, DType type) {
         for (const Tensor& t : {a, b}) kernels::fill_uniform(t, 1.0f, {1, rng::Purpose::init, 0, 0});
         const double seconds = fastest(device, [&] { kernels::matmul({.a = a, .b = b, .c = c, .transpose_b = true}); });
         kernels::set_workspace(device, before);
-        if (seconds > kLongEnough || size == 8192) return 2.0 * double(size) * double(size) * double(size) / seconds;
+        if (device == Device::cpu || seconds > kLongEnough || size == 8192) return 2.0 * double(size) * double(size) * double(size) / seconds;
     }
 }
 
 double measure_copy(Device device) {
-    for (int64_t size = int64_t(1) << 18;; size *= 2) {
+    for (int64_t size = int64_t(1) << (device == Device::cuda ? 18 : 24);; size *= 2) {
         MemoryPlan memory(device);
         Tensor from, to;
         memory.add(&from, MemoryCategory::workspaces, DType::f32, 1, size);
@@ -55,7 +55,7 @@ double measure_copy(Device device) {
         memory.allocate();
         kernels::fill(from, 1.0f);
         const double seconds = fastest(device, [&] { kernels::convert(to, from); });
-        if (seconds > kLongEnough || size == int64_t(1) << 28) return double(from.bytes() + to.bytes()) / seconds;
+        if (device == Device::cpu || seconds > kLongEnough || size == int64_t(1) << 28) return double(from.bytes() + to.bytes()) / seconds;
     }
 }
 
