@@ -33,8 +33,8 @@ GENCODE       := $(foreach a,$(ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
 CPPFLAGS      += -DRELORA_CUDA=$(CUDA)
 ifeq ($(CUDA),1)
 CPPFLAGS      += -I$(CUDA_HOME)/include
-LDFLAGS       += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -Wl,--as-needed
-LDLIBS        += -lcublasLt -lcudart_static -ldl -lrt
+LDFLAGS       += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64
+LDLIBS        += -lcudart_static -ldl -lrt
 endif
 
 # Everything is compiled anew when the flags change.
@@ -44,7 +44,7 @@ $(shell mkdir -p $(BUILD) && echo '$(FLAGS)' >$(BUILD)/flags)
 endif
 
 KERNELS   := $(wildcard src/kernels/cuda/*.cu)
-# Host code of the CUDA half.
+# Host code of the CUDA half. cuBLASLt is loaded at run time, from where the toolkit is.
 CUDA_HOST := $(wildcard src/kernels/cuda/*.cpp) src/runtime/gpu.cpp
 LIB_SRC   := $(filter-out $(CUDA_HOST),$(wildcard src/*/*.cpp src/kernels/cpu/*.cpp))
 LIB_OBJ   := $(LIB_SRC:%=$(BUILD)/%.o)
@@ -112,10 +112,10 @@ endif
 # ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
 ON_CPU      := $(BUILD)/cuda_on_cpu
 # Never with a sanitizer: the host code that depends on CUDA, and the executor, which finds sanitizers by itself.
-ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(CUDA_HOST) src/kernels/dispatch.cpp src/kernels/op_timer.cpp src/runtime/device.cpp \
+ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp,$(CUDA_HOST)) src/kernels/dispatch.cpp src/kernels/op_timer.cpp src/runtime/device.cpp \
                $(filter-out dev/cuda_on_cpu/test_% dev/cuda_on_cpu/planted_%,$(wildcard dev/cuda_on_cpu/*.cpp)))
 ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(KERNEL_TEST) $(wildcard dev/cuda_on_cpu/test_*.cpp))
-ON_CPU_LIBS := -lboost_context $(filter-out -lcublasLt -lcudart_static,$(LDLIBS)) -ldl
+ON_CPU_LIBS := -lboost_context $(filter-out -lcudart_static,$(LDLIBS)) -ldl
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZE_tsan := -fsanitize=thread
 $(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -DGTEST_DONT_DEFINE_FAIL=1

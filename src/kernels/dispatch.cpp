@@ -504,8 +504,10 @@ std::string device_problem(Device device) {
     if (device == Device::cpu) return "";
     const std::string problem = device::cuda_problem();
     if constexpr (kCuda)
-        if (problem.empty() && !cuda::has_kernels())
-            return "this binary has no kernels for the GPU's architecture: build it where the GPU is, or with `make release`";
+        if (problem.empty())
+            return cuda::has_kernels() ? cuda::matmul_problem()
+                                       : "this binary has no kernels for the GPU's architecture: build it where the GPU is, "
+                                         "or with `make release`";
     return problem;
 }
 

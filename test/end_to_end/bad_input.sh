@@ -54,7 +54,7 @@ refused 2 '--total-batch-tokens 300 is not a multiple of --batch-size 4 x --seq-
 refused 2 '--total-batch-tokens 64 is not a multiple' --total-batch-tokens 64
 if ! nvidia-smi -L >"$work/gpus" 2>&1; then
     why='this binary was built without CUDA'
-    ! ldd ./train_relora | grep -q cublasLt || why='there is no usable GPU (CUDA reports: '
+    ! grep -q -- '-DRELORA_CUDA=1' build/flags || why='there is no usable GPU (CUDA reports: '
     refused 2 "--device cuda: $why" --device cuda
 fi
 refused 2 '--prompt' --prompt

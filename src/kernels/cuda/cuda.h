@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "../kernels.h"
 
@@ -31,6 +32,8 @@ void reuse_events();                          // the next one is number 0
 // ---- matmul.cpp --------------------------------------------------------------------------------------------------
 
 void matmul(const Matmul& args);
+// Why there can be no products, or "".
+std::string matmul_problem();
 // Time cuBLASLt's candidates at the first use of each shape instead of taking its first choice.
 void set_autotune(bool on);
 

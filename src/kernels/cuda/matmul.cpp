@@ -117,7 +117,7 @@ cublasLtHandle_t handle() {
         Library() {
             gpu::stream();
             const cublasStatus_t status = cublasLtCreate(&handle);
-            CHECK(status == CUBLAS_STATUS_SUCCESS, "cublasLtCreate: cuBLASLt reports ", cublasLtGetStatusName(status));
+            CHECK(status == CUBLAS_STATUS_SUCCESS, "cuBLASLt can't be used: ", cublasLtGetStatusName(status));
         }
         ~Library() { cublasLtDestroy(handle); }
     } library;
@@ -333,6 +333,15 @@ void gelu_after_product(const Matmul& m) {
 }  // namespace
 
 void set_autotune(bool on) { autotune = on; }
+
+std::string matmul_problem() {
+    try {
+        handle();
+        return "";
+    } catch (const Error& error) {
+        return error.what();
+    }
+}
 
 void matmul(const Matmul& m) {
     CHECK(m.bias.empty() || m.bias.dtype == m.c.dtype, "cuBLASLt adds a bias of the result's type only: ", describe(m));

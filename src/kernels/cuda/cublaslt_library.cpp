@@ -1,0 +1,76 @@
+// cuBLASLt, loaded at its first use. Linked in, its half a gigabyte would cost every run 200 MB and 0.2 s, and the program
+// could not start where it is missing; so a binary with the CUDA half runs on machines without CUDA, on the CPU.
+#include <cublasLt.h>
+#include <dlfcn.h>
+
+#include <string>
+
+#include "../../runtime/error.h"
+
+namespace {
+
+// The library of the headers' own major version: the descriptors are structures of a size that may change with it.
+struct Library {
+    void* handle = nullptr;
+    std::string problem;
+    Library() {
+        const std::string name = str("libcublasLt.so.", CUBLAS_VER_MAJOR);
+        handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (!handle) problem = dlerror();
+    }
+    template <class Function>
+    Function find(const char* name) const {
+        return handle ? reinterpret_cast<Function>(dlsym(handle, name)) : nullptr;
+    }
+};
+
+const Library& library() {
+    static const Library library;
+    return library;
+}
+
+}  // namespace
+
+#define FORWARD(name, parameters, arguments)                                             \
+    cublasStatus_t CUBLASWINAPI name parameters {                                        \
+        static const auto function = library().find<decltype(&name)>(#name);             \
+        return function ? function arguments : CUBLAS_STATUS_NOT_INITIALIZED;            \
+    }
+
+extern "C" {
+
+const char* CUBLASWINAPI cublasLtGetStatusName(cublasStatus_t status) {
+    if (!library().handle) return library().problem.c_str();
+    static const auto function = library().find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
+    return function ? function(status) : "a library without cublasLtGetStatusName";
+}
+FORWARD(cublasLtCreate, (cublasLtHandle_t * handle), (handle))
+FORWARD(cublasLtDestroy, (cublasLtHandle_t handle), (handle))
+FORWARD(cublasLtMatmulDescInit_internal,
+        (cublasLtMatmulDesc_t operation, size_t size, cublasComputeType_t compute, cudaDataType_t scale),
+        (operation, size, compute, scale))
+FORWARD(cublasLtMatmulDescSetAttribute,
+        (cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const void* value, size_t size),
+        (operation, attribute, value, size))
+FORWARD(cublasLtMatrixLayoutInit_internal,
+        (cublasLtMatrixLayout_t layout, size_t size, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld),
+        (layout, size, type, rows, cols, ld))
+FORWARD(cublasLtMatmulPreferenceInit_internal, (cublasLtMatmulPreference_t preference, size_t size), (preference, size))
+FORWARD(cublasLtMatmulPreferenceSetAttribute,
+        (cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
+         size_t size),
+        (preference, attribute, value, size))
+FORWARD(cublasLtMatmulAlgoGetHeuristic,
+        (cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+         cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int wanted,
+         cublasLtMatmulHeuristicResult_t* results, int* found),
+        (handle, operation, a, b, c, d, preference, wanted, results, found))
+FORWARD(cublasLtMatmul,
+        (cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, const void* alpha, const void* a,
+         cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta, const void* c,
+         cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm,
+         void* workspace, size_t workspace_bytes, cudaStream_t stream),
+        (handle, operation, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algorithm, workspace,
+         workspace_bytes, stream))
+
+}  // extern "C"
