@@ -28,6 +28,8 @@ double fastest(Device device, const Body& body) {
 // On a GPU, whose speed can be anything, a size is large enough when a run takes this long: launches don't count any more.
 constexpr double kLongEnough = 4e-3;
 
+}  // namespace
+
 double measure_product(Device device, DType type) {
     for (int64_t size = device == Device::cuda ? 256 : 1024;; size *= 2) {
         MemoryPlan memory(device);
@@ -58,8 +60,6 @@ double measure_copy(Device device) {
         if (device == Device::cpu || seconds > kLongEnough || size == int64_t(1) << 28) return double(from.bytes() + to.bytes()) / seconds;
     }
 }
-
-}  // namespace
 
 Ceilings measure_ceilings(Device device, DType type) {
     return {.flops_per_s = measure_product(device, type), .bytes_per_s = measure_copy(device)};

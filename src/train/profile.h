@@ -18,6 +18,8 @@ struct Ceilings {
 };
 // Takes a second or so.
 Ceilings measure_ceilings(Device device, DType type);
+double measure_product(Device device, DType type);  // FLOP/s
+double measure_copy(Device device);                 // bytes/s
 
 class Profile {
   public:
