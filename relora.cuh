@@ -65,7 +65,12 @@ struct Adapter {
     float scale = 0;    // alpha / rank
     float dropout = 0;  // on the adapter's input only
     Parameter A, B;     // [sections * r, in], [out, r]
-    Tensor u;           // (N, sections * r): s x A^T, kept for the backward
+    // How forward and the input's gradient see the adapter:
+    //   merged    W + s B A, formed once per update, takes the place of W: no more work per token than without adapter
+    //   factored  products of its own, added to those of W, as dropout demands
+    bool merged = false;
+    Tensor effective;   // merged: [out, in] compute type, W + s B A
+    Tensor u;           // (N, sections * r): s x A^T; factored: kept for the backward, merged: scratch shared by all
 
     Tensor A_section(const Tensor& t, int i) const { return t.row_range(i * rank, rank); }
     Tensor B_section(const Tensor& t, int i) const { return t.row_range(i * (out / sections), out / sections); }
@@ -76,6 +81,7 @@ struct Adapter {
 
 // Memory shared by all adapters of a model.
 struct Scratch {
+    Tensor u;        // (N, max sections * r), planned with merged adapters
     Tensor du;       // (N, max sections * r)
     Tensor dropped;  // (N, max in), planned only with dropout
     Tensor delta;    // (max out, max in) fp32: s B A of one linear at a merge
@@ -101,26 +107,50 @@ inline Tensor adapter_input(const Adapter& adapter, const Tensor& x, const Scrat
     return dropped;
 }
 
+// s B A in the scratch, fp32.
+inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
+    const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
+    for (int i = 0; i < adapter.sections; i++)
+        kernels::matmul({.a = adapter.B_section(adapter.B.master, i),
+                         .b = adapter.A_section(adapter.A.master, i),
+                         .c = adapter.B_section(delta, i),
+                         .alpha = adapter.scale});
+    return delta;
+}
+
+// Of a merged adapter, W + s B A, formed in fp32 and rounded once: to be called when W, A or B have changed.
+inline void form_effective_weight(const Adapter& adapter, const Parameter& weight, const Scratch& scratch) {
+    if (adapter.merged) kernels::add(adapter.effective, weight.master, low_rank_update(adapter, scratch));
+}
+
+// Whether an adapter's products are added to those of the weight.
+inline bool is_factored(const Linear& linear) { return linear.adapter && !linear.adapter->merged; }
+inline const Tensor& weight_of(const Linear& linear) {
+    return linear.adapter && linear.adapter->merged ? linear.adapter->effective : linear.weight->weight;
+}
+
+// u = s x A^T (N, sections * r)
+inline void project_input(const Tensor& u, const Tensor& input, const Adapter& adapter) {
+    kernels::matmul({.a = input, .b = adapter.A.weight, .c = u, .transpose_b = true, .alpha = adapter.scale});
+}
+
 // y (N, out) = x (N, in) W^T + b [+ s (x A^T) B^T]. With `activated`, also activated = gelu(y), in the product unless
-// an adapter adds to y after it.
+// a factored adapter adds to y after it.
 inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linear, const Scratch& scratch,
                            const Pass& pass, const Tensor& activated = {}) {
     kernels::Matmul product{
-        .a = x, .b = linear.weight->weight, .c = y, .bias = linear.bias->weight, .transpose_b = true};
-    if (!linear.adapter) {
-        if (!activated.empty()) {
-            product.c = activated;
-            product.epilogue = kernels::Epilogue::gelu;
-            product.aux = y;
-        }
-        kernels::matmul(product);
-        return;
+        .a = x, .b = weight_of(linear), .c = y, .bias = linear.bias->weight, .transpose_b = true};
+    if (!is_factored(linear) && !activated.empty()) {
+        product.c = activated;
+        product.epilogue = kernels::Epilogue::gelu;
+        product.aux = y;
     }
     kernels::matmul(product);
+    if (!is_factored(linear)) return;
     const Adapter& adapter = *linear.adapter;
     const Tensor input = adapter_input(adapter, x, scratch, pass);
     const Tensor u = adapter.u.row_range(0, x.rows);
-    kernels::matmul({.a = input, .b = adapter.A.weight, .c = u, .transpose_b = true, .alpha = adapter.scale});
+    project_input(u, input, adapter);
     const int64_t width = adapter.out / adapter.sections;
     for (int i = 0; i < adapter.sections; i++)
         kernels::matmul({.a = u.col_range(i * adapter.rank, adapter.rank),
@@ -140,20 +170,18 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     if (linear.weight->trains)
         kernels::matmul(
             {.a = dy, .b = x, .c = linear.weight->gradient, .transpose_a = true, .accumulate = accumulate});
-    kernels::Matmul product{.a = dy, .b = linear.weight->weight, .c = dx};
-    if (!linear.adapter) {
-        if (!preactivation.empty()) {
-            product.epilogue = kernels::Epilogue::gelu_backward;
-            product.aux = preactivation;
-        }
-        kernels::matmul(product);
-        return;
+    kernels::Matmul product{.a = dy, .b = weight_of(linear), .c = dx};
+    if (!is_factored(linear) && !preactivation.empty()) {
+        product.epilogue = kernels::Epilogue::gelu_backward;
+        product.aux = preactivation;
     }
     kernels::matmul(product);
+    if (!linear.adapter) return;
     const Adapter& adapter = *linear.adapter;
     const Tensor u = adapter.u.row_range(0, x.rows);
     const int64_t width = adapter.out / adapter.sections, stacked = adapter.sections * adapter.rank;
     const Tensor du = scratch.du.reuse(x.dtype, x.rows, stacked);
+    if (adapter.merged) project_input(u, x, adapter);
     for (int i = 0; i < adapter.sections; i++) {
         const Tensor dy_section = dy.col_range(i * width, width);
         kernels::matmul({.a = dy_section,
@@ -168,6 +196,7 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     }
     const Tensor input = adapter_input(adapter, x, scratch, pass);
     kernels::matmul({.a = du, .b = input, .c = adapter.A.gradient, .transpose_a = true, .accumulate = accumulate});
+    if (adapter.merged) return;
     if (adapter.dropout == 0 || !pass.training) {
         kernels::matmul({.a = du, .b = adapter.A.weight, .c = dx, .accumulate = true});
     } else {
@@ -191,12 +220,7 @@ inline void initialise(Adapter& adapter, uint64_t seed, uint64_t restart) {
 // W <- W + s B A in fp32, rounded to the compute type afterwards. Returns the squared Frobenius norm of s B A.
 // A and B are left as they are: initialise() follows, except for a last export.
 inline double merge(const Adapter& adapter, Parameter& weight, const Scratch& scratch) {
-    const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
-    for (int i = 0; i < adapter.sections; i++)
-        kernels::matmul({.a = adapter.B_section(adapter.B.master, i),
-                         .b = adapter.A_section(adapter.A.master, i),
-                         .c = adapter.B_section(delta, i),
-                         .alpha = adapter.scale});
+    const Tensor delta = low_rank_update(adapter, scratch);
     const double squared = kernels::norm_squared(delta);
     kernels::add(weight.master, weight.master, delta);
     if (weight.weight.data != weight.master.data) kernels::convert(weight.weight, weight.master);

@@ -44,10 +44,12 @@ CASES = {
     "elementwise.cuh": MAPS,
     "embedding.cu": EMBEDDING,
     "gelu.cu": {"gelu_": SMALL},
-    "gpu.cuh": {"layernorm_*_5x1600": "", "sum_": SMALL, "cross_entropy_": "*5x320*", "fill_uniform_": SMALL, "prune_random_": "*_4097_p50*"},
+    "gpu.cuh": {"layernorm_*_5x1600": "", "sum_": SMALL, "cross_entropy_": "*5x320*", "fill_uniform_": SMALL, "prune_random_": "*_4097_p50*",
+                "prune_magnitude_": "*_4097_p50*"},
     "layernorm.cu": LAYERNORM,
     "prune.cu": {"prune_magnitude_": "*_4097_p50*"},
     "random_fill.cu": {"fill_uniform_": SMALL, "fill_normal_": SMALL, "dropout_": SMALL, "prune_random_": "*_4097_p50*"},
+    "sample.cu": {"sample_token_": "*257_top40"},
     "reduce.cu": {"sum_": SMALL, "bias_backward_": SMALL, "norm_squared_": "*_1000", "count_zeros_": "*_1000"},
     "slices.cuh": MAPS | EMBEDDING,
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
+#include <type_traits>
 #include <utility>
 
 #include "../runtime/device.h"
@@ -180,9 +181,17 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
 }
 
 void add(const Tensor& out, const Tensor& a, const Tensor& b) {
-    const DType type = check("add", {{"a", a, a.rows, a.cols}, {"b", b, a.rows, a.cols}, {"out", out, a.rows, a.cols}});
+    const DType in_type = check("add", {{"a", a, a.rows, a.cols}, {"b", b, a.rows, a.cols}});
+    const DType out_type = check("add", {{"out", out, a.rows, a.cols}});
+    CHECK(out.device == a.device, "add: out is on another device than a");
+    CHECK(out_type == in_type || in_type == DType::f32, "add: out is ", dtype_name(out_type), " and should be bf16 like the rest");
     const OpTimer timer("add", {out, a, b});
-    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(a, add(out.get<E>(), a.get<E>(), b.get<E>(), a.size())); });
+    by_type(in_type, [&]<class In>(In*) {
+        by_type(out_type, [&]<class Out>(Out*) {
+            if constexpr (std::is_same_v<In, float> || std::is_same_v<In, Out>)
+                ON_DEVICE_OF(a, add(out.get<Out>(), a.get<In>(), b.get<In>(), a.size()));
+        });
+    });
 }
 
 void convert(const Tensor& out, const Tensor& in) {

@@ -27,12 +27,15 @@ void GPT2::plan_adapters(MemoryPlan& plan, const PhaseShape& shape) {
             plan.add(&p->weight, MemoryCategory::adapters, type_, p->rows, p->cols);
             if (type_ != DType::f32) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
         }
+        // In bf16 the rounded copy of W gives its place to the effective weight; the fp32 W has no copy.
+        if (a.merged && type_ == DType::f32) plan.add(&a.effective, MemoryCategory::weights, type_, a.out, a.in);
         // With recomputation one block's worth is shared by all.
-        if (shape.recompute != Recompute::block || a.id < kLinears) plan.add(&a.u, MemoryCategory::activations, type_, N, a.sections * a.rank);
+        if (!a.merged && (shape.recompute != Recompute::block || a.id < kLinears)) plan.add(&a.u, MemoryCategory::activations, type_, N, a.sections * a.rank);
         stacked = std::max(stacked, a.sections * a.rank);
         in = std::max(in, a.in);
         delta = std::max(delta, a.in * a.out);
     }
+    if (adapters_[0].merged) plan.add(&scratch_.u, MemoryCategory::workspaces, type_, N, stacked);
     plan.add(&scratch_.du, MemoryCategory::workspaces, type_, N, stacked);
     plan.add(&scratch_.delta, MemoryCategory::workspaces, DType::f32, 1, delta);
     if (adapters_[0].dropout > 0) plan.add(&scratch_.dropped, MemoryCategory::workspaces, type_, N, in);
@@ -105,7 +108,10 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
     for (relora::Adapter& a : adapters_) {
         if (type_ == DType::f32)
             for (Parameter* p : {&a.A, &a.B}) p->master = p->weight;
-        if (shape.recompute == Recompute::block && a.id >= kLinears)
+        if (a.merged) {
+            a.u = scratch_.u.reuse(type_, max_rows_, a.sections * a.rank);
+            if (type_ != DType::f32) a.effective = blocks_[a.id / kLinears].linear[a.id % kLinears].weight->weight;
+        } else if (shape.recompute == Recompute::block && a.id >= kLinears)
             a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
     }
     if (shape.recompute == Recompute::pointwise)

@@ -90,6 +90,7 @@ void GPT2::initialise(uint64_t seed) {
 void GPT2::masters_to_weights() {
     for (Parameter* p : parameters())
         if (p->value().data != p->weight.data) kernels::convert(p->weight, p->master);
+    form_effective_weights();
 }
 
 // ---- the method --------------------------------------------------------------------------------------------------
@@ -110,6 +111,7 @@ void GPT2::wrap(const LoraConfig& lora) {
             a.out = linear_out(config_, i);
             a.scale = float(lora.alpha / double(lora.rank));
             a.dropout = float(lora.dropout);
+            a.merged = lora.merged && lora.dropout == 0;
             USAGE_CHECK(a.rank > 0 && a.rank <= std::min(a.in, a.out / a.sections), "--rank ", a.rank, " is not in 1..",
                         std::min(a.in, a.out / a.sections), ", the most that ", kLinearNames[i], " can have");
             const std::string base = linear.weight->name.substr(0, linear.weight->name.size() - 7);
@@ -130,6 +132,12 @@ void GPT2::wrap(const LoraConfig& lora) {
 
 void GPT2::initialise_adapters(uint64_t seed, uint64_t restart) {
     for (relora::Adapter& a : adapters_) relora::initialise(a, seed, restart);
+    form_effective_weights();
+}
+
+void GPT2::form_effective_weights() {
+    for (const relora::Adapter& a : adapters_)
+        relora::form_effective_weight(a, *blocks_[a.id / kLinears].linear[a.id % kLinears].weight, scratch_);
 }
 
 double GPT2::merge() {
@@ -196,6 +204,7 @@ int64_t GPT2::update(const kernels::AdamW& hyper, double max_norm) {
     const auto launches = [&] {
         kernels::gradient_norm(scalars_, trained_, float(max_norm));
         kernels::adamw(scalars_, trained_, hyper);
+        form_effective_weights();
     };
     if (graphs_)
         update_graph_.run(device_, launches);

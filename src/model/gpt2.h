@@ -38,6 +38,7 @@ struct LoraConfig {
     double dropout = 0;
     bool targets[kLinears] = {true, true, true, true};
     bool separate_qkv = true;
+    bool merged = true;  // adapters without dropout: merged rather than factored (relora.cuh)
 };
 const char* linear_name(int linear);
 int64_t linear_in(const GPT2Config& config, int linear);
@@ -147,6 +148,8 @@ class GPT2 {
     // Adapters count Adam's steps on their own: a reset may start their count anew.
     static int counter(const Parameter& p) { return p.name.find(".lora_") == std::string::npos ? 0 : 1; }
     Parameter* add_parameter(const std::string& name, int64_t rows, int64_t cols, bool is_matrix, bool conv1d);
+    // After any change of weights or adapters.
+    void form_effective_weights();
     void plan_adapters(MemoryPlan& plan, const PhaseShape& shape);
     void plan_activations(MemoryPlan& plan, const PhaseShape& shape);
     // Brings a batch to the device; targets may be null.

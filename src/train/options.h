@@ -22,7 +22,7 @@ struct Options {
     std::string mode = "relora";
     int64_t rank = 128;
     double alpha = 32, lora_dropout = 0;
-    std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate";
+    std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate", adapter_route = "auto";
     int64_t warm_start_steps = -1, merge_every = -1, reset_every = -1;
     std::string reset = "magnitude:0.99";
     bool reset_adam_step = false;

@@ -32,6 +32,7 @@ refused 2 '--mode' --mode rolera
 refused 2 '--dtype' --dtype fp8
 refused 2 '--masters none is for --dtype bf16' --mode full --masters none --dtype fp32
 refused 2 '--masters none: --mode relora merges into fp32 weights' --dtype bf16 --masters none
+refused 2 '--adapter-route merged has no input to drop from' --adapter-route merged --lora-dropout 0.1
 refused 2 '--schedule' --schedule jagged
 refused 2 '--beta2' --beta2 1.5
 refused 2 '--lora-dropout' --lora-dropout 1

@@ -190,11 +190,13 @@ TEST_F(ReLoRA, AdapterGradientsAgreeWithFiniteDifferences) {
             float* w = p->master.get<float>();
             const int64_t i = p->size() / 2 + 1;
             const float saved = w[i], h = 1e-2f;
-            w[i] = saved + h;
-            const double up = model->forward(tokens.data(), targets.data(), kB, kT);
-            w[i] = saved - h;
-            const double down = model->forward(tokens.data(), targets.data(), kB, kT);
-            w[i] = saved;
+            const auto loss_at = [&](float value) {
+                w[i] = value;
+                model->masters_to_weights();
+                return model->forward(tokens.data(), targets.data(), kB, kT);
+            };
+            const double up = loss_at(saved + h), down = loss_at(saved - h);
+            loss_at(saved);
             // Central differences: error of order h^2 plus fp32 noise of the loss over h.
             EXPECT_NEAR(p->gradient.get<float>()[i], (up - down) / (2 * h), 3e-4 + 2e-2 * std::abs(p->gradient.get<float>()[i])) << p->name;
         }
