@@ -18,9 +18,8 @@ LIBDIRS  := $(wildcard $(DEPS)/usr/lib/$(shell $(CXX) -dumpmachine) $(DEPS)/lib 
 LDFLAGS  += $(LIBDIRS:%=-L%) $(LIBDIRS:%=-Wl,-rpath,%)
 endif
 
-# The CUDA half is built where nvcc 12 or newer is (older ones know no C++20), or as CUDA=0 or 1 says: for the GPU
-# that is present, else for sm_80 with PTX, which
-# the driver translates for a newer GPU. `make release` builds for all of RELEASE_ARCHS.
+# The CUDA half is built where nvcc 12 or newer is (older ones know no C++20), or as CUDA=0 or 1 says: for the GPU that is
+# present, else for sm_80 with PTX, which the driver translates for a newer GPU. `make release` builds for RELEASE_ARCHS.
 NVCC          ?= $(shell command -v nvcc 2>/dev/null)
 NVCC_RELEASE  := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\).*/\1/p'))
 CUDA          ?= $(if $(filter-out 7 8 9 10 11,$(NVCC_RELEASE)),1,0)

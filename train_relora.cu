@@ -102,7 +102,8 @@ class Trainer {
     }
 
     void start() {
-        ceilings_ = measure_ceilings(o_.run_device, o_.compute_type());
+        ceilings_.flops_per_s = measure_product(o_.run_device, o_.compute_type());
+        if (o_.profile) ceilings_.bytes_per_s = measure_copy(o_.run_device);
         model_.allocate_weights();
         if (o_.resume) {
             restore();

@@ -27,11 +27,8 @@ cd "$(dirname "$0")/.."
 all_stages=(build tests memcheck racecheck initcheck synccheck training text kernels throughput)
 declare -A limits=([build]=600 [tests]=300 [memcheck]=180 [racecheck]=180 [initcheck]=150 [synccheck]=150
     [training]=240 [text]=180 [kernels]=180 [throughput]=900)
-# Shapes on which a kernel under a sanitizer takes seconds. Products are cuBLASLt's: checked only for what it is handed.
-own_small='*67x24*:*embedding*3x33x100*:*embedding*2x7x24*:*cross_entropy*5x320*:*attention*2x7x3x5'
-own_small+=':*attention*1x65x2x64:*adamw*:*prune*_1000_p50:*sample_token*257_top40'
+. test/cuda_on_cpu/small_cases.bash
 trainer=${TRAINER:-./train_relora}
-small="$own_small:*matmul*5x7x3_1"
 
 skip() { echo "$*"; exit 77; }
 fail() { echo "$*"; exit 1; }
@@ -93,10 +90,10 @@ sanitized() {
     tail -n 3 "$log" | cut -c1-200
     [ "$code" -eq 0 ] || fail "exit code $code; everything it said is in $log"
 }
-stage_memcheck() { sanitized memcheck "$small"; }
-stage_racecheck() { sanitized racecheck "$own_small" --racecheck-report all; }
-stage_initcheck() { sanitized initcheck "$own_small"; }
-stage_synccheck() { sanitized synccheck "$small"; }
+stage_memcheck() { sanitized memcheck "$small_cases"; }
+stage_racecheck() { sanitized racecheck "$own_small_cases" --racecheck-report all; }
+stage_initcheck() { sanitized initcheck "$own_small_cases"; }
+stage_synccheck() { sanitized synccheck "$small_cases"; }
 
 stage_training() {
     need "$trainer" data/tokenize

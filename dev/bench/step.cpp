@@ -64,7 +64,7 @@ constexpr int64_t kBatchesOfData = 64;
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::string model_name = "gpt2", dtype = "fp32", mode = "full", device_name = "cpu", route = "merged";
+    std::string model_name = "gpt2", dtype = "fp32", mode = "full", device_name = "cpu", route = "auto";
     int64_t B = 4, T = 256, rank = 128;
     int threads = 0, steps_per_turn = 1;
     bool graphs = true;
@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
     app.add_option("--dtype", dtype)->check(CLI::IsMember({"fp32", "bf16"}));
     app.add_option("--mode", mode, "steps of lora and relora are the same; relora also answers 'restart'")
         ->check(CLI::IsMember({"full", "lora", "relora"}));
-    app.add_option("--adapter-route", route)->check(CLI::IsMember({"merged", "factored"}));
+    app.add_option("--adapter-route", route)->check(CLI::IsMember({"auto", "merged", "factored"}));
     app.add_option("--rank", rank)->check(CLI::Range(1, 1 << 20));
     app.add_option("--threads", threads, "of the CPU, 0 for all");
     app.add_option("--device", device_name)->check(CLI::IsMember({"cpu", "cuda"}));
@@ -94,7 +94,8 @@ int main(int argc, char** argv) {
         const DType type = dtype == "bf16" ? DType::bf16 : DType::f32;
         GPT2 model(named_config(model_name), type, device);
         model.set_graphs(graphs);
-        if (mode != "full") model.wrap({.rank = rank, .merged = route == "merged"});
+        const bool pays = relora::merging_pays(model.config().channels, type, B * T);
+        if (mode != "full") model.wrap({.rank = rank, .merged = route == "merged" || (route == "auto" && pays)});
         MemoryPlan weights, phase;
         model.plan_weights(weights);
         model.plan_phase(phase, {.B = B, .T = T});

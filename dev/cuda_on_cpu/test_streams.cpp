@@ -54,7 +54,8 @@ TEST(Executor, TheDefaultStreamWaitsForBlockingStreamsAndTheyForIt) {
     EXPECT_EQ(x.read()[0], 123.0f);  // a copy on the default stream
 }
 TEST(Executor, DeferredWorkWaitsToBeForced) {
-    if (!executor::options().deferred || executor::options().order == executor::Options::Order::random) GTEST_SKIP();
+    if (!executor::options().deferred || executor::options().order == executor::Options::Order::random)
+        GTEST_SKIP() << "runs in deferred streams, in a fixed order";
     Stream stream, other;
     Device<float> x(zeros(1));
     append(x, 1, stream);

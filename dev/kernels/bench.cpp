@@ -162,12 +162,9 @@ int main(int argc, char** argv) {
         }
         const std::string on = device::description(device);
         std::map<std::string, double> product_ceiling;  // FLOP/s, by type
-        double copy_ceiling = 0;                        // bytes/s
-        for (const DType type : {DType::bf16, DType::f32}) {
-            const Ceilings c = measure_ceilings(device, type);
-            product_ceiling[dtype_name(type)] = c.flops_per_s;
-            copy_ceiling = std::max(copy_ceiling, c.bytes_per_s);
-        }
+        for (const DType type : {DType::bf16, DType::f32})
+            product_ceiling[dtype_name(type)] = measure_product(device, type);
+        const double copy_ceiling = measure_copy(device);  // bytes/s
         std::printf("%s: products reach %.2f TFLOP/s in bf16 and %.2f in fp32, a copy %.0f GB/s\n", on.c_str(),
                     product_ceiling["bf16"] * 1e-12, product_ceiling["fp32"] * 1e-12, copy_ceiling * 1e-9);
         json << nlohmann::json{{"bench", "ceilings"},

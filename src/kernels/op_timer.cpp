@@ -1,8 +1,8 @@
 #include "op_timer.h"
 
-#include <chrono>
 #include <vector>
 
+#include "../runtime/clock.h"
 #include "cuda/cuda.h"
 
 namespace kernels {
@@ -18,8 +18,6 @@ struct Launched {
 };
 std::vector<Launched> launched;
 constexpr size_t kMostLaunched = 4096;  // before their times are collected, which waits for the GPU
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void collect() {
     if constexpr (RELORA_CUDA) {
@@ -52,7 +50,7 @@ OpTimer::OpTimer(const char* op, std::initializer_list<Tensor> moved, double flo
     op_ = op;
     flops_ = flops;
     for (const Tensor& t : moved) bytes_ += double(t.bytes());
-    start_ = now();
+    start_ = seconds_now();
     if constexpr (RELORA_CUDA)
         if (on_gpu_) first_event_ = cuda::record_event();
 }
@@ -66,7 +64,7 @@ OpTimer::~OpTimer() {
     sum.bytes += bytes_;
     sum.flops += flops_;
     if (!on_gpu_) {
-        sum.seconds += now() - start_;
+        sum.seconds += seconds_now() - start_;
         return;
     }
     if constexpr (RELORA_CUDA) {

@@ -1,6 +1,6 @@
 // Where the time of the ops goes: while timing is on, each public op of kernels.h adds its time, the bytes it has to move
-// and the FLOPs it has to do to the totals under its name. Off, it costs a branch. On a GPU
-// every op is an NVTX range as well.
+// and the FLOPs it has to do to the totals under its name. Off, it costs a branch. On a GPU every op is an NVTX range
+// as well.
 #pragma once
 
 #include <initializer_list>

@@ -1,5 +1,6 @@
 // The network: memory of a phase, forward, backward. N = B*T rows.
 #include <algorithm>
+#include <functional>
 
 #include "gpt2.h"
 
@@ -110,9 +111,10 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
             for (Parameter* p : {&a.A, &a.B}) p->master = p->weight;
         if (a.merged) {
             a.u = scratch_.u.reuse(type_, max_rows_, a.sections * a.rank);
-            if (type_ != DType::f32) a.effective = blocks_[a.id / kLinears].linear[a.id % kLinears].weight->weight;
-        } else if (shape.recompute == Recompute::block && a.id >= kLinears)
+            if (type_ != DType::f32) a.effective = linear_of(a).weight->weight;
+        } else if (shape.recompute == Recompute::block && a.id >= kLinears) {
             a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
+        }
     }
     if (shape.recompute == Recompute::pointwise)
         for (BlockActivations& a : blocks_activations_) {
@@ -291,7 +293,7 @@ void GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64
     const bool draws = wrapped() && adapters_[0].dropout > 0;
     const auto launches = [&] { forward_backward_on_device(B, T, gradient_scale, accumulate, pass); };
     if (graphs_ && !draws)
-        micro_step_graphs_[{B, T, gradient_scale, accumulate}].run(device_, launches);
+        micro_step_graphs_[{B, T, gradient_scale, accumulate}].run(device_, std::ref(launches));
     else
         launches();
 }

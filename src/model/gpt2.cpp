@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace {
 constexpr const char* kLinearNames[kLinears] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
@@ -137,13 +138,13 @@ void GPT2::initialise_adapters(uint64_t seed, uint64_t restart) {
 
 void GPT2::form_effective_weights() {
     for (const relora::Adapter& a : adapters_)
-        relora::form_effective_weight(a, *blocks_[a.id / kLinears].linear[a.id % kLinears].weight, scratch_);
+        relora::form_effective_weight(a, *linear_of(a).weight, scratch_);
 }
 
 double GPT2::merge() {
     double squared = 0;
     for (const relora::Adapter& a : adapters_)
-        squared += relora::merge(a, *blocks_[a.id / kLinears].linear[a.id % kLinears].weight, scratch_);
+        squared += relora::merge(a, *linear_of(a).weight, scratch_);
     return std::sqrt(squared);
 }
 
@@ -207,7 +208,7 @@ int64_t GPT2::update(const kernels::AdamW& hyper, double max_norm) {
         form_effective_weights();
     };
     if (graphs_)
-        update_graph_.run(device_, launches);
+        update_graph_.run(device_, std::ref(launches));  // a reference: std::function allocates nothing for it
     else
         launches();
     stopwatch_.end();

@@ -148,6 +148,7 @@ class GPT2 {
     // Adapters count Adam's steps on their own: a reset may start their count anew.
     static int counter(const Parameter& p) { return p.name.find(".lora_") == std::string::npos ? 0 : 1; }
     Parameter* add_parameter(const std::string& name, int64_t rows, int64_t cols, bool is_matrix, bool conv1d);
+    const relora::Linear& linear_of(const relora::Adapter& a) const { return blocks_[a.id / kLinears].linear[a.id % kLinears]; }
     // After any change of weights or adapters.
     void form_effective_weights();
     void plan_adapters(MemoryPlan& plan, const PhaseShape& shape);

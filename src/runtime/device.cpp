@@ -3,9 +3,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
+
+#include "clock.h"
 
 #if RELORA_CUDA
 #include "gpu.h"
@@ -13,8 +14,6 @@
 
 namespace device {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void check_contiguous(const Tensor& t) { CHECK(t.contiguous(), "a tensor with gaps between its rows was copied as a whole"); }
 
@@ -51,16 +50,6 @@ void* create_event() {
     cudaEvent_t created;
     CUDA_CHECK(cudaEventCreateWithFlags(&created, cudaEventDisableTiming));
     return created;
-}
-
-// Copies to the device go beside the stream of the kernels.
-cudaStream_t copy_stream() {
-    static cudaStream_t stream = [] {
-        cudaStream_t created;
-        CUDA_CHECK(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking));
-        return created;
-    }();
-    return stream;
 }
 #endif
 
@@ -224,9 +213,9 @@ void Upload::send(const Tensor& to) {
     next_ = (next_ + 1) % slots_.size();
 #if RELORA_CUDA
     if (device_ == Device::cuda) {
-        CUDA_CHECK(cudaStreamWaitEvent(copy_stream(), event(slot.consumed), 0));
-        CUDA_CHECK(cudaMemcpyAsync(slot.staged, slot.host, to.bytes(), cudaMemcpyHostToDevice, copy_stream()));
-        CUDA_CHECK(cudaEventRecord(event(slot.uploaded), copy_stream()));
+        CUDA_CHECK(cudaStreamWaitEvent(gpu::copy_stream(), event(slot.consumed), 0));
+        CUDA_CHECK(cudaMemcpyAsync(slot.staged, slot.host, to.bytes(), cudaMemcpyHostToDevice, gpu::copy_stream()));
+        CUDA_CHECK(cudaEventRecord(event(slot.uploaded), gpu::copy_stream()));
         CUDA_CHECK(cudaStreamWaitEvent(gpu::stream(), event(slot.uploaded), 0));
         // The tensor itself may still be read by the work under way: this copy waits its turn, and takes microseconds.
         CUDA_CHECK(cudaMemcpyAsync(to.data, slot.staged, to.bytes(), cudaMemcpyDeviceToDevice, gpu::stream()));
@@ -318,7 +307,7 @@ void Stopwatch::begin() {
 #if RELORA_CUDA
     if (device_ == Device::cuda) CUDA_CHECK(cudaEventRecord(event(slot.began), gpu::stream()));
 #endif
-    slot.begin = now();
+    slot.begin = seconds_now();
 }
 
 void Stopwatch::end() {
@@ -326,7 +315,7 @@ void Stopwatch::end() {
 #if RELORA_CUDA
     if (device_ == Device::cuda) CUDA_CHECK(cudaEventRecord(event(slot.ended), gpu::stream()));
 #endif
-    slot.end = now();
+    slot.end = seconds_now();
 }
 
 double Stopwatch::seconds(int64_t number) const {

@@ -1,13 +1,23 @@
 #include "gpu.h"
 
 namespace gpu {
+namespace {
+
+cudaStream_t create_stream() {
+    cudaStream_t created;
+    CUDA_CHECK(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking));
+    return created;
+}
+
+}  // namespace
 
 cudaStream_t stream() {
-    static cudaStream_t stream = [] {
-        cudaStream_t created;
-        CUDA_CHECK(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking));
-        return created;
-    }();
+    static const cudaStream_t stream = create_stream();
+    return stream;
+}
+
+cudaStream_t copy_stream() {
+    static const cudaStream_t stream = create_stream();
     return stream;
 }
 

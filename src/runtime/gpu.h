@@ -1,4 +1,4 @@
-// The GPU as the host sees it: the one stream that all kernels run on, and the check around every
+// The GPU as the host sees it: the stream that all kernels run on, the one for copies, and the check around every
 // CUDA call. Included only by files of the CUDA half.
 #pragma once
 
@@ -16,5 +16,7 @@ namespace gpu {
 
 // Every kernel, product and device-side copy of a step runs on this stream, in order.
 cudaStream_t stream();
+// Copies to the device go beside it.
+cudaStream_t copy_stream();
 
 }  // namespace gpu

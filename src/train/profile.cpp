@@ -61,10 +61,6 @@ double measure_copy(Device device) {
     }
 }
 
-Ceilings measure_ceilings(Device device, DType type) {
-    return {.flops_per_s = measure_product(device, type), .bytes_per_s = measure_copy(device)};
-}
-
 std::string Profile::table(const Ceilings& ceilings) const {
     double total = 0;
     for (const auto& [name, seconds] : phases_) total += seconds;

@@ -1,23 +1,17 @@
 // Where the time of a run goes: the phases of the training loop, the ops, and the measured ceilings of the machine.
 #pragma once
 
-#include <chrono>
 #include <map>
 #include <string>
 
+#include "../runtime/clock.h"
 #include "../runtime/memory.h"
-
-inline double seconds_now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // The best rates that this machine reached when it was asked, on one device: what MFU and --profile refer to.
 struct Ceilings {
     double flops_per_s = 0;  // of a large matrix product in the compute type
     double bytes_per_s = 0;  // read and written, of a large copy
 };
-// Takes a second or so.
-Ceilings measure_ceilings(Device device, DType type);
 double measure_product(Device device, DType type);  // FLOP/s
 double measure_copy(Device device);                 // bytes/s
 

@@ -158,11 +158,8 @@ void Options::resolve_method() {
     lora.dropout = lora_dropout;
     USAGE_CHECK(adapter_route != "merged" || lora_dropout == 0, "--adapter-route merged has no input to drop from: --lora-dropout ",
                 lora_dropout, " needs factored or auto");
-    // Per update and linear [m, k] a merged adapter saves 2 r (k + m) FLOPs per token and costs 2 r k m in fp32 to form
-    // W + s B A: it pays from k m / (k + m), about C, tokens on, and where tokens are multiplied in bf16 from about ten times
-    // as many. Measured on a CPU at 1024 tokens, GPT-2 124M, r = 128: 3 % faster in fp32, 1 % slower in bf16.
-    const int64_t pays = config.channels * (dtype == "bf16" ? 10 : 1);
-    lora.merged = adapter_route == "merged" || (adapter_route == "auto" && total_batch_tokens >= pays);
+    lora.merged = adapter_route == "merged" ||
+                  (adapter_route == "auto" && relora::merging_pays(config.channels, compute_type(), total_batch_tokens));
     lora.separate_qkv = qkv_adapters == "separate";
     std::fill(lora.targets, lora.targets + kLinears, false);
     std::istringstream list(targets);

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/cuda_on_cpu/common.bash
+. test/cuda_on_cpu/small_cases.bash
 
 make -j"$(nproc)" kernel-tests >build/make_kernels.log 2>&1 || { tail -n 30 build/make_kernels.log; exit 1; }
 
@@ -21,5 +22,4 @@ mode 'deferred streams' plain EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0
 mode 'address and undefined behaviour' asan EXECUTOR_GUARD=0
 # One thread for the CPU ops, whose OpenMP runtime ThreadSanitizer doesn't know; the executor has one here anyway. It costs a
 # hundredfold, so a part of the shapes has to do.
-mode 'data races' tsan OMP_NUM_THREADS=1 \
-    GTEST_FILTER='*67x24*:*embedding*3x33x100*:*embedding*2x7x24*:*cross_entropy*5x320*:*attention*2x7x3x5:*attention*1x65x2x64:*adamw*:*prune*_4097_p50:*sample_token*257_top40:*matmul*5x7x3_1'
+mode 'data races' tsan OMP_NUM_THREADS=1 GTEST_FILTER="$small_cases"

@@ -1,0 +1,8 @@
+// The clock that all durations are measured by.
+#pragma once
+
+#include <chrono>
+
+inline double seconds_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
