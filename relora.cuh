@@ -126,9 +126,10 @@ inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
     return delta;
 }
 
-// Of a merged adapter, W + s B A, formed in fp32 and rounded once: to be called when W, A or B have changed.
-inline void form_effective_weight(const Adapter& adapter, const Parameter& weight, const Scratch& scratch) {
-    if (adapter.merged) kernels::add(adapter.effective, weight.master, low_rank_update(adapter, scratch));
+// Of a merged adapter, W + s B A, formed in fp32 and rounded once: to be called when W, A or B have changed. `frozen` is W
+// in fp32 or in the compute type.
+inline void form_effective_weight(const Adapter& adapter, const Tensor& frozen, const Scratch& scratch) {
+    if (adapter.merged) kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
 }
 
 // Whether an adapter's products are added to those of the weight.

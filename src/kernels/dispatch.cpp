@@ -181,15 +181,17 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
 }
 
 void add(const Tensor& out, const Tensor& a, const Tensor& b) {
-    const DType in_type = check("add", {{"a", a, a.rows, a.cols}, {"b", b, a.rows, a.cols}});
-    const DType out_type = check("add", {{"out", out, a.rows, a.cols}});
-    CHECK(out.device == a.device, "add: out is on another device than a");
-    CHECK(out_type == in_type || in_type == DType::f32, "add: out is ", dtype_name(out_type), " and should be bf16 like the rest");
+    check("add", {{"a", a, a.rows, a.cols, a.dtype}, {"b", b, a.rows, a.cols, b.dtype}, {"out", out, a.rows, a.cols, out.dtype}});
+    CHECK(out.dtype == DType::bf16 ? a.dtype == DType::bf16 || b.dtype == DType::f32 : a.dtype == b.dtype && b.dtype == DType::f32,
+          "add: ", dtype_name(a.dtype), " + ", dtype_name(b.dtype), " into ", dtype_name(out.dtype), " is not offered");
     const OpTimer timer("add", {out, a, b});
-    by_type(in_type, [&]<class In>(In*) {
-        by_type(out_type, [&]<class Out>(Out*) {
-            if constexpr (std::is_same_v<In, float> || std::is_same_v<In, Out>)
-                ON_DEVICE_OF(a, add(out.get<Out>(), a.get<In>(), b.get<In>(), a.size()));
+    by_type(out.dtype, [&]<class Out>(Out*) {
+        by_type(a.dtype, [&]<class A>(A*) {
+            by_type(b.dtype, [&]<class B>(B*) {
+                if constexpr (std::is_same_v<Out, bf16> ? std::is_same_v<A, bf16> || std::is_same_v<B, float>
+                                                        : std::is_same_v<A, float> && std::is_same_v<B, float>)
+                    ON_DEVICE_OF(a, add(out.get<Out>(), a.get<A>(), b.get<B>(), a.size()));
+            });
         });
     });
 }

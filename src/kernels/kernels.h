@@ -75,7 +75,8 @@ void layernorm_backward(const LayerNormBackward& args);
 // tanh form of GELU: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 void gelu_forward(const Tensor& out, const Tensor& x);                     // (N, C)
 void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // dx may be dout
-void add(const Tensor& out, const Tensor& a, const Tensor& b);              // out = a + b, rounded once to out's type
+// out = a + b, rounded once to out's type: all of one type, or out bf16 and b (perhaps a too) fp32.
+void add(const Tensor& out, const Tensor& a, const Tensor& b);  // (N, C)
 void convert(const Tensor& out, const Tensor& in);                          // between fp32 and bf16, round to nearest even
 void zero(const Tensor& out);
 void fill(const Tensor& out, float value);

@@ -28,8 +28,7 @@ void GPT2::plan_adapters(MemoryPlan& plan, const PhaseShape& shape) {
             plan.add(&p->weight, MemoryCategory::adapters, type_, p->rows, p->cols);
             if (type_ != DType::f32) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
         }
-        // In bf16 the rounded copy of W gives its place to the effective weight; the fp32 W has no copy.
-        if (a.merged && type_ == DType::f32) plan.add(&a.effective, MemoryCategory::weights, type_, a.out, a.in);
+        if (a.merged && !replaces_weight(a)) plan.add(&a.effective, MemoryCategory::weights, type_, a.out, a.in);
         // With recomputation one block's worth is shared by all.
         if (!a.merged && (shape.recompute != Recompute::block || a.id < kLinears)) plan.add(&a.u, MemoryCategory::activations, type_, N, a.sections * a.rank);
         stacked = std::max(stacked, a.sections * a.rank);
@@ -111,7 +110,7 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
             for (Parameter* p : {&a.A, &a.B}) p->master = p->weight;
         if (a.merged) {
             a.u = scratch_.u.reuse(type_, max_rows_, a.sections * a.rank);
-            if (type_ != DType::f32) a.effective = linear_of(a).weight->weight;
+            if (replaces_weight(a)) a.effective = linear_of(a).weight->weight;
         } else if (shape.recompute == Recompute::block && a.id >= kLinears) {
             a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
         }

@@ -60,17 +60,39 @@ GPT2::GPT2(const GPT2Config& config, DType compute_type, Device device, bool mas
 // ---- weights -----------------------------------------------------------------------------------------------------
 
 void GPT2::plan_weights(MemoryPlan& plan) {
-    for (auto& p : table_) {
-        plan.add(&p->weight, MemoryCategory::weights, type_, p->rows, p->cols);
-        if (masters_) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
-    }
+    plan_compute_weights(plan);
+    plan_masters(plan);
+}
+
+void GPT2::plan_compute_weights(MemoryPlan& plan) {
+    for (auto& p : table_) plan.add(&p->weight, MemoryCategory::weights, type_, p->rows, p->cols);
+}
+
+void GPT2::plan_masters(MemoryPlan& plan) {
+    if (!masters_) return;
+    for (auto& p : table_)
+        plan.add(&p->master, on_host(*p) ? MemoryCategory::host : MemoryCategory::masters, DType::f32, p->rows, p->cols);
 }
 
 void GPT2::allocate_weights() {
-    plan_weights(weights_plan_);
+    plan_compute_weights(weights_plan_);
     weights_plan_.allocate();
+    masters_plan_ = std::make_unique<MemoryPlan>(device_);
+    plan_masters(*masters_plan_);
+    masters_plan_->allocate();
     if (type_ == DType::f32)
         for (auto& p : table_) p->master = p->weight;
+}
+
+// Takes the masters to where they belong, now that some weights are frozen.
+void GPT2::move_masters() {
+    std::vector<Tensor> before;
+    for (auto& p : table_) before.push_back(p->master);
+    auto plan = std::make_unique<MemoryPlan>(device_);
+    plan_masters(*plan);
+    plan->allocate();
+    for (size_t i = 0; i < table_.size(); i++) device::copy(table_[i]->master, before[i]);
+    masters_plan_ = std::move(plan);
 }
 
 void GPT2::initialise(uint64_t seed) {
@@ -129,6 +151,7 @@ void GPT2::wrap(const LoraConfig& lora) {
             linear.adapter = &adapters_.back();
             linear.weight->trains = false;
         }
+    if (masters_plan_ && masters_ && device_ == Device::cuda) move_masters();
 }
 
 void GPT2::initialise_adapters(uint64_t seed, uint64_t restart) {
@@ -137,8 +160,12 @@ void GPT2::initialise_adapters(uint64_t seed, uint64_t restart) {
 }
 
 void GPT2::form_effective_weights() {
-    for (const relora::Adapter& a : adapters_)
-        relora::form_effective_weight(a, *linear_of(a).weight, scratch_);
+    for (const relora::Adapter& a : adapters_) relora::form_effective_weight(a, frozen_weight(a), scratch_);
+}
+
+const Tensor& GPT2::frozen_weight(const relora::Adapter& a) const {
+    const Parameter& p = *linear_of(a).weight;
+    return on_host(p) ? p.weight : p.master;
 }
 
 double GPT2::merge() {

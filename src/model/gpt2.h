@@ -72,8 +72,8 @@ class GPT2 {
     // On a GPU the launches of a micro-step and of an update are captured once and replayed, unless this is set to false or
     // dropout draws other numbers in every step.
     void set_graphs(bool on) { graphs_ = on; }
-    // What both would take, without allocating: {persistent plan, phase plan} filled in.
-    void plan_weights(MemoryPlan& plan);
+    // What both would take, without allocating.
+    void plan_weights(MemoryPlan& plan);  // with masters
     void plan_phase(MemoryPlan& plan, const PhaseShape& shape);
 
     // ---- weights
@@ -81,7 +81,8 @@ class GPT2 {
     void masters_to_weights();       // after loading masters
 
     // ---- the method
-    // Freezes the targeted linears and creates their adapters; call between release_phase and allocate_phase.
+    // Freezes the targeted linears and creates their adapters; call between release_phase and allocate_phase. On a GPU the
+    // masters of frozen weights go to host memory: only merges and checkpoints touch them.
     void wrap(const LoraConfig& config);
     bool wrapped() const { return !adapters_.empty(); }
     void initialise_adapters(uint64_t seed, uint64_t restart);
@@ -148,6 +149,14 @@ class GPT2 {
     // Adapters count Adam's steps on their own: a reset may start their count anew.
     static int counter(const Parameter& p) { return p.name.find(".lora_") == std::string::npos ? 0 : 1; }
     Parameter* add_parameter(const std::string& name, int64_t rows, int64_t cols, bool is_matrix, bool conv1d);
+    void plan_compute_weights(MemoryPlan& plan);
+    void plan_masters(MemoryPlan& plan);
+    void move_masters();
+    bool on_host(const Parameter& p) const { return device_ == Device::cuda && masters_ && !p.trains; }
+    // What an adapter is added to: the master, or its rounded copy where the master is in host memory.
+    const Tensor& frozen_weight(const relora::Adapter& a) const;
+    // Whether an effective weight takes the place of the rounded W: not where that is all the device has of W.
+    bool replaces_weight(const relora::Adapter& a) const { return type_ != DType::f32 && !on_host(*linear_of(a).weight); }
     const relora::Linear& linear_of(const relora::Adapter& a) const { return blocks_[a.id / kLinears].linear[a.id % kLinears]; }
     // After any change of weights or adapters.
     void form_effective_weights();
@@ -177,6 +186,7 @@ class GPT2 {
     std::vector<relora::Adapter> adapters_;  // its size is fixed by wrap(): linears point into it
 
     MemoryPlan weights_plan_, phase_plan_;
+    std::unique_ptr<MemoryPlan> masters_plan_;
     Recompute recompute_ = Recompute::none;
     int64_t max_rows_ = 0;
     std::vector<Tensor> residual_;  // L+1 of (N, C): input of each block, then of the final norm

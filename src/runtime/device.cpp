@@ -17,32 +17,6 @@ namespace {
 
 void check_contiguous(const Tensor& t) { CHECK(t.contiguous(), "a tensor with gaps between its rows was copied as a whole"); }
 
-// Memory that a copy in the background may use: page-locked if a GPU is the other side.
-void* allocate_host(Device device, size_t bytes) {
-#if RELORA_CUDA
-    if (device == Device::cuda) {
-        void* block = nullptr;
-        CUDA_CHECK(cudaMallocHost(&block, bytes));
-        return block;
-    }
-#endif
-    void* block = std::malloc(bytes);
-    CHECK(block, "can't allocate ", bytes, " bytes");
-    (void)device;
-    return block;
-}
-
-void release_host(Device device, void* block) {
-#if RELORA_CUDA
-    if (device == Device::cuda) {
-        cudaFreeHost(block);
-        return;
-    }
-#endif
-    (void)device;
-    std::free(block);
-}
-
 #if RELORA_CUDA
 cudaEvent_t event(void* handle) { return static_cast<cudaEvent_t>(handle); }
 
@@ -119,6 +93,33 @@ void release(Device device, void* block, size_t bytes) {
     munmap(block, bytes);
 }
 
+void* allocate_host(Device device, size_t bytes) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        void* block = nullptr;
+        if (cudaMallocHost(&block, bytes) != cudaSuccess) {
+            cudaGetLastError();  // forgets the failure
+            return nullptr;
+        }
+        std::memset(block, 0, bytes);
+        return block;
+    }
+#endif
+    (void)device;
+    return std::calloc(bytes, 1);
+}
+
+void release_host(Device device, void* block) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        cudaFreeHost(block);
+        return;
+    }
+#endif
+    (void)device;
+    std::free(block);
+}
+
 size_t bytes_in_use(Device device) {
 #if RELORA_CUDA
     if (device == Device::cuda) {
@@ -135,12 +136,13 @@ size_t bytes_in_use(Device device) {
 }
 
 // ---- copies ------------------------------------------------------------------------------------------------------
+// A tensor of the GPU may lie in page-locked host memory: CUDA knows by the address.
 
 void upload(const Tensor& to, const void* from) {
     check_contiguous(to);
 #if RELORA_CUDA
     if (to.device == Device::cuda) {
-        CUDA_CHECK(cudaMemcpyAsync(to.data, from, to.bytes(), cudaMemcpyHostToDevice, gpu::stream()));
+        CUDA_CHECK(cudaMemcpyAsync(to.data, from, to.bytes(), cudaMemcpyDefault, gpu::stream()));
         return wait(Device::cuda);
     }
 #endif
@@ -151,11 +153,18 @@ void download(void* to, const Tensor& from) {
     check_contiguous(from);
 #if RELORA_CUDA
     if (from.device == Device::cuda) {
-        CUDA_CHECK(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDeviceToHost, gpu::stream()));
+        CUDA_CHECK(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDefault, gpu::stream()));
         return wait(Device::cuda);
     }
 #endif
     std::memcpy(to, from.data, from.bytes());
+}
+
+void copy(const Tensor& to, const Tensor& from) {
+    CHECK(to.device == from.device && to.dtype == from.dtype && to.rows == from.rows && to.cols == from.cols,
+          "a copy between unequal tensors");
+    check_contiguous(to);
+    download(to.data, from);
 }
 
 void wait(Device device) {
@@ -171,6 +180,7 @@ void Upload::prepare(Device device, size_t bytes) {
     bytes_ = bytes;
     for (Slot& slot : slots_) {
         slot.host = allocate_host(device, bytes);
+        CHECK(slot.host, "can't allocate ", bytes, " bytes of host memory");
 #if RELORA_CUDA
         if (device == Device::cuda) {
             CUDA_CHECK(cudaMalloc(&slot.staged, bytes));
@@ -232,6 +242,7 @@ void Download::prepare(Device device, size_t bytes) {
     bytes_ = bytes;
     for (Slot& slot : slots_) {
         slot.host = allocate_host(device, bytes);
+        CHECK(slot.host, "can't allocate ", bytes, " bytes of host memory");
 #if RELORA_CUDA
         if (device == Device::cuda) slot.done = create_event();
 #endif

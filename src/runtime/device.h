@@ -20,12 +20,18 @@ std::string description(Device device);
 // Zero-filled; null where there is not that much.
 void* allocate(Device device, size_t bytes);
 void release(Device device, void* block, size_t bytes);
+// Host memory, zero-filled, null where there is not that much; for a GPU page-locked: copies in the background and kernels
+// use it under the same address.
+void* allocate_host(Device device, size_t bytes);
+void release_host(Device device, void* block);
 // Bytes in use: by this process on the CPU, by all processes on the GPU.
 size_t bytes_in_use(Device device);
 
 // All elements of a contiguous tensor, from and to host memory. Done when these return.
 void upload(const Tensor& to, const void* from);
 void download(void* to, const Tensor& from);
+// Between tensors of one type, shape and device, contiguous. Done when this returns.
+void copy(const Tensor& to, const Tensor& from);
 // Until everything that was launched is done.
 void wait(Device device);
 

@@ -8,47 +8,56 @@
 constexpr size_t kAlignment = 256;
 
 const char* memory_category_name(MemoryCategory category) {
-    constexpr const char* kNames[kMemoryCategories] = {"weights", "masters",     "adapters",  "gradients",
-                                                       "moments", "activations", "workspaces"};
+    constexpr const char* kNames[kMemoryCategories] = {"weights", "masters",     "adapters",   "gradients",
+                                                       "moments", "activations", "workspaces", "on the host"};
     return kNames[size_t(category)];
 }
 
 void MemoryPlan::add(Tensor* tensor, MemoryCategory category, DType dtype, int64_t rows, int64_t cols) {
     CHECK(rows > 0 && cols > 0, "a planned tensor has shape (", rows, ", ", cols, ")");
-    CHECK(!block_, "memory was planned after it was allocated");
+    CHECK(!on_device_.memory && !on_host_.memory, "memory was planned after it was allocated");
     const size_t bytes = size_t(rows) * size_t(cols) * dtype_size(dtype);
-    entries_.push_back({tensor, dtype, rows, cols, end_});
+    Block& block = category == MemoryCategory::host ? on_host_ : on_device_;
+    entries_.push_back({tensor, dtype, rows, cols, &block == &on_host_, block.planned});
     category_bytes_[size_t(category)] += bytes;
-    end_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    block.planned += (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 size_t MemoryPlan::total_bytes() const {
-    return std::accumulate(category_bytes_.begin(), category_bytes_.end(), size_t(0));
+    return std::accumulate(category_bytes_.begin(), category_bytes_.end(), size_t(0)) - bytes(MemoryCategory::host);
 }
 
 void MemoryPlan::allocate() {
-    CHECK(!block_, "a memory plan was allocated twice");
-    void* const block = device::allocate(device_, end_);
-    CHECK(block, "can't allocate ", end_ >> 20, " MiB on the ", device_ == Device::cuda ? "GPU" : "CPU",
-          "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less");
-    block_ = block;
-    block_bytes_ = end_;
-    for (const Entry& entry : entries_)
-        *entry.tensor = make_tensor(static_cast<char*>(block_) + entry.offset, entry.dtype, entry.rows, entry.cols, device_);
+    CHECK(!on_device_.memory && !on_host_.memory, "a memory plan was allocated twice");
+    if (on_device_.planned > 0) {
+        on_device_.memory = device::allocate(device_, on_device_.planned);
+        CHECK(on_device_.memory, "can't allocate ", on_device_.planned >> 20, " MiB on the ", device_ == Device::cuda ? "GPU" : "CPU",
+              "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less");
+    }
+    if (on_host_.planned > 0) {
+        on_host_.memory = device::allocate_host(device_, on_host_.planned);
+        CHECK(on_host_.memory, "can't lock ", on_host_.planned >> 20, " MiB of host memory, for the fp32 weights that merges need");
+    }
+    for (Block* block : {&on_device_, &on_host_}) block->bytes = block->planned;
+    for (const Entry& entry : entries_) {
+        char* const memory = static_cast<char*>(entry.on_host ? on_host_.memory : on_device_.memory);
+        *entry.tensor = make_tensor(memory + entry.offset, entry.dtype, entry.rows, entry.cols, device_);
+    }
 }
 
 MemoryPlan::~MemoryPlan() { give_back(); }
 
 void MemoryPlan::give_back() {
-    if (block_) device::release(device_, block_, block_bytes_);
-    block_ = nullptr;
+    if (on_device_.memory) device::release(device_, on_device_.memory, on_device_.bytes);
+    if (on_host_.memory) device::release_host(device_, on_host_.memory);
+    on_device_.memory = on_host_.memory = nullptr;
 }
 
 void MemoryPlan::release() {
-    if (block_)
+    if (on_device_.memory || on_host_.memory)
         for (const Entry& entry : entries_) *entry.tensor = {};
     give_back();
     entries_.clear();
     category_bytes_.fill(0);
-    end_ = 0;
+    on_device_ = on_host_ = {};
 }

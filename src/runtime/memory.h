@@ -1,5 +1,5 @@
-// MemoryPlan: tensors are first named and sized, then allocated together in one block on one device. The table that a dry
-// run prints and the memory that training uses come from the same entries.
+// MemoryPlan: tensors are first named and sized, then allocated together in one block on one device, but for those of the
+// category `host`. The table that a dry run prints and the memory that training uses come from the same entries.
 #pragma once
 
 #include <array>
@@ -8,8 +8,17 @@
 
 #include "tensor.h"
 
-enum class MemoryCategory { weights, masters, adapters, gradients, moments, activations, workspaces };
-inline constexpr int kMemoryCategories = 7;
+enum class MemoryCategory {
+    weights,
+    masters,
+    adapters,
+    gradients,
+    moments,
+    activations,
+    workspaces,
+    host,  // in page-locked host memory, which the GPU's kernels reach over the bus: what is touched once in many updates
+};
+inline constexpr int kMemoryCategories = 8;
 const char* memory_category_name(MemoryCategory category);
 
 class MemoryPlan {
@@ -22,26 +31,29 @@ class MemoryPlan {
     // Plans a (rows, cols) tensor; allocate() sets *tensor. The tensor must stay where it is until release().
     void add(Tensor* tensor, MemoryCategory category, DType dtype, int64_t rows, int64_t cols);
     size_t bytes(MemoryCategory category) const { return category_bytes_[size_t(category)]; }
-    size_t total_bytes() const;
+    size_t total_bytes() const;  // on the device
 
-    // One zero-filled block for everything planned; throws when the device has not enough memory.
+    // One zero-filled block for everything planned, one more for the category `host`; throws when there is not enough memory.
     void allocate();
     // Gives the memory back to the system, empties the tensors, and forgets the plan.
     void release();
 
   private:
-    void give_back();
-
     struct Entry {
         Tensor* tensor;
         DType dtype;
         int64_t rows, cols;
+        bool on_host;
         size_t offset;
     };
+    struct Block {
+        size_t planned = 0, bytes = 0;
+        void* memory = nullptr;
+    };
+    void give_back();
+
     const Device device_;
     std::vector<Entry> entries_;
     std::array<size_t, kMemoryCategories> category_bytes_{};
-    size_t end_ = 0;
-    void* block_ = nullptr;
-    size_t block_bytes_ = 0;
+    Block on_device_, on_host_;
 };

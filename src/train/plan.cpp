@@ -65,8 +65,8 @@ PhasePlan plan_phase(const Options& o, bool low_rank) {
     PhasePlan plan{low_rank ? "low-rank" : "full-rank", model.num_trained(), model.flops_per_token(o.seq_len), {}, 0};
     for (int c = 0; c < kMemoryCategories; c++) {
         plan.bytes[c] = weights.bytes(MemoryCategory(c)) + phase.bytes(MemoryCategory(c));
-        plan.total += plan.bytes[c];
     }
+    plan.total = weights.total_bytes() + phase.total_bytes();
     return plan;
 }
 
@@ -99,13 +99,16 @@ std::string dry_run_report(const Options& o) {
     for (const PhasePlan& p : phases) out << std::setw(12) << p.name;
     out << "\n" << std::fixed << std::setprecision(1);
     const auto mib = [](size_t bytes) { return double(bytes) / (1 << 20); };
-    for (int k = 0; k < kMemoryCategories; k++) {
-        out << "  " << std::left << std::setw(11) << memory_category_name(MemoryCategory(k)) << std::right;
-        for (const PhasePlan& p : phases) out << std::setw(12) << mib(p.bytes[k]);
+    const auto row = [&](const char* name, const auto& bytes_of) {
+        out << "  " << std::left << std::setw(11) << name << std::right;
+        for (const PhasePlan& p : phases) out << std::setw(12) << mib(bytes_of(p));
         out << "\n";
-    }
-    out << "  " << std::left << std::setw(11) << "total" << std::right;
-    for (const PhasePlan& p : phases) out << std::setw(12) << mib(p.total);
-    out << "\n";
+    };
+    for (int k = 0; k < kMemoryCategories; k++)
+        if (MemoryCategory(k) != MemoryCategory::host)
+            row(memory_category_name(MemoryCategory(k)), [&](const PhasePlan& p) { return p.bytes[k]; });
+    row("total", [](const PhasePlan& p) { return p.total; });
+    if (o.run_device == Device::cuda)
+        row(memory_category_name(MemoryCategory::host), [](const PhasePlan& p) { return p.bytes[int(MemoryCategory::host)]; });
     return out.str();
 }

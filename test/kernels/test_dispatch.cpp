@@ -23,13 +23,16 @@ TEST(Dispatch, RefusesWhatDoesNotFit) {
     };
     EXPECT_EQ(add(a.tensor(), b.tensor()), "no error");
     EXPECT_EQ(add(a.tensor(), wide.tensor()), "add: b is (4, 8) and should be (4, 6)");
-    EXPECT_EQ(add(a.tensor(), narrow.tensor()), "add: b is bf16 and should be fp32 like the rest");
+    EXPECT_EQ(add(a.tensor(), narrow.tensor()), "add: fp32 + bf16 into fp32 is not offered");
     EXPECT_EQ(add(a.tensor(), wide.tensor().col_range(0, 6)),
               "add: the rows of b are 8 apart and should be contiguous (6)");
     EXPECT_EQ(add(a.tensor(), Tensor{}), "add: b has no memory");
     Tensor integers = b.tensor();
     integers.dtype = DType::i32;
-    EXPECT_EQ(add(integers, b.tensor()), "add: a is int32 and should be fp32 or bf16");
+    EXPECT_EQ(add(integers, b.tensor()), "add: int32 + fp32 into fp32 is not offered");
+    EXPECT_EQ(message_of([&] { kernels::gelu_forward(a.tensor(), integers); }), "gelu_forward: x is int32 and should be fp32 or bf16");
+    EXPECT_EQ(message_of([&] { kernels::gelu_forward(narrow.tensor(), a.tensor()); }),
+              "gelu_forward: out is bf16 and should be fp32 like the rest");
     EXPECT_EQ(message_of([&] { kernels::bias_backward(narrow.tensor().row_range(0, 1), a.tensor(), false); }),
               "bias_backward: dbias is bf16 and should be fp32");
 }

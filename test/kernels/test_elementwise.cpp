@@ -18,6 +18,23 @@ TYPED_TEST(Elementwise, AddRoundsOnceAlsoInPlace) {
     }
 }
 
+TEST(Add, RoundsSumsWithFp32OnceToBf16) {
+    const auto check = [](auto& a, Buffer<float>& b) {
+        Buffer<bf16> out(a.rows, a.cols);
+        kernels::add(out.tensor(), a.tensor(), b.tensor());
+        for (int64_t i = 0; i < a.size(); i++) expect_close<bf16>(out[i], a[i] + b[i], 0, at({a.rows, a.cols}, i));
+    };
+    for (const Shape& shape : kShapes) {
+        Buffer<float> a(shape.rows, shape.cols), b(shape.rows, shape.cols);
+        Buffer<bf16> narrow(shape.rows, shape.cols);
+        a.randomize(1);
+        b.randomize(2);
+        narrow.randomize(3);
+        check(a, b);
+        check(narrow, b);
+    }
+}
+
 TYPED_TEST(Elementwise, ZeroClearsItsTensorOnly) {
     for (const Shape& shape : kShapes) {
         Buffer<TypeParam> t(shape.rows, shape.cols, 3.0);

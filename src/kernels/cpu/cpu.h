@@ -50,8 +50,8 @@ template <class T>
 void gelu_forward(T* out, const T* x, int64_t n);
 template <class T>
 void gelu_backward(T* dx, const T* dout, const T* x, int64_t n);
-template <class Out, class In>
-void add(Out* out, const In* a, const In* b, int64_t n);
+template <class Out, class A, class B>
+void add(Out* out, const A* a, const B* b, int64_t n);
 template <class Out, class In>
 void convert(Out* out, const In* in, int64_t n);
 void zero(void* out, int64_t bytes);

@@ -7,8 +7,8 @@
 
 namespace kernels::cpu {
 
-template <class Out, class In>
-void add(Out* out, const In* a, const In* b, int64_t n) {
+template <class Out, class A, class B>
+void add(Out* out, const A* a, const B* b, int64_t n) {
     for_parts(n, [=](Range part) {
 #pragma omp simd
         for (int64_t i = part.first; i < part.last; i++) store(out[i], float(a[i]) + float(b[i]));
@@ -37,6 +37,7 @@ template void fill(bf16*, int64_t, float);
 template void add(float*, const float*, const float*, int64_t);
 template void add(bf16*, const bf16*, const bf16*, int64_t);
 template void add(bf16*, const float*, const float*, int64_t);
+template void add(bf16*, const bf16*, const float*, int64_t);
 template void convert(float*, const float*, int64_t);
 template void convert(float*, const bf16*, int64_t);
 template void convert(bf16*, const float*, int64_t);

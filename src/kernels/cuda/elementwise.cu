@@ -18,8 +18,8 @@ struct Constant {
 
 }  // namespace
 
-template <class Out, class In>
-void add(Out* out, const In* a, const In* b, int64_t n) {
+template <class Out, class A, class B>
+void add(Out* out, const A* a, const B* b, int64_t n) {
     map(out, n, Add(), a, b);
 }
 
@@ -48,6 +48,7 @@ template void fill(bf16*, int64_t, float);
 template void add(float*, const float*, const float*, int64_t);
 template void add(bf16*, const bf16*, const bf16*, int64_t);
 template void add(bf16*, const float*, const float*, int64_t);
+template void add(bf16*, const bf16*, const float*, int64_t);
 template void convert(float*, const float*, int64_t);
 template void convert(float*, const bf16*, int64_t);
 template void convert(bf16*, const float*, int64_t);
