@@ -56,6 +56,20 @@ struct Schedule {
 
 // ---- adapters ----------------------------------------------------------------------------------------------------
 
+// How forward and backward see an adapter:
+//   merged    W + s B A, formed once per update, takes the place of W in forward and in dX: no more work per token than
+//             without adapter. dA and dB by low-rank products.
+//   factored  low-rank products of its own, added to those of W, as dropout demands; nothing is formed.
+//   project   as merged, but with dW = dY^T x formed for this linear alone and projected: dB = s dW A^T, dA = s B^T dW.
+//             Never dearer than full-rank but for the projection, whatever the rank.
+// All give the same gradients.
+enum class Route { merged, factored, project };
+inline constexpr int kRoutes = 3;
+inline const char* route_name(Route route) {
+    constexpr const char* kNames[kRoutes] = {"merged", "factored", "project"};
+    return kNames[int(route)];
+}
+
 // The low-rank half of one linear. `sections` independent adapters are stacked (q, k, v of c_attn): rows i*r … of A and
 // the i-th equal share of B's rows belong together. So x A^T is one product for all of them.
 struct Adapter {
@@ -65,13 +79,11 @@ struct Adapter {
     float scale = 0;    // alpha / rank
     float dropout = 0;  // on the adapter's input only
     Parameter A, B;     // [sections * r, in], [out, r]
-    // How forward and the input's gradient see the adapter:
-    //   merged    W + s B A, formed once per update, takes the place of W: no more work per token than without adapter
-    //   factored  products of its own, added to those of W, as dropout demands
-    bool merged = false;
-    Tensor effective;   // merged: [out, in] compute type, W + s B A
+    Route route = Route::merged;
+    Tensor effective;   // unless factored: [out, in] compute type, W + s B A
     Tensor u;           // (N, sections * r): s x A^T; factored: kept for the backward, merged: scratch shared by all
 
+    bool factored() const { return route == Route::factored; }
     Tensor A_section(const Tensor& t, int i) const { return t.row_range(i * rank, rank); }
     Tensor B_section(const Tensor& t, int i) const { return t.row_range(i * (out / sections), out / sections); }
     rng::Stream stream(rng::Purpose purpose, uint64_t seed, int section, uint64_t epoch) const {
@@ -81,10 +93,10 @@ struct Adapter {
 
 // Memory shared by all adapters of a model.
 struct Scratch {
-    Tensor u;        // (N, max sections * r), planned with merged adapters
-    Tensor du;       // (N, max sections * r)
+    Tensor u;        // (N, max sections * r), for merged adapters
+    Tensor du;       // (N, max sections * r), for merged and factored ones
     Tensor dropped;  // (N, max in), planned only with dropout
-    Tensor delta;    // (max out, max in) fp32: s B A of one linear
+    Tensor delta;    // (max out, max in) fp32: s B A or dW of one linear
 };
 
 // What varies from one forward pass to the next, for dropout masks that the backward can draw again.
@@ -107,35 +119,44 @@ inline Tensor adapter_input(const Adapter& adapter, const Tensor& x, const Scrat
     return dropped;
 }
 
-// Whether merged adapters take less time than factored ones. Per update and linear [m, k] merging saves 2 r (k + m) FLOPs
-// per token and costs 2 r k m in fp32 to form W + s B A: it pays from k m / (k + m), about C, tokens on, and where tokens
-// are multiplied in bf16 from about ten times as many. Measured on a CPU at 1024 tokens, GPT-2 124M, r = 128: 3 % faster in
-// fp32, 1 % slower in bf16.
-inline bool merging_pays(int64_t channels, DType type, int64_t tokens_per_update) {
-    return tokens_per_update >= channels * (type == DType::bf16 ? 10 : 1);
+// The parts of a tensor that belong to an adapter's sections: the first, and how far apart they are.
+struct Sections {
+    Tensor first;
+    int64_t distance = 0;
+};
+inline Sections by_rows(const Adapter& adapter, const Tensor& t) {
+    const int64_t rows = t.rows / adapter.sections;
+    return {t.row_range(0, rows), rows * t.ld};
+}
+inline Sections by_cols(const Adapter& adapter, const Tensor& t) {
+    const int64_t cols = t.cols / adapter.sections;
+    return {t.col_range(0, cols), cols};
+}
+// c = a b for all sections in one call.
+inline void multiply_sections(const Adapter& adapter, const Sections& a, const Sections& b, const Sections& c, kernels::Matmul how) {
+    how.a = a.first, how.b = b.first, how.c = c.first;
+    how.batch = {.count = adapter.sections, .a = a.distance, .b = b.distance, .c = c.distance};
+    kernels::matmul(how);
 }
 
 // s B A in the scratch, fp32.
 inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
-    for (int i = 0; i < adapter.sections; i++)
-        kernels::matmul({.a = adapter.B_section(adapter.B.master, i),
-                         .b = adapter.A_section(adapter.A.master, i),
-                         .c = adapter.B_section(delta, i),
-                         .alpha = adapter.scale});
+    multiply_sections(adapter, by_rows(adapter, adapter.B.master), by_rows(adapter, adapter.A.master), by_rows(adapter, delta),
+                      {.alpha = adapter.scale});
     return delta;
 }
 
 // Of a merged adapter, W + s B A, formed in fp32 and rounded once: to be called when W, A or B have changed. `frozen` is W
 // in fp32 or in the compute type.
 inline void form_effective_weight(const Adapter& adapter, const Tensor& frozen, const Scratch& scratch) {
-    if (adapter.merged) kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
+    if (!adapter.factored()) kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
 }
 
 // Whether an adapter's products are added to those of the weight.
-inline bool is_factored(const Linear& linear) { return linear.adapter && !linear.adapter->merged; }
+inline bool is_factored(const Linear& linear) { return linear.adapter && linear.adapter->factored(); }
 inline const Tensor& weight_of(const Linear& linear) {
-    return linear.adapter && linear.adapter->merged ? linear.adapter->effective : linear.weight->weight;
+    return linear.adapter && !linear.adapter->factored() ? linear.adapter->effective : linear.weight->weight;
 }
 
 // u = s x A^T (N, sections * r)
@@ -160,14 +181,20 @@ inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linea
     const Tensor input = adapter_input(adapter, x, scratch, pass);
     const Tensor u = adapter.u.row_range(0, x.rows);
     project_input(u, input, adapter);
-    const int64_t width = adapter.out / adapter.sections;
-    for (int i = 0; i < adapter.sections; i++)
-        kernels::matmul({.a = u.col_range(i * adapter.rank, adapter.rank),
-                         .b = adapter.B_section(adapter.B.weight, i),
-                         .c = y.col_range(i * width, width),
-                         .transpose_b = true,
-                         .accumulate = true});
+    multiply_sections(adapter, by_cols(adapter, u), by_rows(adapter, adapter.B.weight), by_cols(adapter, y),
+                      {.transpose_b = true, .accumulate = true});
     if (!activated.empty()) kernels::gelu_forward(activated, y);
+}
+
+// dA, dB of a linear from dW = dY^T x, which the scratch holds only until they are known.
+inline void project_gradient(const Tensor& dy, const Tensor& x, const Adapter& adapter, const Scratch& scratch, bool accumulate) {
+    const Tensor dw = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
+    kernels::matmul({.a = dy, .b = x, .c = dw, .transpose_a = true});
+    const Sections A = by_rows(adapter, adapter.A.master), B = by_rows(adapter, adapter.B.master), dW = by_rows(adapter, dw);
+    multiply_sections(adapter, dW, A, by_rows(adapter, adapter.B.gradient),
+                      {.transpose_b = true, .alpha = adapter.scale, .accumulate = accumulate});
+    multiply_sections(adapter, B, dW, by_rows(adapter, adapter.A.gradient),
+                      {.transpose_a = true, .alpha = adapter.scale, .accumulate = accumulate});
 }
 
 // dx (N, in) = gradient of the input, or with `preactivation`, where x = gelu(preactivation), of that; weight, bias and
@@ -187,25 +214,16 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     kernels::matmul(product);
     if (!linear.adapter) return;
     const Adapter& adapter = *linear.adapter;
+    if (adapter.route == Route::project) return project_gradient(dy, x, adapter, scratch, accumulate);
     const Tensor u = adapter.u.row_range(0, x.rows);
-    const int64_t width = adapter.out / adapter.sections, stacked = adapter.sections * adapter.rank;
-    const Tensor du = scratch.du.reuse(x.dtype, x.rows, stacked);
-    if (adapter.merged) project_input(u, x, adapter);
-    for (int i = 0; i < adapter.sections; i++) {
-        const Tensor dy_section = dy.col_range(i * width, width);
-        kernels::matmul({.a = dy_section,
-                         .b = adapter.B_section(adapter.B.weight, i),
-                         .c = du.col_range(i * adapter.rank, adapter.rank),
-                         .alpha = adapter.scale});
-        kernels::matmul({.a = dy_section,
-                         .b = u.col_range(i * adapter.rank, adapter.rank),
-                         .c = adapter.B_section(adapter.B.gradient, i),
-                         .transpose_a = true,
-                         .accumulate = accumulate});
-    }
+    const Tensor du = scratch.du.reuse(x.dtype, x.rows, adapter.sections * adapter.rank);
+    if (!adapter.factored()) project_input(u, x, adapter);
+    multiply_sections(adapter, by_cols(adapter, dy), by_rows(adapter, adapter.B.weight), by_cols(adapter, du), {.alpha = adapter.scale});
+    multiply_sections(adapter, by_cols(adapter, dy), by_cols(adapter, u), by_rows(adapter, adapter.B.gradient),
+                      {.transpose_a = true, .accumulate = accumulate});
     const Tensor input = adapter_input(adapter, x, scratch, pass);
     kernels::matmul({.a = du, .b = input, .c = adapter.A.gradient, .transpose_a = true, .accumulate = accumulate});
-    if (adapter.merged) return;
+    if (!adapter.factored()) return;
     if (adapter.dropout == 0 || !pass.training) {
         kernels::matmul({.a = du, .b = adapter.A.weight, .c = dx, .accumulate = true});
     } else {

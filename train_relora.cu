@@ -39,6 +39,8 @@ void complete_from_files(Options& o) {
     }
 }
 
+constexpr const char* kChosenRoutes = "adapter-routes";  // in a checkpoint: what --adapter-route auto came to
+
 class Trainer {
   public:
     explicit Trainer(Options& options) : o_(options), plan_(options), model_(o_.config, o_.compute_type(), o_.run_device, o_.masters == "fp32") {}
@@ -102,8 +104,10 @@ class Trainer {
     }
 
     void start() {
+        kernels::set_autotune(o_.autotune);
         ceilings_.flops_per_s = measure_product(o_.run_device, o_.compute_type());
         if (o_.profile) ceilings_.bytes_per_s = measure_copy(o_.run_device);
+        if (o_.chooses_routes()) choose_routes();
         model_.allocate_weights();
         if (o_.resume) {
             restore();
@@ -120,7 +124,6 @@ class Trainer {
         CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20, " MiB are free");
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
-        kernels::set_autotune(o_.autotune);
         kernels::set_op_timing(o_.profile);
         model_.set_graphs(!o_.no_cuda_graph && !o_.profile);
         const std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
@@ -130,6 +133,30 @@ class Trainer {
         if (o_.resume) console_.line("resumed from " + resumed_from_);
         start_time_ = seconds_now();
         first_step_ = step_;
+    }
+
+    // The route of each linear's adapter: that of the run that is resumed; else the fastest, as this run measures or an
+    // earlier one has; factored where there is not the memory for it.
+    void choose_routes() {
+        for (const auto& [name, value] : resumed_.options)
+            if (name == kChosenRoutes) {
+                o_.lora.routes = routes_from(value);
+                return;
+            }
+        const RouteSetting setting = o_.route_setting();
+        std::optional<RouteTimes> times = stored_times(setting, threads_);
+        if (!times) {
+            console_.line("measuring which adapter route is the fastest for each linear");
+            times = measured_times(setting);
+            store_times(*times, setting, threads_);
+        }
+        o_.lora.routes = fastest_routes(*times, o_.accumulation);
+        const size_t needed = low_rank_bytes(o_), available = device::bytes_available(o_.run_device);
+        if (needed > available) {
+            o_.lora.routes.fill(relora::Route::factored);
+            console_.line(format("effective weights would take memory to %zu MiB of %zu: adapters are factored", needed >> 20, available >> 20));
+        }
+        if (o_.profile) console_.line(route_table(*times, o_.lora.routes, o_.lora));
     }
 
     void restore() {
@@ -299,6 +326,7 @@ class Trainer {
         s.rank = o_.rank;
         s.alpha = o_.alpha;
         s.options = o_.trajectory();
+        if (o_.chooses_routes()) s.options.push_back({kChosenRoutes, to_string(o_.lora.routes)});
         return s;
     }
     void save(int64_t done) {
@@ -353,7 +381,7 @@ class Trainer {
 int run(int argc, char** argv) {
     Options options;
     if (!options.parse(argc, argv)) return 0;
-    kernels::set_threads(int(options.threads));
+    const int threads = kernels::set_threads(int(options.threads));
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
         export_checkpoint(options.init_from, options.export_dir);
@@ -367,6 +395,9 @@ int run(int argc, char** argv) {
         return 0;
     }
     if (options.dry_run) {
+        if (options.chooses_routes() && kernels::device_problem(options.run_device).empty())
+            if (const auto times = stored_times(options.route_setting(), threads))
+                options.lora.routes = fastest_routes(*times, options.accumulation);
         std::cout << dry_run_report(options);
         return 0;
     }

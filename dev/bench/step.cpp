@@ -11,6 +11,7 @@
 #include "src/io/shard_writer.h"
 #include "src/model/gpt2.h"
 #include "src/train/profile.h"
+#include "src/train/routes.h"
 
 namespace {
 
@@ -75,7 +76,7 @@ int main(int argc, char** argv) {
     app.add_option("--dtype", dtype)->check(CLI::IsMember({"fp32", "bf16"}));
     app.add_option("--mode", mode, "steps of lora and relora are the same; relora also answers 'restart'")
         ->check(CLI::IsMember({"full", "lora", "relora"}));
-    app.add_option("--adapter-route", route)->check(CLI::IsMember({"auto", "merged", "factored"}));
+    app.add_option("--adapter-route", route)->check(CLI::IsMember({"auto", "merged", "factored", "project"}));
     app.add_option("--rank", rank)->check(CLI::Range(1, 1 << 20));
     app.add_option("--threads", threads, "of the CPU, 0 for all");
     app.add_option("--device", device_name)->check(CLI::IsMember({"cpu", "cuda"}));
@@ -94,8 +95,14 @@ int main(int argc, char** argv) {
         const DType type = dtype == "bf16" ? DType::bf16 : DType::f32;
         GPT2 model(named_config(model_name), type, device);
         model.set_graphs(graphs);
-        const bool pays = relora::merging_pays(model.config().channels, type, B * T);
-        if (mode != "full") model.wrap({.rank = rank, .merged = route == "merged" || (route == "auto" && pays)});
+        if (mode != "full") {
+            LoraConfig lora{.rank = rank};
+            if (route == "auto")
+                lora.routes = fastest_routes(measured_times({model.config(), lora, type, device, B * T}), 1);
+            else
+                lora.routes.fill(route_from(route));
+            model.wrap(lora);
+        }
         MemoryPlan weights, phase;
         model.plan_weights(weights);
         model.plan_phase(phase, {.B = B, .T = T});

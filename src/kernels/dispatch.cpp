@@ -427,6 +427,8 @@ void matmul(const Matmul& m) {
     CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
     CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
           "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
+    CHECK(m.batch.count == 1 || (m.batch.count > 1 && m.bias.empty() && m.epilogue == Epilogue::none),
+          "matmul: a batch of ", m.batch.count, " products goes with neither bias nor epilogue");
     CHECK((m.epilogue == Epilogue::none) == m.aux.empty(),
           "matmul: an epilogue and its aux go together, one is missing");
     if (m.epilogue != Epilogue::none) {
@@ -438,8 +440,9 @@ void matmul(const Matmul& m) {
     }
     // By the transposes of its operands: nt is a linear's forward, nn its input gradient, tn its weight gradient.
     constexpr const char* kNames[2][2] = {{"matmul nn", "matmul nt"}, {"matmul tn", "matmul tt"}};
-    const OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : Tensor{}, m.aux},
-                        2.0 * double(m.c.size()) * double(K));
+    OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : Tensor{}, m.aux},
+                  2.0 * double(m.batch.count * m.c.size()) * double(K));
+    timer.also_moves(double(m.batch.count - 1) * double(m.a.bytes() + m.b.bytes() + (m.accumulate ? 2 : 1) * m.c.bytes()));
     ON_DEVICE_OF(m.c, matmul(m));
 }
 

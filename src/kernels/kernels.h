@@ -16,6 +16,7 @@ namespace kernels {
 
 // c = alpha * op(a) * op(b) [+ bias over rows] [+ c], accumulated in fp32. op transposes when the flag is set.
 // a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type.
+// A batch is several such products, whose operands lie a fixed distance after each other; without bias and epilogue.
 // An epilogue takes the place of a GELU op on the product p, with `aux` in c's shape; all are of
 // a's type, c and aux contiguous. Where it is fused, c is computed from p before p is rounded.
 enum class Epilogue {
@@ -23,13 +24,18 @@ enum class Epilogue {
     gelu,           // p = op(a) * op(b) [+ bias], aux = p, c = gelu(p)
     gelu_backward,  // p = op(a) * op(b), c = p * gelu'(aux)
 };
+struct Batch {
+    int64_t count = 1;
+    int64_t a = 0, b = 0, c = 0;  // elements from an operand to that of the next product
+};
 struct Matmul {
-    Tensor a, b, c, bias;
+    Tensor a, b, c, bias;  // of the first product
     bool transpose_a = false, transpose_b = false;
     float alpha = 1.0f;
     bool accumulate = false;
     Epilogue epilogue = Epilogue::none;
     Tensor aux;
+    Batch batch = {};
 };
 void matmul(const Matmul& args);
 // The ops' own memory on a device, (1, workspace_floats) fp32. `largest_result`: elements of the largest bf16 product.

@@ -22,21 +22,23 @@ int64_t logit_rows(const GPT2Config& config, Device device, int64_t N) {
 void GPT2::plan_adapters(MemoryPlan& plan, const PhaseShape& shape) {
     if (!wrapped()) return;
     const int64_t N = shape.B * shape.T;
-    int64_t stacked = 0, in = 0, delta = 0;
+    int64_t u = 0, du = 0, in = 0, delta = 0;  // columns, but for delta
     for (relora::Adapter& a : adapters_) {
         for (Parameter* p : {&a.A, &a.B}) {
             plan.add(&p->weight, MemoryCategory::adapters, type_, p->rows, p->cols);
             if (type_ != DType::f32) plan.add(&p->master, MemoryCategory::masters, DType::f32, p->rows, p->cols);
         }
-        if (a.merged && !replaces_weight(a)) plan.add(&a.effective, MemoryCategory::weights, type_, a.out, a.in);
+        const int64_t stacked = a.sections * a.rank;
+        if (!a.factored() && !replaces_weight(a)) plan.add(&a.effective, MemoryCategory::weights, type_, a.out, a.in);
         // With recomputation one block's worth is shared by all.
-        if (!a.merged && (shape.recompute != Recompute::block || a.id < kLinears)) plan.add(&a.u, MemoryCategory::activations, type_, N, a.sections * a.rank);
-        stacked = std::max(stacked, a.sections * a.rank);
+        if (a.factored() && (shape.recompute != Recompute::block || a.id < kLinears)) plan.add(&a.u, MemoryCategory::activations, type_, N, stacked);
+        if (a.route == relora::Route::merged) u = std::max(u, stacked);
+        if (a.route != relora::Route::project) du = std::max(du, stacked);
         in = std::max(in, a.in);
         delta = std::max(delta, a.in * a.out);
     }
-    if (adapters_[0].merged) plan.add(&scratch_.u, MemoryCategory::workspaces, type_, N, stacked);
-    plan.add(&scratch_.du, MemoryCategory::workspaces, type_, N, stacked);
+    if (u > 0) plan.add(&scratch_.u, MemoryCategory::workspaces, type_, N, u);
+    if (du > 0) plan.add(&scratch_.du, MemoryCategory::workspaces, type_, N, du);
     plan.add(&scratch_.delta, MemoryCategory::workspaces, DType::f32, 1, delta);
     if (adapters_[0].dropout > 0) plan.add(&scratch_.dropped, MemoryCategory::workspaces, type_, N, in);
 }
@@ -108,12 +110,11 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
     for (relora::Adapter& a : adapters_) {
         if (type_ == DType::f32)
             for (Parameter* p : {&a.A, &a.B}) p->master = p->weight;
-        if (a.merged) {
+        if (!a.factored() && replaces_weight(a)) a.effective = linear_of(a).weight->weight;
+        if (a.route == relora::Route::merged)
             a.u = scratch_.u.reuse(type_, max_rows_, a.sections * a.rank);
-            if (replaces_weight(a)) a.effective = linear_of(a).weight->weight;
-        } else if (shape.recompute == Recompute::block && a.id >= kLinears) {
+        else if (a.factored() && shape.recompute == Recompute::block && a.id >= kLinears)
             a.u = blocks_[0].linear[a.id % kLinears].adapter->u;
-        }
     }
     if (shape.recompute == Recompute::pointwise)
         for (BlockActivations& a : blocks_activations_) {

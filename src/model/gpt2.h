@@ -2,6 +2,7 @@
 // Pre-LayerNorm blocks, learned positions, tanh GELU, LM head tied to the token embedding.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -38,7 +39,7 @@ struct LoraConfig {
     double dropout = 0;
     bool targets[kLinears] = {true, true, true, true};
     bool separate_qkv = true;
-    bool merged = true;  // adapters without dropout: merged rather than factored (relora.cuh)
+    std::array<relora::Route, kLinears> routes{};  // merged, of every linear; with dropout all are factored
 };
 const char* linear_name(int linear);
 int64_t linear_in(const GPT2Config& config, int linear);

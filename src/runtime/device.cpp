@@ -60,6 +60,9 @@ std::string description(Device device) {
     }
 #endif
     CHECK(device == Device::cpu, cuda_problem());
+    std::ifstream cpuinfo("/proc/cpuinfo");
+    for (std::string line; std::getline(cpuinfo, line);)
+        if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
     return "CPU";
 }
 
@@ -118,6 +121,25 @@ void release_host(Device device, void* block) {
 #endif
     (void)device;
     std::free(block);
+}
+
+size_t bytes_available(Device device) {
+#if RELORA_CUDA
+    if (device == Device::cuda) {
+        size_t free = 0, total = 0;
+        CUDA_CHECK(cudaMemGetInfo(&free, &total));
+        return free;
+    }
+#endif
+    (void)device;
+    std::ifstream meminfo("/proc/meminfo");
+    for (std::string word; meminfo >> word;)
+        if (word == "MemAvailable:") {
+            size_t kib = 0;
+            meminfo >> kib;
+            return kib * 1024;
+        }
+    return SIZE_MAX;
 }
 
 size_t bytes_in_use(Device device) {

@@ -14,7 +14,7 @@ namespace device {
 
 // Why no GPU can be used, or "" if one can: a binary without CUDA, no driver, no GPU, or one that is too old.
 std::string cuda_problem();
-// "CPU", or the GPU's name, architecture and memory.
+// The CPU's name, or the GPU's name, architecture and memory.
 std::string description(Device device);
 
 // Zero-filled; null where there is not that much.
@@ -24,6 +24,8 @@ void release(Device device, void* block, size_t bytes);
 // use it under the same address.
 void* allocate_host(Device device, size_t bytes);
 void release_host(Device device, void* block);
+// Bytes that can still be had.
+size_t bytes_available(Device device);
 // Bytes in use: by this process on the CPU, by all processes on the GPU.
 size_t bytes_in_use(Device device);
 

@@ -97,7 +97,7 @@ bool Options::parse(int argc, char** argv) {
     add("alpha", alpha, "adapter scale is alpha / rank", number)->check(CLI::Range(1e-6, 1e6));
     add("targets", targets, "linears that get adapters, comma-separated", number);
     add("qkv-adapters", qkv_adapters, "'separate' adapters for q, k, v or one 'fused'", number)->check(CLI::IsMember({"separate", "fused"}));
-    add("adapter-route", adapter_route, "'merged': W + s B A formed once per update takes the place of W; 'factored': products of their own; auto: merged where it pays and there is no dropout", number)->check(CLI::IsMember({"auto", "merged", "factored"}));
+    add("adapter-route", adapter_route, "'merged': W + s B A formed once per update takes the place of W; 'factored': products of their own; 'project': as merged, gradients projected from a dense one; auto: for each linear the fastest, as measured at the first start", number)->check(CLI::IsMember({"auto", "merged", "factored", "project"}));
     add("lora-dropout", lora_dropout, "dropout on the adapters' input, 0 to <1", number)->check(CLI::Range(0.0, 0.99));
     add("warm-start-steps", warm_start_steps, "full-rank updates before the switch to low rank (default: relora about a quarter of the run, lora 0)", number)->check(not_negative);
     add("merge-every", merge_every, "updates between merges (default: a third of the low-rank phase)", number)->check(positive);

@@ -8,6 +8,7 @@
 
 #include "../../relora.cuh"
 #include "../model/gpt2.h"
+#include "routes.h"
 
 // A value of -1 (or an empty string) on an option with a derived default means "not given"; resolve() fills it in.
 struct Options {
@@ -50,6 +51,10 @@ struct Options {
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
     DType compute_type() const { return dtype == "bf16" ? DType::bf16 : DType::f32; }
+
+    // Whether each linear's route is still to be chosen, and what its time depends on.
+    bool chooses_routes() const { return low_rank() && adapter_route == "auto" && lora_dropout == 0; }
+    RouteSetting route_setting() const { return {config, lora, compute_type(), run_device, batch_size * seq_len}; }
 
     // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.
     void resolve();

@@ -79,6 +79,8 @@ std::vector<PhasePlan> plan_phases(const Options& o) {
 
 }  // namespace
 
+size_t low_rank_bytes(const Options& o) { return plan_phase(o, true).total; }
+
 std::string dry_run_report(const Options& o) {
     const std::vector<PhasePlan> phases = plan_phases(o);
     std::ostringstream out;
@@ -93,6 +95,7 @@ std::string dry_run_report(const Options& o) {
     if (o.low_rank()) out << "; full-rank until update " << o.warm_start_steps;
     if (o.restarts()) out << ", then a merge every " << o.merge_every;
     out << "\n";
+    if (o.low_rank()) out << "adapters     " << to_string(o.lora.routes) << "\n";
     for (const PhasePlan& p : phases)
         out << "FLOPs/token  " << std::setprecision(4) << p.flops_per_token / 1e6 << " M in the " << p.name << " phase\n";
     out << "\nmemory (MiB) ";

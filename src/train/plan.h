@@ -34,4 +34,6 @@ class RunPlan {
 };
 
 // --dry-run's report: parameters, memory by category for each phase, tokens, updates, FLOPs. Allocates none of it.
+// Device memory that the low-rank phase takes.
+size_t low_rank_bytes(const Options& options);
 std::string dry_run_report(const Options& options);

@@ -156,10 +156,8 @@ void Options::resolve_method() {
     lora.rank = rank;
     lora.alpha = alpha;
     lora.dropout = lora_dropout;
-    USAGE_CHECK(adapter_route != "merged" || lora_dropout == 0, "--adapter-route merged has no input to drop from: --lora-dropout ",
-                lora_dropout, " needs factored or auto");
-    lora.merged = adapter_route == "merged" ||
-                  (adapter_route == "auto" && relora::merging_pays(config.channels, compute_type(), total_batch_tokens));
+    USAGE_CHECK(adapter_route == "auto" || adapter_route == "factored" || lora_dropout == 0, "--adapter-route ", adapter_route,
+                " has no input to drop from: --lora-dropout ", lora_dropout, " needs factored or auto");
     lora.separate_qkv = qkv_adapters == "separate";
     std::fill(lora.targets, lora.targets + kLinears, false);
     std::istringstream list(targets);
@@ -171,6 +169,10 @@ void Options::resolve_method() {
         lora.targets[found] = true;
     }
     USAGE_CHECK(std::find(lora.targets, lora.targets + kLinears, true) != lora.targets + kLinears, "--targets is empty");
+    if (adapter_route == "auto")
+        lora.routes = fastest_routes(modelled_times(route_setting()), accumulation);
+    else
+        lora.routes.fill(route_from(adapter_route));
     if (lora_lr < 0) lora_lr = 2 * lr;
     if (low_rank() || mode == "control") {
         int64_t most = 1 << 30;

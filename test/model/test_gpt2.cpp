@@ -48,11 +48,12 @@ TEST_P(GPT2Fixture, AdaptersGiveThoseOfPyTorch) {
     const auto [type, recompute] = GetParam();
     const SafetensorsReader base("test/fixtures/gpt2_tiny.safetensors"), file("test/fixtures/gpt2_tiny_lora.safetensors");
     const auto tokens = array<int32_t>(base, "tokens"), targets = array<int32_t>(base, "targets");
-    for (const auto& [separate, merged] : {std::pair{true, true}, {true, false}, {false, true}, {false, false}}) {
+    for (const bool separate : {true, false})
+    for (const relora::Route route : {relora::Route::merged, relora::Route::factored, relora::Route::project}) {
         const std::string prefix = separate ? "" : "fused.";
         if (!file.find(prefix + "loss")) continue;
         GPT2 model(kConfig, type);
-        model.wrap({.rank = 4, .alpha = 8, .separate_qkv = separate, .merged = merged});
+        model.wrap({.rank = 4, .alpha = 8, .separate_qkv = separate, .routes = {route, route, route, route}});
         model.allocate_weights();
         model.allocate_phase({.B = kB, .T = kT, .recompute = recompute});
         load(model, base, &file, prefix);

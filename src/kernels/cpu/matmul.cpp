@@ -129,6 +129,16 @@ void product_and_gelu(const Matmul& m) {
 }  // namespace
 
 void matmul(const Matmul& m) {
+    if (m.batch.count > 1) {  // each product keeps all threads busy
+        Matmul one = m;
+        one.batch = {};
+        for (int64_t i = 0; i < m.batch.count; i++) {
+            cpu::matmul(one);
+            for (const auto& [t, distance] : {std::pair{&one.a, m.batch.a}, {&one.b, m.batch.b}, {&one.c, m.batch.c}})
+                t->data = static_cast<char*>(t->data) + distance * int64_t(dtype_size(t->dtype));
+        }
+        return;
+    }
     if (m.epilogue != Epilogue::none)
         return m.c.dtype == DType::bf16 ? product_and_gelu<bf16>(m) : product_and_gelu<float>(m);
     if (m.c.dtype == DType::f32) return multiply(m);

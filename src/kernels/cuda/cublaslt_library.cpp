@@ -55,6 +55,9 @@ FORWARD(cublasLtMatmulDescSetAttribute,
 FORWARD(cublasLtMatrixLayoutInit_internal,
         (cublasLtMatrixLayout_t layout, size_t size, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld),
         (layout, size, type, rows, cols, ld))
+FORWARD(cublasLtMatrixLayoutSetAttribute,
+        (cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const void* value, size_t size),
+        (layout, attribute, value, size))
 FORWARD(cublasLtMatmulPreferenceInit_internal, (cublasLtMatmulPreference_t preference, size_t size), (preference, size))
 FORWARD(cublasLtMatmulPreferenceSetAttribute,
         (cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const void* value,

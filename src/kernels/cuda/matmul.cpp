@@ -37,6 +37,7 @@ bool autotune = false;
 struct Shape {
     int64_t M, N, K;
     int64_t a_ld, b_ld, c_ld, aux_ld;
+    int64_t batch, a_distance, b_distance, c_distance;
     uint32_t a_alignment, b_alignment, c_alignment, bias_alignment, aux_alignment;
     cudaDataType_t type, result_type;
     cublasLtEpilogue_t epilogue;
@@ -48,7 +49,8 @@ struct ShapeHash {
     size_t operator()(const Shape& s) const {
         size_t hash = 0;
         for (const int64_t value :
-             {s.M, s.N, s.K, s.a_ld, s.b_ld, s.c_ld, s.aux_ld, int64_t(s.aux_alignment),
+             {s.M, s.N, s.K, s.a_ld, s.b_ld, s.c_ld, s.aux_ld, s.batch, s.a_distance, s.b_distance, s.c_distance,
+              int64_t(s.aux_alignment),
               int64_t(s.a_alignment) << 32 | s.b_alignment, int64_t(s.c_alignment) << 32 | s.bias_alignment,
               int64_t(s.type) << 32 | s.result_type,
               int64_t(s.epilogue) << 3 | s.transpose_a << 2 | s.transpose_b << 1 | int64_t(s.accumulate)}) {
@@ -65,6 +67,11 @@ cudaDataType_t cuda_type(DType type) { return type == DType::bf16 ? CUDA_R_16BF 
 uint32_t alignment(const void* p) {
     const auto address = reinterpret_cast<uintptr_t>(p);
     return uint32_t(std::min<uintptr_t>(256, address & -address));
+}
+// That of every operand of a batch, `distance` elements apart: what divides the first address and the distance.
+uint32_t alignment(const Tensor& t, int64_t distance) {
+    return alignment(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(t.data) |
+                                                   uintptr_t(distance) * dtype_size(t.dtype)));
 }
 
 // A matrix of one row may have any leading dimension; cuBLASLt wants one that is not below its columns.
@@ -85,9 +92,13 @@ Shape shape_of(const Matmul& m) {
             .b_ld = leading_dimension(m.b),
             .c_ld = leading_dimension(m.c),
             .aux_ld = leading_dimension(m.aux),
-            .a_alignment = alignment(m.a.data),
-            .b_alignment = alignment(m.b.data),
-            .c_alignment = alignment(m.c.data),
+            .batch = m.batch.count,
+            .a_distance = m.batch.a,
+            .b_distance = m.batch.b,
+            .c_distance = m.batch.c,
+            .a_alignment = alignment(m.a, m.batch.a),
+            .b_alignment = alignment(m.b, m.batch.b),
+            .c_alignment = alignment(m.c, m.batch.c),
             .bias_alignment = alignment(m.bias.data),
             .aux_alignment = alignment(m.aux.data),
             .type = cuda_type(m.a.dtype),
@@ -100,7 +111,7 @@ Shape shape_of(const Matmul& m) {
 
 std::string describe(const Matmul& m) {
     const Shape s = shape_of(m);
-    return str("a product (", s.M, ", ", s.K, ") x (", s.K, ", ", s.N, ") of ", dtype_name(m.a.dtype),
+    return str(s.batch > 1 ? str("a batch of ", s.batch, " products (") : "a product (", s.M, ", ", s.K, ") x (", s.K, ", ", s.N, ") of ", dtype_name(m.a.dtype),
                m.transpose_a ? " a^T" : " a", " (ld ", s.a_ld, ", aligned to ", s.a_alignment, ")",
                m.transpose_b ? " b^T" : " b", " (ld ", s.b_ld, ", aligned to ", s.b_alignment, ") ",
                m.accumulate ? "added to " : "into ", dtype_name(m.c.dtype), " c (ld ", s.c_ld, ", aligned to ",
@@ -143,10 +154,18 @@ cublasStatus_t set(cublasLtMatmulPreferenceOpaque_t& preference, cublasLtMatmulP
     return cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof(value));
 }
 
-// A row-major matrix as cuBLASLt sees it: transposed.
-cublasStatus_t describe_matrix(cublasLtMatrixLayoutOpaque_t& layout, const Tensor& t) {
-    return cublasLtMatrixLayoutInit(&layout, cuda_type(t.dtype), uint64_t(t.cols), uint64_t(t.rows),
-                                    leading_dimension(t));
+template <class T>
+cublasStatus_t set(cublasLtMatrixLayoutOpaque_t& layout, cublasLtMatrixLayoutAttribute_t attribute, const T& value) {
+    return cublasLtMatrixLayoutSetAttribute(&layout, attribute, &value, sizeof(value));
+}
+
+// A row-major matrix as cuBLASLt sees it: transposed. `distance`: elements to that of the next product of the batch.
+void describe_matrix(cublasLtMatrixLayoutOpaque_t& layout, const Tensor& t, int64_t distance, const Matmul& m) {
+    CUBLAS_CHECK(cublasLtMatrixLayoutInit(&layout, cuda_type(t.dtype), uint64_t(t.cols), uint64_t(t.rows),
+                                          leading_dimension(t)), m);
+    if (m.batch.count == 1) return;
+    CUBLAS_CHECK(set(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, int32_t(m.batch.count)), m);
+    CUBLAS_CHECK(set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, distance), m);
 }
 
 // The pointers that belong to the operation rather than to cublasLtMatmul's arguments, which differ from call to call.
@@ -219,7 +238,8 @@ int fastest(const Candidates& candidates, Plan& plan, const Shape& shape, const 
     if (candidates.count == 1 || capture != cudaStreamCaptureStatusNone) return 0;
     DeviceMemory scratch;
     if (m.accumulate) {
-        const size_t bytes = size_t((shape.M - 1) * shape.c_ld + shape.N) * dtype_size(m.c.dtype);
+        const int64_t span = (shape.batch - 1) * shape.c_distance + (shape.M - 1) * shape.c_ld + shape.N;
+        const size_t bytes = size_t(span) * dtype_size(m.c.dtype);
         if (cudaMalloc(&scratch.data, bytes) != cudaSuccess) {
             cudaGetLastError();  // forgets the failure
             return 0;
@@ -257,9 +277,9 @@ cublasStatus_t prepare(Plan& plan, const Shape& shape, const Matmul& m) {
     // In c's type, which is the default.
     if (!m.aux.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.aux_ld), m);
     point_at_epilogue_operands(plan, m);  // their alignment matters to the search
-    CUBLAS_CHECK(describe_matrix(plan.a, m.a), m);
-    CUBLAS_CHECK(describe_matrix(plan.b, m.b), m);
-    CUBLAS_CHECK(describe_matrix(plan.c, m.c), m);
+    describe_matrix(plan.a, m.a, m.batch.a, m);
+    describe_matrix(plan.b, m.b, m.batch.b, m);
+    describe_matrix(plan.c, m.c, m.batch.c, m);
     Candidates candidates;
     const cublasStatus_t status = suggest(candidates, plan, shape, m, autotune ? kMaxCandidates : 1);
     if (status == CUBLAS_STATUS_SUCCESS) plan.algorithm = candidates[fastest(candidates, plan, shape, m)];
