@@ -54,6 +54,15 @@ same_course cuda32 cpu32
 close cuda32 cpu32 loss 2e-5
 close cuda32 cpu32 val_loss 2e-5
 
+# By each route of the adapters.
+for route in merged factored project; do
+    on cpu "cpu32_$route" --dtype fp32 --adapter-route $route
+    EXECUTOR_GUARD=0 on cuda "cuda32_$route" --dtype fp32 --adapter-route $route
+    same_course "cuda32_$route" "cpu32_$route"
+    close "cuda32_$route" "cpu32_$route" loss 2e-5
+    close "cuda32_$route" cuda32 loss 1e-3
+done
+
 # Neither graphs nor the order in which streams run change a bit.
 EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda uncaptured --dtype fp32 --no-cuda-graph
 same_bits uncaptured cuda32

@@ -5,6 +5,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# Measurements of this machine stay among the tests.
+export XDG_CACHE_HOME=$work/cache
 # Threads that wait in a spin make tiny steps slow when the machine has other work.
 export OMP_WAIT_POLICY=passive
 

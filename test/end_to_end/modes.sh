@@ -27,6 +27,7 @@ completes from_checkpoint --mode relora --rank 4 --merge-every 4 --init-from "$w
 completes from_adapters --mode lora --rank 4 --init-from "$work/lora/step_00000012"
 completes from_export --mode full --init-from "$work/lora/export"
 completes fused "${relora[@]}" --qkv-adapters fused
+for route in merged factored project; do completes "route_$route" "${relora[@]}" --adapter-route $route; done
 completes some_targets "${relora[@]}" --targets attn.c_attn,mlp.c_proj
 completes bf16 "${relora[@]}" --dtype bf16
 for kind in zero random:0.9 magnitude:0.9; do completes "reset_$kind" "${relora[@]}" --reset $kind; done
@@ -45,7 +46,7 @@ restarts() {
     sed -nE 's/.*"loss_before":([^,}]*),"loss_after":([^,}]*)(,"zeroed_fraction":([^,}]*))?.*/\1 \2 \4/p' "$work/$1/metrics.jsonl"
 }
 # A merge leaves the function as it is, and a reset zeroes what was asked for: rounded up, a tensor at a time.
-for row in relora:0.99 reset_magnitude:0.9:0.9 reset_zero:1 reset_random:0.9:0.9 fused:0.99 some_targets:0.99; do
+for row in relora:0.99 route_merged:0.99 route_factored:0.99 route_project:0.99 reset_magnitude:0.9:0.9 reset_zero:1 reset_random:0.9:0.9 fused:0.99 some_targets:0.99; do
     name=${row%:*} asked=${row##*:}
     [ "$(restarts "$name" | wc -l)" -eq 2 ] || differs "$name: expected 2 restarts, got $(restarts "$name" | wc -l)"
     below=0
