@@ -60,7 +60,7 @@ struct Trial {
         }
         for (Tensor* t : {&scratch.u, &scratch.du}) plan(*t, s.type, s.rows, stacked);
         plan(scratch.delta, DType::f32, 1, in * out);
-        if (const int64_t floats = kernels::workspace_floats(s.device, s.type, s.rows * std::max(in, out)); floats > 0)
+        if (const int64_t floats = kernels::workspace_floats(s.device, s.type, std::max({s.rows * in, s.rows * out, in * out})); floats > 0)
             plan(workspace, DType::f32, 1, floats);
         memory.allocate();
         adapter.u = scratch.u;
@@ -123,8 +123,9 @@ double total(const RouteTime& time, int64_t micro_batches) { return double(micro
 }  // namespace
 
 RouteTimes modelled_times(const RouteSetting& s) {
-    // FLOP/s relative to large products of the compute type, as they were measured on CPUs with and without bf16 units.
-    const double low_rank = 0.8, fp32 = s.type == DType::f32 ? 1.0 : s.device == Device::cuda ? 0.08 : 0.25, large = 1e12;
+    // FLOP/s relative to large products of the compute type: measured on CPUs, on a GPU what memory and fp32 units allow.
+    const double low_rank = s.device == Device::cuda ? 0.4 : 1.0, large = 1e12;
+    const double fp32 = s.type == DType::f32 ? 1.0 : s.device == Device::cuda ? 0.08 : 0.5;
     RouteTimes times{};
     for (int i = 0; i < kLinears; i++) {
         if (!s.lora.targets[i]) continue;
@@ -134,18 +135,20 @@ RouteTimes modelled_times(const RouteSetting& s) {
         const double step = 2 * r * (sections * k + m) * N / (low_rank * large), form = 2 * r * k * m / (fp32 * large);
         times[size_t(i)][int(Route::merged)] = {products + 2 * step, form};
         times[size_t(i)][int(Route::factored)] = {products + 3 * step, 0};
-        times[size_t(i)][int(Route::project)] = {products + 2 * k * m * N / large + 4 * r * k * m / (fp32 * large), form};
+        times[size_t(i)][int(Route::project)] = {products + 2 * k * m * N / large + 4 * r * k * m / (low_rank * large), form};
     }
     return times;
 }
 
 RouteTimes measured_times(const RouteSetting& s) {
-    constexpr int kRounds = 4;  // the first warms up
+    constexpr int kLeastRounds = 4, kMostRounds = 100;  // the first warms up
+    constexpr double kSeconds = 0.5;                    // for each linear: what disturbs a short round spares another
     RouteTimes times{};
     for (int i = 0; i < kLinears; i++) {
         if (!s.lora.targets[i]) continue;
         Trial trial(s, i);
-        for (int round = 0; round < kRounds; round++)
+        const double start = seconds_now();
+        for (int round = 0; round < kLeastRounds || (round < kMostRounds && seconds_now() - start < kSeconds); round++)
             for (int r = 0; r < relora::kRoutes; r++) {
                 const double micro_batch = trial.seconds([&] { trial.micro_batch(Route(r)); });
                 const double update = trial.seconds([&] { trial.update(Route(r)); });

@@ -61,7 +61,7 @@ struct Layer {
         scratch.du = tensor(type, N, sections * rank);
         scratch.delta = tensor(DType::f32, 1, in * out);
         x = tensor(type, N, in, 1), dx = tensor(type, N, in), y = tensor(type, N, out), dy = tensor(type, N, out, 1);
-        if (type != DType::f32) kernels::set_workspace(Device::cpu, tensor(DType::f32, 1, N * std::max(in, out)));
+        if (type != DType::f32) kernels::set_workspace(Device::cpu, tensor(DType::f32, 1, std::max({N * in, N * out, in * out})));
         round();
     }
     ~Layer() { kernels::set_workspace(Device::cpu, {}); }
