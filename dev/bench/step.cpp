@@ -165,7 +165,7 @@ int main(int argc, char** argv) {
         model.plan_weights(weights);
         model.plan_phase(phase, {.B = B, .T = T});
         const size_t planned = weights.total_bytes() + phase.total_bytes();
-        nlohmann::json by_category;
+        nlohmann::ordered_json by_category;
         for (int i = 0; i < kMemoryCategories; i++) {
             const auto category = MemoryCategory(i);
             by_category[memory_category_name(category)] = weights.bytes(category) + phase.bytes(category);
@@ -213,12 +213,12 @@ int main(int argc, char** argv) {
 
         timed_steps(device == Device::cuda ? 3 : 1);  // on a GPU: direct, captured, replayed
         std::cout << "ready "
-                  << nlohmann::json{{"flops_per_step", matmul_flops(model, B * T * grad_accum, T)},
-                                    {"flops_per_token", model.flops_per_token(T)},
-                                    {"trained", model.num_trained()},
-                                    {"planned_bytes", planned},
-                                    {"memory", by_category},
-                                    {"device", device::description(device)}}
+                  << nlohmann::ordered_json{{"flops_per_step", matmul_flops(model, B * T * grad_accum, T)},
+                                            {"flops_per_token", model.flops_per_token(T)},
+                                            {"trained", model.num_trained()},
+                                            {"planned_bytes", planned},
+                                            {"memory", by_category},
+                                            {"device", device::description(device)}}
                   << std::endl;
         for (std::string line; std::getline(std::cin, line);) {
             if (line == "step") {
@@ -239,14 +239,14 @@ int main(int argc, char** argv) {
                 kernels::set_op_timing(false);
                 kernels::set_op_namer({});
                 model.set_graphs(graphs);
-                nlohmann::json parts;
+                nlohmann::ordered_json parts;
                 for (const char* part : kParts) {
                     const auto found = totals.find(part);
                     parts[part] = found == totals.end() ? 0.0 : found->second.seconds;
                     rest -= double(parts[part]);
                 }
                 parts[kRest] = rest;
-                std::cout << nlohmann::json{{"profile", parts}} << std::endl;
+                std::cout << nlohmann::ordered_json{{"profile", parts}} << std::endl;
             }
             // From full-rank to low rank, as after a warm start: what is in use before, and after a low-rank step. The
             // worker is of mode lora from then on.
