@@ -218,6 +218,7 @@ int main(int argc, char** argv) {
                                             {"trained", model.num_trained()},
                                             {"planned_bytes", planned},
                                             {"memory", by_category},
+                                            {"routes", routes},
                                             {"device", device::description(device)}}
                   << std::endl;
         for (std::string line; std::getline(std::cin, line);) {
