@@ -2,7 +2,7 @@
 
 All workers of a group are started first and then take turns, one step each, so that a noisy or throttling machine is
 the same to all of them; minimum and 10th percentile are compared. With --alone, for models of which not all workers fit
-into memory, every round starts each worker anew in turn, for two steps after its warm-up: rounds are interleaved as
+into memory, every round starts each worker anew in turn, for some turns after its warm-up: rounds are interleaved as
 before although only one worker is there at a time. With --device cuda each worker has the GPU and its memory to itself,
 one after another (or, with --alone, in rounds too), and a turn is several steps, timed together, so that the GPU is never
 idle. A step is --grad-accum micro-batches and one update. Low-rank modes have a worker of ours for each of --routes; the
@@ -40,7 +40,6 @@ import typing
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEER = ROOT / "dev/peers/pytorch_step.py"
 SETTLE_SECONDS = 0.25
-STEPS_PER_START = 2  # with --alone: a start costs at least its warm-up, about as much as these
 IDLE_LIMIT_PERCENT = 2.0
 OURS, EAGER, COMPILED = "train_relora", "torch eager", "torch compiled"
 # Sequences in a micro-batch that leave room on a GPU of 80 GB for PyTorch's logits too.
@@ -193,10 +192,10 @@ class Planned(typing.NamedTuple):
 
 
 def planned_workers(args):
-    """Those that are compared with each other next to each other."""
+    """Those that are compared with each other next to each other: all modes of a type, so that they share a group."""
     plan = []
     low_rank = any(mode != "full" for mode in args.modes)
-    for (model, batch_size), mode, dtype in itertools.product(args.model, args.modes, args.dtypes):
+    for (model, batch_size), dtype, mode in itertools.product(args.model, args.dtypes, args.modes):
         options = ["--model", model, "--batch-size", str(batch_size), "--seq-len", str(args.seq_len), "--dtype", dtype,
                    "--mode", mode, "--rank", str(args.rank), "--threads", str(args.threads), "--device", args.device,
                    "--grad-accum", str(args.grad_accum), "--steps-per-turn", str(args.steps_per_turn)]
@@ -369,7 +368,7 @@ def parts_table(rows):
 
 def memory_table(rows):
     flat = [dict(row, **row["ready"].get("memory", {}), **row.get("switch", {})) for row in rows]
-    categories = keys_of(row["ready"].get("memory", {}) for row in rows)
+    categories = [c for c in keys_of(row["ready"].get("memory", {}) for row in rows) if any(row.get(c) for row in flat)]
     return table(flat, [(category, category, "MiB") for category in categories] +
                  [("planned", "planned_bytes", "MiB"), ("peak", "peak_bytes", "MiB"),
                   ("peak/plan", "peak_over_planned", "{:.3f}"), ("before switch", "before_bytes", "MiB"),
@@ -403,8 +402,9 @@ def parse_args():
                         help="of our adapters, a worker for each; default: auto")
     parser.add_argument("--rank", type=int, default=128)
     parser.add_argument("--grad-accum", type=int, default=1, help="micro-batches in a step")
-    parser.add_argument("--alone", action="store_true", help="start every worker anew in each round, one at a time")
-    parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5, with --alone 3")
+    parser.add_argument("--alone", type=int, nargs="?", const=2, default=0, metavar="TURNS",
+                        help="start every worker anew in each round, one at a time, for so many turns; default: 2")
+    parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5, with --alone 2")
     parser.add_argument("--steps-per-turn", type=int, help="default: 1, on a GPU 10")
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="of MFU; default: an H100 SXM's in dense bf16")
     parser.add_argument("--group-size", type=int, default=6,
@@ -415,7 +415,7 @@ def parse_args():
     args = parser.parse_args()
     on_gpu = args.device == "cuda"
     if args.alone and args.rounds is None:
-        args.rounds = 3
+        args.rounds = 2
     for name, on_cpu, otherwise in (("seq_len", 256, 1024), ("rounds", 9, 5), ("steps_per_turn", 1, 10),
                                     ("dtypes", ["fp32", "bf16"], ["bf16"])):
         if getattr(args, name) is None:
@@ -431,6 +431,8 @@ def parse_args():
     for name in ("rounds", "group_size", "steps_per_turn", "grad_accum", "rank"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
+    if args.alone < 0:
+        parser.error(f"--alone {args.alone}: at least 1")
     if not args.dtypes or not args.modes or not args.routes:
         parser.error("--dtypes, --modes and --routes: at least one each")
     return args
@@ -455,7 +457,7 @@ def main():
     rows, ours_failed = [], False
     try:
         if args.alone or args.device == "cuda":
-            starts, steps = (args.rounds, STEPS_PER_START) if args.alone else (1, args.rounds)
+            starts, steps = (args.rounds, args.alone) if args.alone else (1, args.rounds)
             workers, ours_failed = run_alone(planned_workers(args), args, starts, steps)
             rows = rows_of(workers, 1, args)
         else:
@@ -469,7 +471,7 @@ def main():
     on_gpu = args.device == "cuda"
     how = [f"T={args.seq_len}"] + ([f"{args.grad_accum} micro-batches a step"] if args.grad_accum > 1 else [])
     how += [f"rank {args.rank}"] if args.modes != ["full"] else []
-    how += [f"{args.rounds} " + ("starts of two turns" if args.alone else "rounds")]
+    how += [f"{args.rounds} rounds" + (f" of {args.alone} turns, each worker alone" if args.alone else "")]
     how += [f"{args.threads} threads"] if not on_gpu else [f"{args.steps_per_turn} steps a turn",
                                                            f"MFU of {args.peak_tflops:g} TFLOP/s"]
     print(f"step of {what}, {', '.join(how)}; min and p10 over turns; tokens/s of the median; "
