@@ -9,8 +9,9 @@
 #   NAME=...             another name for the two files
 #
 # Steps are those of full-rank training and of ReLoRA by each route of the adapters, rank 128, 1024 tokens; a LoRA step is one
-# of ReLoRA. gpt2 is measured in fp32 and bf16 beside PyTorch eager and compiled, the others in bf16 beside eager: MINUTES.
-# The largest worker holds 17 GB. Workers run one at a time, in interleaved rounds.
+# of ReLoRA. gpt2 is measured in fp32 and bf16 beside PyTorch eager and compiled, the others in bf16 beside eager. That takes
+# about 45 minutes on two cores, 20 without PyTorch. Workers run one at a time, in interleaved rounds; the largest, PyTorch
+# with gpt2-large, takes some 18 GB.
 #
 # A benchmark is a program build/bench/NAME from dev/bench/NAME.cpp, run without arguments: lines of its stdout that begin with
 # "{" are rows, all others its table. build/bench/step is the worker of compare.py instead.
