@@ -242,9 +242,9 @@ def run_group(plan, args):
     """Start the workers of one group, let them take turns, end them. A peer that fails is left out; ours may not."""
     workers = []
 
-    def attempt(worker_kind, action):
+    def attempt(worker_kind, action, *given):
         try:
-            return action()
+            return action(*given)
         except WorkerFailed as error:
             if worker_kind == OURS:
                 raise
@@ -254,7 +254,7 @@ def run_group(plan, args):
     try:
         for planned in plan:
             print(f"starting {planned}", file=sys.stderr)
-            worker = attempt(planned.kind, lambda: Worker(planned, args.timeout))
+            worker = attempt(planned.kind, Worker, planned, args.timeout)
             workers += [worker] if worker else []
         for turn in range(args.rounds):
             first = turn % len(workers)  # nobody always follows the same neighbour out of an idle machine
@@ -265,7 +265,7 @@ def run_group(plan, args):
         for finish in (Worker.measure_once, Worker.quit):
             for worker in workers:
                 if worker.process.poll() is None:
-                    attempt(worker.kind, lambda: finish(worker))
+                    attempt(worker.kind, finish, worker)
         return [worker for worker in workers if worker.peak_bytes is not None]
     finally:
         for worker in workers:
@@ -277,8 +277,8 @@ def rows_of(workers, group, args):
     by_key = {(w.planned.model, w.kind, w.dtype, w.mode, w.planned.shown_route): w for w in workers}
     rows = []
     for w in workers:
-        def same(kind=w.kind, dtype=w.dtype, mode=w.mode, route=w.planned.shown_route):
-            return by_key.get((w.planned.model, kind, dtype, mode, route))
+        def same(kind=w.kind, dtype=w.dtype, mode=w.mode, route=w.planned.shown_route, model=w.planned.model):
+            return by_key.get((model, kind, dtype, mode, route))
 
         ours = same(kind=OURS, route=None if w.mode == "full" else args.routes[0])
         row = {"bench": "step", "group": group, "worker": w.kind, "dtype": w.dtype, "mode": w.mode, "route": w.planned.shown_route,
