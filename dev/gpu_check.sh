@@ -153,8 +153,11 @@ stage_throughput() {
     # What is ours first: PyTorch's compiler takes minutes for the large ones.
     for part in ours ${peer:+peers}; do
         for model in ${MODELS:-gpt2 gpt2-medium gpt2-large gpt2-xl}; do
-            local options=(--models "$model" --modes 'full,relora') left=$((deadline - $(date +%s) - 10)) code=0
-            [ "$part" = ours ] || options=(--models "$model" --modes full --peer-python "$peer")
+            # 64k tokens a step, in micro-batches of 16 sequences, of 8 for the large ones.
+            local batch=16 left=$((deadline - $(date +%s) - 10)) code=0
+            case $model in *:*) batch=${model#*:} ;; gpt2-large | gpt2-xl) batch=8 ;; esac
+            local options=(--models "$model" --grad-accum $((batch < 64 ? 64 / batch : 1)) --steps-per-turn 2 --modes 'full,relora')
+            if [ "$part" = ours ]; then options+=(--routes 'merged,factored,project'); else options+=(--peer-python "$peer"); fi
             [ "$left" -gt 10 ] || { echo "$model ($part): not run, the time is up"; continue; }
             echo
             shown=${options[*]}

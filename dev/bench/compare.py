@@ -1,14 +1,21 @@
 """Time training steps of several workers interleaved on one machine: ours, build/bench/step, and where it is, PyTorch's.
 
 All workers of a group are started first and then take turns, one step each, so that a noisy or throttling machine is
-the same to all of them; minimum and 10th percentile are compared. With --device cuda each worker has the GPU and its
-memory to itself, one after another, and a turn is several steps, timed together, so that the GPU is never idle. A
-worker is a process with this protocol:
-    start         sets up, warms up, prints "ready {json}"; ours with flops_per_step, flops_per_token, planned_bytes
+the same to all of them; minimum and 10th percentile are compared. With --alone, for models of which not all workers fit
+into memory, every round starts each worker anew in turn, for some turns after its warm-up: rounds are interleaved as
+before although only one worker is there at a time. With --device cuda each worker has the GPU and its memory to itself,
+one after another (or, with --alone, in rounds too), and a turn is several steps, timed together, so that the GPU is never
+idle. A step is --grad-accum micro-batches and one update. Low-rank modes have a worker of ours for each of --routes; the
+first of them is "ours" in ratios. A worker is a process with this protocol:
+    start         sets up, warms up, prints "ready {json}" with memory (bytes by category); ours also with flops_per_step,
+                  flops_per_token, planned_bytes
     "step"        runs a turn of training steps, prints {"seconds": s, ...} of one step; ours with loader_share, the
                   fraction of it that was spent waiting for data
     "gemm"        ours only: measures the rate of matrix products in its type, prints {"gflops": g, ...}
+    "profile"     ours only: runs a step with its ops timed, prints {"profile": {part of the step: seconds}}
     "restart"     ours only: merges, draws new adapters and prunes moments, prints {"restart_seconds": s}
+    "switch"      ours only, full-rank: switches to low rank as after a warm start, takes a step, prints {"before_bytes": n,
+                  "after_bytes": n}, the memory in use (of a process, or of the GPU as for the peak)
     "quit"        prints {"peak_bytes": n} and ends
 The floor of a step is its FLOPs over the best matrix-product rate that our worker of the same type reached in the same
 group. MFU counts 6 FLOPs a parameter (4 a frozen one) and 12 L C T for attention for each token, over the --peak-tflops
@@ -17,6 +24,7 @@ was allocated (the CUDA context is not in it, kernels and cuBLASLt are), PyTorch
 Python's standard library only; the PyTorch workers run under the interpreter given by --peer-python.
 """
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -58,14 +66,17 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """One process, its answers, and the CPU time it used out of turn."""
+    """One process, its answers, and the CPU time it used out of turn; with `before`, the one of an earlier start, its too."""
 
-    def __init__(self, planned, timeout):
+    def __init__(self, planned, timeout, before=None):
         self.planned, self.timeout = planned, timeout
         self.kind, self.dtype, self.mode = planned.kind, planned.dtype, planned.mode
         self.label = str(planned)
-        self.seconds, self.gflops, self.loader_shares = [], [], []
-        self.peak_bytes = self.restart_seconds = None
+        self.seconds = before.seconds[:] if before else []
+        self.gflops = before.gflops[:] if before else []
+        self.loader_shares = before.loader_shares[:] if before else []
+        self.peak_bytes = before.peak_bytes if before else None
+        self.parts = self.switch = self.restart_seconds = None
         self.idle_cpu = self.idle_wall = 0.0
         self.idle_since = None
         self.pending = b""
@@ -131,11 +142,20 @@ class Worker:
         time.sleep(SETTLE_SECONDS)
         self.idle_since = (time.monotonic(), self.cpu_seconds())
 
-    def quit(self):
-        if self.kind == OURS and self.mode == "relora":
+    def measure_once(self):
+        """What needs no rounds."""
+        if self.kind != OURS:
+            return
+        self.parts = self.ask("profile")["profile"]
+        if self.mode == "relora":
             self.ask("restart")  # warms up
             self.restart_seconds = float(self.ask("restart")["restart_seconds"])
-        self.peak_bytes = self.ask("quit").get("peak_bytes")
+        if self.mode == "full" and self.planned.route:
+            self.switch = self.ask("switch")
+
+    def quit(self):
+        peak = self.ask("quit")["peak_bytes"]
+        self.peak_bytes = max(peak, self.peak_bytes or 0)
         self.process.wait(timeout=60)
 
     def kill(self):
@@ -160,59 +180,71 @@ class Planned(typing.NamedTuple):
     batch_size: int
     dtype: str
     mode: str
+    route: str  # of our adapters: in a full-rank worker of those after a switch, None without
     command: list
 
+    @property
+    def shown_route(self):
+        return None if self.mode == "full" else self.route
+
     def __str__(self):
-        return f"{self.kind} {self.model} {self.dtype} {self.mode}"
+        return " ".join(filter(None, (self.kind, self.model, self.dtype, self.mode, self.shown_route)))
 
 
 def planned_workers(args):
-    """Those that are compared with each other next to each other."""
+    """Those that are compared with each other next to each other: all modes of a type, so that they share a group."""
     plan = []
-    for model, batch_size in args.model:
-        for mode in args.modes:
-            for dtype in args.dtypes:
-                options = ["--model", model, "--batch-size", str(batch_size), "--seq-len", str(args.seq_len),
-                           "--dtype", dtype, "--mode", mode, "--threads", str(args.threads), "--device", args.device,
-                           "--steps-per-turn", str(args.steps_per_turn)]
-                kinds = {OURS: shlex.split(args.worker) + options}
-                if args.peer_python:
-                    peer = [args.peer_python, str(PEER)] + options
-                    kinds.update({EAGER: peer} if "eager" in args.peers else {})
-                    kinds.update({COMPILED: peer + ["--compile"]} if "compiled" in args.peers else {})
-                plan += [Planned(kind, model, batch_size, dtype, mode, command) for kind, command in kinds.items()]
+    low_rank = any(mode != "full" for mode in args.modes)
+    for (model, batch_size), dtype, mode in itertools.product(args.model, args.dtypes, args.modes):
+        options = ["--model", model, "--batch-size", str(batch_size), "--seq-len", str(args.seq_len), "--dtype", dtype,
+                   "--mode", mode, "--rank", str(args.rank), "--threads", str(args.threads), "--device", args.device,
+                   "--grad-accum", str(args.grad_accum), "--steps-per-turn", str(args.steps_per_turn)]
+        commands = [(OURS, route, shlex.split(args.worker) + options + (["--adapter-route", route] if route else []))
+                    for route in (args.routes if mode != "full" else args.routes[:1] if low_rank else [None])]
+        if args.peer_python:
+            peer = [args.peer_python, str(PEER)] + options
+            commands += [(EAGER, None, peer)] if "eager" in args.peers else []
+            commands += [(COMPILED, None, peer + ["--compile"])] if "compiled" in args.peers else []
+        plan += [Planned(kind, model, batch_size, dtype, mode, route, command) for kind, route, command in commands]
     return plan
 
 
-def run_one_by_one(plan, args):
-    """On a GPU: each worker alone. Returns those that ended well, and whether one of ours did not."""
-    workers, ours_failed = [], False
-    for planned in plan:
-        print(f"running {planned}", file=sys.stderr)
-        worker = None
-        try:
-            worker = Worker(planned, args.timeout)
-            for _ in range(args.rounds):
-                worker.step()
-            worker.gemm()
-            worker.quit()
-            workers.append(worker)
-        except WorkerFailed as error:
-            ours_failed = ours_failed or planned.kind == OURS
-            print(f"left out: {error}", file=sys.stderr)
-        finally:
-            if worker:
-                worker.kill()
-    return workers, ours_failed
+def run_alone(plan, args, starts, steps):
+    """Each worker alone, `starts` times in turn. Returns those that gave results, and whether one of ours failed."""
+    done, failed = {}, set()
+    for start in range(starts):
+        first = start % len(plan)
+        for planned in plan[first:] + plan[:first]:
+            name = str(planned)
+            if name in failed:
+                continue
+            print(f"round {start + 1} of {starts}: {name}", file=sys.stderr)
+            worker = None
+            try:
+                worker = Worker(planned, args.timeout, done.get(name))
+                for _ in range(steps):
+                    worker.step()
+                worker.gemm()
+                if start + 1 == starts:
+                    worker.measure_once()
+                worker.quit()
+                done[name] = worker
+            except WorkerFailed as error:
+                failed.add(name)
+                print(f"left out: {error}", file=sys.stderr)
+            finally:
+                if worker:
+                    worker.kill()
+    return [done[str(p)] for p in plan if str(p) in done], any(p.kind == OURS and str(p) in failed for p in plan)
 
 
 def run_group(plan, args):
     """Start the workers of one group, let them take turns, end them. A peer that fails is left out; ours may not."""
     workers = []
 
-    def attempt(worker_kind, action):
+    def attempt(worker_kind, action, *given):
         try:
-            return action()
+            return action(*given)
         except WorkerFailed as error:
             if worker_kind == OURS:
                 raise
@@ -222,7 +254,7 @@ def run_group(plan, args):
     try:
         for planned in plan:
             print(f"starting {planned}", file=sys.stderr)
-            worker = attempt(planned.kind, lambda: Worker(planned, args.timeout))
+            worker = attempt(planned.kind, Worker, planned, args.timeout)
             workers += [worker] if worker else []
         for turn in range(args.rounds):
             first = turn % len(workers)  # nobody always follows the same neighbour out of an idle machine
@@ -230,9 +262,10 @@ def run_group(plan, args):
                 if worker.process.poll() is None:
                     attempt(worker.kind, worker.turn)
             print(f"round {turn + 1} of {args.rounds}", file=sys.stderr)
-        for worker in workers:
-            if worker.process.poll() is None:
-                attempt(worker.kind, worker.quit)
+        for finish in (Worker.measure_once, Worker.quit):
+            for worker in workers:
+                if worker.process.poll() is None:
+                    attempt(worker.kind, finish, worker)
         return [worker for worker in workers if worker.peak_bytes is not None]
     finally:
         for worker in workers:
@@ -241,14 +274,16 @@ def run_group(plan, args):
 
 def rows_of(workers, group, args):
     """One row per worker; ratios only within the group, whose steps were interleaved (on a GPU: minutes apart)."""
-    by_key = {(w.planned.model, w.kind, w.dtype, w.mode): w for w in workers}
+    by_key = {(w.planned.model, w.kind, w.dtype, w.mode, w.planned.shown_route): w for w in workers}
     rows = []
     for w in workers:
-        same = lambda kind=w.kind, dtype=w.dtype, mode=w.mode: by_key.get((w.planned.model, kind, dtype, mode))
-        ours = same(kind=OURS)
-        row = {"bench": "step", "group": group, "worker": w.kind, "dtype": w.dtype, "mode": w.mode,
+        def same(kind=w.kind, dtype=w.dtype, mode=w.mode, route=w.planned.shown_route, model=w.planned.model):
+            return by_key.get((model, kind, dtype, mode, route))
+
+        ours = same(kind=OURS, route=None if w.mode == "full" else args.routes[0])
+        row = {"bench": "step", "group": group, "worker": w.kind, "dtype": w.dtype, "mode": w.mode, "route": w.planned.shown_route,
                "model": w.planned.model, "batch_size": w.planned.batch_size, "seq_len": args.seq_len,
-               "device": args.device, "threads": args.threads, "rounds": len(w.seconds),
+               "grad_accum": args.grad_accum, "rank": args.rank, "device": args.device, "threads": args.threads, "rounds": len(w.seconds),
                "steps_per_turn": args.steps_per_turn,
                "min_seconds": min(w.seconds), "p10_seconds": percentile(w.seconds, 0.1),
                "median_seconds": percentile(w.seconds, 0.5), "peak_bytes": w.peak_bytes, "ready": w.ready}
@@ -268,16 +303,20 @@ def rows_of(workers, group, args):
             floor = ours.ready["flops_per_step"] / (max(rates) * 1e9)
             row.update(flops_per_step=ours.ready["flops_per_step"], floor_seconds=floor,
                        min_over_floor=row["min_seconds"] / floor, p10_over_floor=row["p10_seconds"] / floor)
-        if args.device == "cuda":
-            # Of the median, which is what a long run sees.
-            row["tokens_per_s"] = w.planned.batch_size * args.seq_len / row["median_seconds"]
-            if ours:
-                row["peak_tflops"] = args.peak_tflops
-                row["mfu_percent"] = 100.0 * row["tokens_per_s"] * ours.ready["flops_per_token"] / (args.peak_tflops * 1e12)
+        # Of the median, which is what a long run sees.
+        row["tokens_per_s"] = w.planned.batch_size * args.seq_len * args.grad_accum / row["median_seconds"]
+        if args.device == "cuda" and ours:
+            row["peak_tflops"] = args.peak_tflops
+            flops_per_s = row["tokens_per_s"] * ours.ready["flops_per_token"]
+            row["mfu_percent"] = 100.0 * flops_per_s / (args.peak_tflops * 1e12)
         if w.dtype == "bf16" and same(dtype="fp32"):
             row["bf16_over_fp32"] = min(w.seconds) / min(same(dtype="fp32").seconds)
-        if w.mode != "full" and same(mode="full"):
-            row["over_full"] = min(w.seconds) / min(same(mode="full").seconds)
+        if w.mode != "full" and same(mode="full", route=None):
+            row["over_full"] = min(w.seconds) / min(same(mode="full", route=None).seconds)
+        if w.parts:
+            row["part_seconds"] = w.parts
+        if w.switch:
+            row["switch"] = w.switch
         if "planned_bytes" in w.ready:
             row["planned_bytes"] = w.ready["planned_bytes"]
             row["peak_over_planned"] = w.peak_bytes / w.ready["planned_bytes"]
@@ -285,32 +324,55 @@ def rows_of(workers, group, args):
     return rows
 
 
-TEXT_COLUMNS = ("worker", "dtype", "mode", "model")
-COLUMNS = [("worker", "worker", "{}"), ("model", "model", "{}"), ("B", "batch_size", "{}"), ("type", "dtype", "{}"),
-           ("mode", "mode", "{}"), ("min s", "min_seconds", "{:.3f}"), ("p10 s", "p10_seconds", "{:.3f}"),
-           ("tokens/s", "tokens_per_s", "{:.0f}"), ("MFU %", "mfu_percent", "{:.1f}"),
-           ("min/ours", "min_over_ours", "{:.2f}"),
-           ("p10/ours", "p10_over_ours", "{:.2f}"), ("GEMM GFLOP/s", "gemm_gflops", "{:.0f}"),
-           ("min/floor", "min_over_floor", "{:.2f}"), ("p10/floor", "p10_over_floor", "{:.2f}"),
-           ("bf16/fp32", "bf16_over_fp32", "{:.2f}"), ("/full", "over_full", "{:.2f}"),
-           ("loader %", "loader_percent", "{:.2f}"), ("restart s", "restart_seconds", "{:.3f}"),
-           ("planned MiB", "planned_bytes", "MiB"), ("peak MiB", "peak_bytes", "MiB"),
-           ("peak/plan", "peak_over_planned", "{:.3f}"), ("idle CPU %", "idle_cpu_percent", "{:.1f}")]
+TEXT_COLUMNS = ("worker", "dtype", "mode", "route", "model")
+WHICH = [("worker", "worker", "{}"), ("model", "model", "{}"), ("B", "batch_size", "{}"), ("type", "dtype", "{}"),
+         ("mode", "mode", "{}"), ("route", "route", "{}")]
+TIMES = [("min s", "min_seconds", "{:.3f}"), ("p10 s", "p10_seconds", "{:.3f}"),
+         ("tokens/s", "tokens_per_s", "{:.0f}"), ("MFU %", "mfu_percent", "{:.1f}"),
+         ("min/ours", "min_over_ours", "{:.2f}"), ("p10/ours", "p10_over_ours", "{:.2f}"),
+         ("GEMM GFLOP/s", "gemm_gflops", "{:.0f}"),
+         ("min/floor", "min_over_floor", "{:.2f}"), ("p10/floor", "p10_over_floor", "{:.2f}"),
+         ("bf16/fp32", "bf16_over_fp32", "{:.2f}"), ("/full", "over_full", "{:.2f}"),
+         ("loader %", "loader_percent", "{:.2f}"), ("restart s", "restart_seconds", "{:.3f}"),
+         ("idle CPU %", "idle_cpu_percent", "{:.1f}")]
 
 
-def table(rows):
+def table(rows, columns):
+    """Aligned text; columns that no row has are left out, and so are model and batch size where all have the same."""
     def cell(row, key, form):
         if row.get(key) is None:
             return "-"
         return f"{row[key] / 2**20:.0f}" if form == "MiB" else form.format(row[key])
 
     one_setting = len({(row["model"], row["batch_size"]) for row in rows}) == 1
-    used = [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows) and
+    used = [c for c in WHICH + columns if any(row.get(c[1]) is not None for row in rows) and
             not (one_setting and c[1] in ("model", "batch_size"))]
     lines = [[c[0] for c in used]] + [[cell(row, key, form) for _, key, form in used] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(used))]
     return "\n".join("  ".join(v.ljust(w) if key in TEXT_COLUMNS else v.rjust(w)
                                for v, w, (_, key, _) in zip(line, widths, used)).rstrip() for line in lines)
+
+
+def keys_of(dicts):
+    """All keys, in the order in which they come first."""
+    return list(dict.fromkeys(key for d in dicts for key in d))
+
+
+def parts_table(rows):
+    """Each part's share of the profiled step, in percent."""
+    rows = [row for row in rows if "part_seconds" in row]
+    shares = [dict(row, **{part: 100.0 * seconds / sum(row["part_seconds"].values())
+                           for part, seconds in row["part_seconds"].items()}) for row in rows]
+    return table(shares, [(part, part, "{:.1f}") for part in keys_of(row["part_seconds"] for row in rows)])
+
+
+def memory_table(rows):
+    flat = [dict(row, **row["ready"].get("memory", {}), **row.get("switch", {})) for row in rows]
+    categories = [c for c in keys_of(row["ready"].get("memory", {}) for row in rows) if any(row.get(c) for row in flat)]
+    return table(flat, [(category, category, "MiB") for category in categories] +
+                 [("planned", "planned_bytes", "MiB"), ("peak", "peak_bytes", "MiB"),
+                  ("peak/plan", "peak_over_planned", "{:.3f}"), ("before switch", "before_bytes", "MiB"),
+                  ("after", "after_bytes", "MiB")])
 
 
 def comma_list(*allowed):
@@ -336,15 +398,24 @@ def parse_args():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtypes", type=comma_list("fp32", "bf16"), help="default: fp32,bf16, on a GPU bf16")
     parser.add_argument("--modes", type=comma_list("full", "lora", "relora"), default=["full"])
-    parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5")
+    parser.add_argument("--routes", type=comma_list("auto", "merged", "factored", "project"), default=["auto"],
+                        help="of our adapters, a worker for each; default: auto")
+    parser.add_argument("--rank", type=int, default=128)
+    parser.add_argument("--grad-accum", type=int, default=1, help="micro-batches in a step")
+    parser.add_argument("--alone", type=int, nargs="?", const=2, default=0, metavar="TURNS",
+                        help="start every worker anew in each round, one at a time, for so many turns; default: 2")
+    parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5, with --alone 2")
     parser.add_argument("--steps-per-turn", type=int, help="default: 1, on a GPU 10")
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="of MFU; default: an H100 SXM's in dense bf16")
     parser.add_argument("--group-size", type=int, default=6,
                         help="workers alive at once on a CPU; about 3 GB each at 124M")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds to wait for one answer, set-up included")
+    parser.add_argument("--timeout", type=float, default=1800,
+                        help="seconds to wait for one answer; set-up may be a compilation of many minutes")
     parser.add_argument("--json", help="append one JSON line per row to this file")
     args = parser.parse_args()
     on_gpu = args.device == "cuda"
+    if args.alone and args.rounds is None:
+        args.rounds = 2
     for name, on_cpu, otherwise in (("seq_len", 256, 1024), ("rounds", 9, 5), ("steps_per_turn", 1, 10),
                                     ("dtypes", ["fp32", "bf16"], ["bf16"])):
         if getattr(args, name) is None:
@@ -357,11 +428,13 @@ def parse_args():
             parser.error(f"--model {item}: the batch size is no number")
         models.append((name, int(size) if size else default))
     args.model = models
-    for name in ("rounds", "group_size", "steps_per_turn"):
+    for name in ("rounds", "group_size", "steps_per_turn", "grad_accum", "rank"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
-    if not args.dtypes or not args.modes:
-        parser.error("--dtypes and --modes: at least one each")
+    if args.alone < 0:
+        parser.error(f"--alone {args.alone}: at least 1")
+    if not args.dtypes or not args.modes or not args.routes:
+        parser.error("--dtypes, --modes and --routes: at least one each")
     return args
 
 
@@ -383,8 +456,9 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("compare.py: stopped"))  # and so ends its workers
     rows, ours_failed = [], False
     try:
-        if args.device == "cuda":
-            workers, ours_failed = run_one_by_one(planned_workers(args), args)
+        if args.alone or args.device == "cuda":
+            starts, steps = (args.rounds, args.alone) if args.alone else (1, args.rounds)
+            workers, ours_failed = run_alone(planned_workers(args), args, starts, steps)
             rows = rows_of(workers, 1, args)
         else:
             for number, plan in enumerate(groups_of(planned_workers(args), args.group_size), start=1):
@@ -394,15 +468,23 @@ def main():
     if not rows:
         sys.exit("compare.py: no worker ran to its end")
     what = ", ".join(f"{model}, B={size}" for model, size in args.model)
-    how = f"{args.threads} threads, {args.rounds} rounds"
-    if args.device == "cuda":
-        how = f"{args.rounds} rounds of {args.steps_per_turn} steps; MFU of {args.peak_tflops:g} TFLOP/s"
-    print(f"step of {what}, T={args.seq_len}, {how}; "
-          "min and p10 over rounds; floor = FLOPs of the step / best measured GEMM rate of its type")
-    print(table(rows))
+    on_gpu = args.device == "cuda"
+    how = [f"T={args.seq_len}"] + ([f"{args.grad_accum} micro-batches a step"] if args.grad_accum > 1 else [])
+    how += [f"rank {args.rank}"] if args.modes != ["full"] else []
+    how += [f"{args.rounds} rounds" + (f" of {args.alone} turns, each worker alone" if args.alone else "")]
+    how += [f"{args.threads} threads"] if not on_gpu else [f"{args.steps_per_turn} steps a turn",
+                                                           f"MFU of {args.peak_tflops:g} TFLOP/s"]
+    print(f"step of {what}, {', '.join(how)}; min and p10 over turns; tokens/s of the median; "
+          "floor = FLOPs of the step / best measured GEMM rate of its type")
+    print(table(rows, TIMES))
+    print("\nshare of each part of a step of ours, %; rest: bias gradients, residual sums, embeddings, between ops")
+    print(parts_table(rows))
+    print("\nmemory, MiB: by category (ours planned, PyTorch's counted between steps), peak, and in use of ours before and after "
+          "a switch to low rank")
+    print(memory_table(rows))
     for row in rows:
         if row.get("idle_cpu_percent", 0) > IDLE_LIMIT_PERCENT:
-            print(f"warning: {row['worker']} {row['dtype']} {row['mode']} used {row['idle_cpu_percent']:.1f} % of a CPU "
+            print(f"warning: {row['worker']} {row['dtype']} {row['mode']} {row['route'] or ''} used {row['idle_cpu_percent']:.1f} % of a CPU "
                   "while others were timed")
     if args.json:
         with open(args.json, "a", encoding="utf-8") as f:

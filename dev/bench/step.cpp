@@ -1,14 +1,17 @@
-// Training steps of GPT-2 on random tokens, as a worker of compare.py: "step", "gemm", "restart" and "quit" on stdin,
-// one JSON line each on stdout. A step is what an update of the training loop is: the loader's next batch, forward,
-// backward, clipping, AdamW, and the numbers of the update before, which a GPU has ready by then.
+// Training steps of GPT-2 on random tokens, as a worker of compare.py: "step", "gemm", "profile", "restart", "switch"
+// and "quit" on stdin, one JSON line each on stdout. A step is what an update of the training loop is: for each
+// micro-batch the loader's next batch, forward and backward, then clipping, AdamW, and the numbers of the update
+// before, which a GPU has ready by then.
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "src/io/data_loader.h"
 #include "src/io/shard_writer.h"
+#include "src/kernels/op_timer.h"
 #include "src/model/gpt2.h"
 #include "src/train/profile.h"
 #include "src/train/routes.h"
@@ -62,12 +65,62 @@ TokenDataset random_tokens(int64_t tokens, int64_t vocab_size) {
 
 constexpr int64_t kBatchesOfData = 64;
 
+// The parts of a step that an op can belong to. What is left of the step's time is "rest": bias gradients, residual
+// sums, embeddings, the loader, and on a GPU whatever lies between the ops.
+constexpr const char *kWeights = "weights", *kLowRank = "low-rank", *kEffective = "effective",
+                     *kAttention = "attention", *kPointwise = "norm+gelu", *kHead = "head+loss", *kOptimizer = "adamw",
+                     *kRest = "rest";
+constexpr const char* kParts[] = {kWeights, kLowRank, kEffective, kAttention, kPointwise, kHead, kOptimizer};
+
+// Tells an op's part by its name and, for products, by whose memory it reads and writes: the head's have the embedding,
+// low-rank ones A or B, and where both operands are A and B, or where anything else touches a frozen weight or an
+// adapter, an effective weight is formed.
+class PartOf {
+  public:
+    explicit PartOf(GPT2& model) {
+        for (const Parameter* p : model.parameters()) {
+            const bool adapter = p->name.find(".lora_") != std::string::npos,
+                       head = p->name == "transformer.wte.weight";
+            if (!adapter && !head && p->trains) continue;
+            for (const Tensor& t : {p->weight, p->master, p->gradient})
+                if (!t.empty())
+                    owned_[begin_of(t)] = {begin_of(t) + t.bytes(), adapter ? kA_or_B : head ? kEmbedding : kFrozen};
+        }
+    }
+    const char* operator()(std::string_view op, std::initializer_list<Tensor> moved) const {
+        if (op.starts_with("attention")) return kAttention;
+        if (op.starts_with("layernorm") || op.starts_with("gelu")) return kPointwise;
+        if (op == "cross_entropy") return kHead;
+        if (op == "adamw" || op == "gradient_norm") return kOptimizer;
+        int counts[4] = {}, operands = 0, factors = 0;
+        for (const Tensor& t : moved) {
+            const Owner owner = owner_of(t);
+            counts[owner]++;
+            if (operands++ < 2) factors += owner == kA_or_B;
+        }
+        if (op.starts_with("matmul"))
+            return factors == 2 ? kEffective : counts[kA_or_B] ? kLowRank : counts[kEmbedding] ? kHead : kWeights;
+        return counts[kA_or_B] || counts[kFrozen] ? kEffective : kRest;
+    }
+
+  private:
+    enum Owner { kNobody, kA_or_B, kEmbedding, kFrozen };
+    static const char* begin_of(const Tensor& t) { return static_cast<const char*>(t.data); }
+    Owner owner_of(const Tensor& t) const {
+        const auto after = owned_.upper_bound(begin_of(t));
+        if (t.empty() || after == owned_.begin()) return kNobody;
+        const auto& [end, owner] = std::prev(after)->second;
+        return begin_of(t) < end ? owner : kNobody;
+    }
+    std::map<const char*, std::pair<const char*, Owner>> owned_;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
     std::string model_name = "gpt2", dtype = "fp32", mode = "full", device_name = "cpu", route = "auto";
     int64_t B = 4, T = 256, rank = 128;
-    int threads = 0, steps_per_turn = 1;
+    int threads = 0, steps_per_turn = 1, grad_accum = 1;
     bool graphs = true;
     CLI::App app{"benchmark worker: training steps"};
     app.add_option("--model", model_name, config_names());
@@ -81,6 +134,8 @@ int main(int argc, char** argv) {
     app.add_option("--threads", threads, "of the CPU, 0 for all");
     app.add_option("--device", device_name)->check(CLI::IsMember({"cpu", "cuda"}));
     app.add_option("--graphs", graphs, "on a GPU: capture a step once and replay it")->capture_default_str();
+    app.add_option("--grad-accum", grad_accum, "micro-batches in a step, each of --batch-size sequences")
+        ->check(CLI::Range(1, 1 << 20));
     app.add_option("--steps-per-turn", steps_per_turn, "steps that answer one 'step', timed together")
         ->check(CLI::Range(1, 1 << 20));
     CLI11_PARSE(app, argc, argv);
@@ -95,18 +150,26 @@ int main(int argc, char** argv) {
         const DType type = dtype == "bf16" ? DType::bf16 : DType::f32;
         GPT2 model(named_config(model_name), type, device);
         model.set_graphs(graphs);
-        if (mode != "full") {
+        std::string routes;
+        const auto wrap = [&] {
             LoraConfig lora{.rank = rank};
             if (route == "auto")
-                lora.routes = fastest_routes(measured_times({model.config(), lora, type, device, B * T}), 1);
+                lora.routes = fastest_routes(measured_times({model.config(), lora, type, device, B * T}), grad_accum);
             else
                 lora.routes.fill(route_from(route));
+            routes = to_string(lora.routes);
             model.wrap(lora);
-        }
+        };
+        if (mode != "full") wrap();
         MemoryPlan weights, phase;
         model.plan_weights(weights);
         model.plan_phase(phase, {.B = B, .T = T});
         const size_t planned = weights.total_bytes() + phase.total_bytes();
+        nlohmann::ordered_json by_category;
+        for (int i = 0; i < kMemoryCategories; i++) {
+            const auto category = MemoryCategory(i);
+            by_category[memory_category_name(category)] = weights.bytes(category) + phase.bytes(category);
+        }
         weights.release();
         phase.release();
         model.allocate_weights();
@@ -121,13 +184,16 @@ int main(int argc, char** argv) {
         uint64_t steps = 0;
         const auto step = [&] {
             model.begin_update(1e-4, hyper);
-            loader.next(inputs.data(), targets.data());
-            model.forward_backward(inputs.data(), targets.data(), B, T, 1.0f, false,
-                                   {.seed = 1, .index = steps++, .training = true});
+            for (int i = 0; i < grad_accum; i++) {
+                loader.next(inputs.data(), targets.data());
+                model.forward_backward(inputs.data(), targets.data(), B, T, 1.0f / float(grad_accum), i > 0,
+                                       {.seed = 1, .index = steps++, .training = true});
+            }
             return model.update(hyper, 1.0);
         };
         double loss = 0;
         size_t peak = 0;
+        const auto in_use = [&] { return device::bytes_in_use(device) - (device == Device::cuda ? used_before : 0); };
         // Seconds of that many steps, with all of a GPU's work done.
         const auto timed_steps = [&](int count) {
             const double start = seconds_now();
@@ -141,15 +207,19 @@ int main(int argc, char** argv) {
             device::wait(device);
             const double seconds = seconds_now() - start;
             // On a GPU what is in use after a step is its peak: all memory is planned, and held until the phase ends.
-            peak =
-                device == Device::cpu ? peak_of_process() : std::max(peak, device::bytes_in_use(device) - used_before);
+            peak = device == Device::cpu ? peak_of_process() : std::max(peak, in_use());
             return seconds;
         };
 
         timed_steps(device == Device::cuda ? 3 : 1);  // on a GPU: direct, captured, replayed
-        std::cout << "ready {\"flops_per_step\": " << matmul_flops(model, B * T, T)
-                  << ", \"flops_per_token\": " << model.flops_per_token(T) << ", \"trained\": " << model.num_trained()
-                  << ", \"planned_bytes\": " << planned << ", \"device\": \"" << device::description(device) << "\"}"
+        std::cout << "ready "
+                  << nlohmann::ordered_json{{"flops_per_step", matmul_flops(model, B * T * grad_accum, T)},
+                                            {"flops_per_token", model.flops_per_token(T)},
+                                            {"trained", model.num_trained()},
+                                            {"planned_bytes", planned},
+                                            {"memory", by_category},
+                                            {"routes", routes},
+                                            {"device", device::description(device)}}
                   << std::endl;
         for (std::string line; std::getline(std::cin, line);) {
             if (line == "step") {
@@ -160,6 +230,38 @@ int main(int argc, char** argv) {
             }
             if (line == "gemm")
                 std::cout << "{\"gflops\": " << measure_product(device, type) * 1e-9 << "}" << std::endl;
+            // One step without graphs, whose launches can be timed one by one.
+            if (line == "profile") {
+                model.set_graphs(false);
+                kernels::set_op_namer(PartOf(model));
+                kernels::set_op_timing(true);
+                double rest = timed_steps(1);
+                const std::map<std::string, kernels::OpTotals> totals = kernels::op_totals();
+                kernels::set_op_timing(false);
+                kernels::set_op_namer({});
+                model.set_graphs(graphs);
+                nlohmann::ordered_json parts;
+                for (const char* part : kParts) {
+                    const auto found = totals.find(part);
+                    parts[part] = found == totals.end() ? 0.0 : found->second.seconds;
+                    rest -= double(parts[part]);
+                }
+                parts[kRest] = rest;
+                std::cout << nlohmann::ordered_json{{"profile", parts}} << std::endl;
+            }
+            // From full-rank to low rank, as after a warm start: what is in use before, and after a low-rank step. The
+            // worker is of mode lora from then on.
+            if (line == "switch") {
+                const size_t before = in_use();
+                if (!model.wrapped()) {
+                    model.release_phase();
+                    wrap();
+                    model.allocate_phase({.B = B, .T = T});
+                    model.initialise_adapters(1, 0);
+                    model.update_result(step());
+                }
+                std::cout << nlohmann::json{{"before_bytes", before}, {"after_bytes", in_use()}} << std::endl;
+            }
             // The end of a cycle: merge, new adapters, pruned moments.
             if (line == "restart") {
                 const double start = seconds_now();

@@ -7,9 +7,10 @@ scaled_dot_product_attention is flash attention in bf16 (memory-efficient attent
 and products of fp32 are in TF32 unless --tf32 off.
 
 Protocol: after set-up and warm-up prints "ready {json}"; each line "step" on stdin runs --steps-per-turn training steps
-on random tokens (forward, backward, clipping, AdamW) and prints {"seconds": s, "loss": x}, seconds of one step; "quit"
-(or the end of stdin) prints {"peak_bytes": n} and ends. The peak is that of steady-state steps: what set-up and
-compilation took before does not count.
+on random tokens (forward and backward of --grad-accum micro-batches, clipping, AdamW) and prints {"seconds": s, "loss":
+x}, seconds of one step; "quit" (or the end of stdin) prints {"peak_bytes": n} and ends. The peak is that of steady-state
+steps: what set-up and compilation took before does not count. "ready" has the bytes of weights, adapters, gradients and
+moments, as kept from step to step.
 """
 import argparse
 import json
@@ -24,7 +25,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-MODELS = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-large": (36, 20, 1280), "gpt2-xl": (48, 25, 1600)}
+MODELS = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-large": (36, 20, 1280), "gpt2-xl": (48, 25, 1600),
+          "gpt2-small": (8, 8, 512), "gpt2-mini": (6, 6, 384), "gpt2-tiny": (4, 4, 256)}
 VOCAB, PADDED_VOCAB, POSITIONS = 50257, 50304, 1024
 WARM_UP_STEPS = 2
 
@@ -125,10 +127,11 @@ class Trainer:
         self.loss_of = torch.compile(self.model) if args.compile else self.model
 
     def step(self):
-        window = torch.randint(VOCAB, (self.args.batch_size, self.args.seq_len + 1), device=self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.args.dtype == "bf16"):
-            loss = self.loss_of(window[:, :-1].contiguous(), window[:, 1:].contiguous())
-        loss.backward()
+        for _ in range(self.args.grad_accum):
+            window = torch.randint(VOCAB, (self.args.batch_size, self.args.seq_len + 1), device=self.device)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.args.dtype == "bf16"):
+                loss = self.loss_of(window[:, :-1].contiguous(), window[:, 1:].contiguous())
+            (loss / self.args.grad_accum).backward()
         nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -142,6 +145,15 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return (time.perf_counter() - start) / count, loss.item()
+
+    def memory(self):
+        """Bytes by category, under the names of train_relora's memory plan."""
+        of = lambda tensors: sum(t.numel() * t.element_size() for t in tensors)
+        parameters = list(self.model.named_parameters())
+        return {"weights": of(p for name, p in parameters if "lora_" not in name),
+                "adapters": of(p for name, p in parameters if "lora_" in name),
+                "gradients": of(self.trained),
+                "moments": of(t for state in self.optimizer.state.values() for t in state.values())}
 
     def reset_peak(self):
         if self.device.type == "cuda":
@@ -172,6 +184,7 @@ def parse_args():
     parser.add_argument("--tf32", choices=("on", "off"), default="on",
                         help="of fp32 products on a GPU; train_relora has none")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--grad-accum", type=int, default=1, help="micro-batches in a step")
     parser.add_argument("--steps-per-turn", type=int, default=1, help="steps that answer one 'step', timed together")
     args = parser.parse_args()
     if args.seq_len > POSITIONS:
@@ -195,7 +208,7 @@ def main():
     emit("ready ", torch=torch.__version__, max_cpu_isa=isa,
          gpu=torch.cuda.get_device_name() if args.device == "cuda" else None,
          parameters=sum(p.numel() for p in trainer.model.parameters()),
-         trained=sum(p.numel() for p in trainer.trained), **vars(args))
+         trained=sum(p.numel() for p in trainer.trained), memory=trainer.memory(), **vars(args))
     for line in sys.stdin:
         if line.strip() == "quit":
             break

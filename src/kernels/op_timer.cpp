@@ -1,5 +1,6 @@
 #include "op_timer.h"
 
+#include <utility>
 #include <vector>
 
 #include "../runtime/clock.h"
@@ -9,6 +10,7 @@ namespace kernels {
 namespace {
 
 bool timing = false;
+OpNamer name_of;
 std::map<std::string, OpTotals> totals;
 
 // Ops on the GPU whose time is not known yet.
@@ -42,12 +44,14 @@ std::map<std::string, OpTotals> op_totals() {
     return totals;
 }
 
+void set_op_namer(OpNamer namer) { name_of = std::move(namer); }
+
 OpTimer::OpTimer(const char* op, std::initializer_list<Tensor> moved, double flops)
     : on_gpu_(moved.begin()->device == Device::cuda) {
     if constexpr (RELORA_CUDA)
         if (on_gpu_) cuda::push_range(op);
     if (!timing) return;
-    op_ = op;
+    op_ = name_of ? name_of(op, moved) : op;
     flops_ = flops;
     for (const Tensor& t : moved) bytes_ += double(t.bytes());
     start_ = seconds_now();

@@ -3,6 +3,7 @@
 // as well.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -20,6 +21,11 @@ struct OpTotals {
 void set_op_timing(bool on);
 // What has been timed so far, by op. Waits for the GPU.
 std::map<std::string, OpTotals> op_totals();
+
+// To add ops up under other names than their own, chosen by what they move: gives the name, a string that stays; an empty
+// function: their own again.
+using OpNamer = std::function<const char*(const char* op, std::initializer_list<Tensor> moved)>;
+void set_op_namer(OpNamer namer);
 
 // Lives as long as the op runs, or takes to launch.
 class OpTimer {
