@@ -96,7 +96,7 @@ struct Scratch {
     Tensor u;        // (N, max sections * r), for merged adapters
     Tensor du;       // (N, max sections * r), for merged and factored ones
     Tensor dropped;  // (N, max in), planned only with dropout
-    Tensor delta;    // (max out, max in): s B A in fp32 or dW in the compute type, of one linear
+    Tensor delta;    // (max out, max in): s B A in fp32 or s dW in the compute type, of one linear
 };
 
 // What varies from one forward pass to the next, for dropout masks that the backward can draw again.
@@ -186,16 +186,16 @@ inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linea
     if (!activated.empty()) kernels::gelu_forward(activated, y);
 }
 
-// dA, dB of a linear from dW = dY^T x, which the scratch holds only until they are known. In bf16 dW is rounded, as u and du
+// dA, dB of a linear from s dW = s dY^T x, which the scratch holds only until they are known. In bf16 dW is rounded, as u and du
 // are on the other routes: products of fp32 run at less than a tenth of the rate on a GPU.
 inline void project_gradient(const Tensor& dy, const Tensor& x, const Adapter& adapter, const Scratch& scratch, bool accumulate) {
     const Tensor dw = scratch.delta.reuse(x.dtype, adapter.out, adapter.in);
-    kernels::matmul({.a = dy, .b = x, .c = dw, .transpose_a = true});
+    kernels::matmul({.a = dy, .b = x, .c = dw, .transpose_a = true, .alpha = adapter.scale});
     const Sections A = by_rows(adapter, adapter.A.weight), B = by_rows(adapter, adapter.B.weight), dW = by_rows(adapter, dw);
     multiply_sections(adapter, dW, A, by_rows(adapter, adapter.B.gradient),
-                      {.transpose_b = true, .alpha = adapter.scale, .accumulate = accumulate});
+                      {.transpose_b = true, .accumulate = accumulate});
     multiply_sections(adapter, B, dW, by_rows(adapter, adapter.A.gradient),
-                      {.transpose_a = true, .alpha = adapter.scale, .accumulate = accumulate});
+                      {.transpose_a = true, .accumulate = accumulate});
 }
 
 // dx (N, in) = gradient of the input, or with `preactivation`, where x = gelu(preactivation), of that; weight, bias and

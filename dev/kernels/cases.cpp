@@ -253,7 +253,7 @@ void add_matmul(Cases& all) {
     for (const DType type : kTypes)
         for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{64, 96, 32}, Size{33, 130, 71}})
             for (const int transposes : {0, 1, 2, 3})
-                for (const int variant : {0, 1, 2, 3}) {  // plain, bias, alpha and accumulate, fp32 result of a slice
+                for (const int variant : {0, 1, 2, 3}) {  // alpha, bias, accumulate, fp32 result of a slice
                     const bool ta = transposes & 1, tb = transposes & 2;
                     const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", "_", variant);
                     all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
@@ -262,7 +262,8 @@ void add_matmul(Cases& all) {
                         a.b = m.random(tb ? N : K, tb ? K : N, type);
                         a.c = variant == 2 ? m.random(M, N, type) : variant == 3 ? m.random(M, N + 5, DType::f32).col_range(3, N) : m.output(M, N, type);
                         if (variant == 1) a.bias = m.random(1, N, type);
-                        if (variant == 2) a.alpha = 0.5f, a.accumulate = true;
+                        if (variant == 0) a.alpha = 0.5f;
+                        if (variant == 2) a.accumulate = true;
                         return [=] { kernels::matmul(a); };
                     }});
                 }
@@ -275,7 +276,7 @@ void add_matmul(Cases& all) {
                     const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", accumulate ? "_added" : "");
                     all.push_back({"matmul_batch", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
                         constexpr int64_t kCount = 3;
-                        kernels::Matmul a{.transpose_a = ta, .transpose_b = tb, .alpha = 0.5f, .accumulate = accumulate};
+                        kernels::Matmul a{.transpose_a = ta, .transpose_b = tb, .alpha = accumulate ? 1.0f : 0.5f, .accumulate = accumulate};
                         const int64_t a_cols = ta ? M : K, b_rows = tb ? N : K, b_cols = tb ? K : N;
                         a.a = m.random(ta ? K : M, kCount * a_cols, type).col_range(0, a_cols);
                         a.b = m.random(kCount * b_rows, b_cols, type).row_range(0, b_rows);

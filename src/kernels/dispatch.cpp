@@ -427,6 +427,8 @@ void matmul(const Matmul& m) {
     CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
     CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
           "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
+    // oneDNN has but a reference implementation of a scaled product that is added: hundreds of times slower.
+    CHECK(m.alpha == 1.0f || !m.accumulate, "matmul: alpha ", m.alpha, " doesn't go with accumulate");
     CHECK(m.batch.count == 1 || (m.batch.count > 1 && m.bias.empty() && m.epilogue == Epilogue::none),
           "matmul: a batch of ", m.batch.count, " products goes with neither bias nor epilogue");
     CHECK((m.epilogue == Epilogue::none) == m.aux.empty(),

@@ -14,7 +14,7 @@ namespace kernels {
 
 // ---- matrix products (matmul) ----------------------------------------------------------------------------------
 
-// c = alpha * op(a) * op(b) [+ bias over rows] [+ c], accumulated in fp32. op transposes when the flag is set.
+// c = alpha * op(a) * op(b) [+ bias over rows], or c += op(a) * op(b), accumulated in fp32. op transposes when the flag is set.
 // a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type.
 // A batch is several such products, whose operands lie a fixed distance after each other; without bias and epilogue.
 // An epilogue takes the place of a GELU op on the product p, with `aux` in c's shape; all are of

@@ -57,7 +57,8 @@ TYPED_TEST(MatmulTest, EqualsTheSums) {
             for (const bool tb : {false, true}) {
                 check_product<TypeParam, TypeParam>(shape, ta, tb, false, 1.0f, false);
                 check_product<TypeParam, TypeParam>(shape, ta, tb, true, 1.0f, false);
-                check_product<TypeParam, TypeParam>(shape, ta, tb, false, 0.25f, true);
+                check_product<TypeParam, TypeParam>(shape, ta, tb, false, 0.25f, false);
+                check_product<TypeParam, TypeParam>(shape, ta, tb, false, 1.0f, true);
                 check_product<TypeParam, float>(shape, ta, tb, false, 0.25f, false);
                 check_product<TypeParam, float>(shape, ta, tb, false, 1.0f, true);
             }
@@ -144,11 +145,33 @@ TEST(Matmul, RefusesEpiloguesThatDoNotFit) {
         EXPECT_THROW(kernels::matmul(m), Error);
 }
 
+// Three products side by side in wider matrices, against the same products one by one.
+TYPED_TEST(MatmulTest, ABatchIsItsProducts) {
+    using T = TypeParam;
+    constexpr int64_t M = 7, N = 5, K = 11, kCount = 3;
+    Buffer<T> a(M, kCount * K), b(kCount * K, N), c(M, kCount * N), one(M, N);
+    a.randomize(1);
+    b.randomize(2);
+    Buffer<float> workspace(M, N);
+    kernels::set_workspace(Device::cpu, workspace.tensor());
+    kernels::matmul({.a = a.tensor().col_range(0, K), .b = b.tensor().row_range(0, K), .c = c.tensor().col_range(0, N), .alpha = 0.5f,
+                     .batch = {.count = kCount, .a = K, .b = K * N, .c = N}});
+    for (int64_t p = 0; p < kCount; p++) {
+        kernels::matmul({.a = a.tensor().col_range(p * K, K), .b = b.tensor().row_range(p * K, K), .c = one.tensor(), .alpha = 0.5f});
+        for (int64_t i = 0; i < M; i++)
+            for (int64_t j = 0; j < N; j++) EXPECT_EQ(c[i * kCount * N + p * N + j], one[i * N + j]) << p << " " << i << " " << j;
+    }
+    kernels::set_workspace(Device::cpu, {});
+}
+
 TEST(Matmul, RefusesShapesThatDoNotFit) {
     Buffer<float> a(3, 4), b(5, 6), c(3, 6);
     EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = b.tensor(), .c = c.tensor()}), Error);
     Buffer<bf16> d(4, 6);
     EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = d.tensor(), .c = c.tensor()}), Error);
+    Buffer<float> e(4, 6);
+    EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = e.tensor(), .c = c.tensor(), .alpha = 2, .accumulate = true}), Error);
+    EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = e.tensor(), .c = c.tensor(), .batch = {.count = 0}}), Error);
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ void matmul(const Matmul& m) {
         bf16* to = c + i * ld;
         if (m.accumulate) {
 #pragma omp simd
-            for (int64_t j = 0; j < N; j++) store(to[j], alpha * from[j] + (bias ? float(bias[j]) : 0.0f) + float(to[j]));
+            for (int64_t j = 0; j < N; j++) store(to[j], from[j] + float(to[j]));
         } else if (bias) {
 #pragma omp simd
             for (int64_t j = 0; j < N; j++) store(to[j], alpha * from[j] + float(bias[j]));
