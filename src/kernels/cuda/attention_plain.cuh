@@ -149,9 +149,10 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
 #pragma unroll
         for (int r = 0; r < R; r++) {
             p[r] = first_key + lane > row + r ? -INFINITY : p[r] * (scale * kLog2e);
-            const float largest = fmaxf(reference[r], gpu::warp_max(p[r])), shrink = exp2_fast(reference[r] - largest);
+            const float largest = fmaxf(reference[r], gpu::warp_max(p[r]));
+            const float shrink = gpu::exp2_approx(reference[r] - largest);
             reference[r] = largest;
-            p[r] = exp2_fast(p[r] - largest);
+            p[r] = gpu::exp2_approx(p[r] - largest);
             sum[r] = sum[r] * shrink + p[r];
 #pragma unroll
             for (int i = 0; i < NC; i++) sums[r][i] *= shrink;
@@ -172,7 +173,7 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
 
 // p and ds = p (dp - dot) of one number: scores and dp become them.
 __device__ inline void differentiate(float& p, float& ds, const QueryStats& query, bool visible, float scale) {
-    p = visible ? exp2_fast(p * (scale * kLog2e) - query.lse) : 0.0f;
+    p = visible ? gpu::exp2_approx(p * (scale * kLog2e) - query.lse) : 0.0f;
     ds = p * (ds + query.minus_dot);
 }
 

@@ -38,6 +38,13 @@ inline void allow_smem(void (*kernel)(Params...), size_t bytes) {
                                     int(bytes)));
 }
 
+// 2^x in one instruction, where exp2f takes four: results below 2^-126 are 0.
+__device__ inline float exp2_approx(float x) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
+
 __device__ inline uint32_t smem_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
 
 // d = a (16x16, row) * b (16x8, column) + c of one warp: mma.m16n8k16, fragments as in the PTX ISA.
