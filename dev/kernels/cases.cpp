@@ -269,8 +269,8 @@ void add_matmul(Cases& all) {
         for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{1, 8, 8}, Size{64, 96, 32}, Size{33, 136, 71}})
             for (const int variant : {0, 1, 2}) {
                 const bool forward = variant < 2;
-                const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, variant == 0 ? "_forward" : variant == 1 ? "_forward_bias" : "_backward");
-                all.push_back({"matmul_gelu", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, variant == 0 ? "_gelu" : variant == 1 ? "_gelu_bias" : "_gelu_backward");
+                all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
                     kernels::Matmul a{.transpose_b = forward};
                     a.epilogue = forward ? kernels::Epilogue::gelu : kernels::Epilogue::gelu_backward;
                     a.a = m.random(M, K, type);
