@@ -155,6 +155,7 @@ __device__ inline T warp_sum(T v) {
     for (int offset = 16; offset > 0; offset >>= 1) v += __shfl_xor_sync(0xFFFFFFFFu, v, offset);
     return v;
 }
+// Passes over a NaN; the sum of exponentials that a maximum is taken for carries it on.
 __device__ inline float warp_max(float v) {
 #pragma unroll
     for (int offset = 16; offset > 0; offset >>= 1) v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, offset));
