@@ -171,8 +171,10 @@ void add_not_finite(Cases& all) {
 // ---- rows --------------------------------------------------------------------------------------------------------
 
 void add_rows(Cases& all) {
+    std::vector<Shape> layernorm_shapes(std::begin(kShapes), std::end(kShapes));
+    layernorm_shapes.insert(layernorm_shapes.end(), {{3, 4096}, {2, 8192}});  // more warps to a row
     for (const DType type : kTypes)
-        for (const auto [N, C] : kShapes) {
+        for (const auto [N, C] : layernorm_shapes) {
             for (const bool residual : {false, true})
                 all.push_back({"layernorm_forward", label(type, N, C) + (residual ? "_residual" : ""), 4 * tolerance(type), [=](Memory& m) -> Run {
                     kernels::LayerNormForward a{.out = m.output(N, C, type), .mean = m.output(1, N, DType::f32),
@@ -256,7 +258,7 @@ void add_attention(Cases& all) {
     };
     for (const DType type : kTypes)
         for (const auto [B, T, NH, HS, deviation] : {Size{1, 1, 1, 64}, Size{2, 7, 3, 5}, Size{1, 65, 2, 64}, Size{2, 200, 1, 64}, Size{1, 257, 2, 64},
-                                          Size{1, 130, 1, 128}, Size{1, 100, 2, 80}, Size{2, 33, 2, 16}, Size{1, 200, 2, 64, 12}}) {
+                                          Size{1, 130, 1, 128}, Size{1, 100, 2, 80}, Size{2, 33, 2, 16}, Size{1, 70, 1, 256}, Size{1, 200, 2, 64, 12}}) {
             const int64_t N = B * T, C = NH * HS;
             const std::string shape = str(dtype_name(type), "_", B, "x", T, "x", NH, "x", HS, deviation > 1 ? "_large" : "");
             const auto operands = [=](Memory& m) {
