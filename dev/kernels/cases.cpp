@@ -133,13 +133,13 @@ void add_pruning(Cases& all) {
 
 // ---- not finite ----------------------------------------------------------------------------------------------------
 
-// What is not a number has to come out as that, so that an update that met one is skipped.
 std::vector<float> numbers(int64_t n) {
     std::vector<float> values(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; i++) values[size_t(i)] = float(i * 7919 % 101 - 50) * 0.04f;
     return values;
 }
 
+// What is not a number has to come out as that, so that an update that met one is skipped.
 void add_not_finite(Cases& all) {
     for (const DType type : kTypes) {
         constexpr int64_t N = 5, V = 257, Vp = 320;
