@@ -3,6 +3,8 @@ CXX      ?= g++
 BUILD    ?= build
 PORTABLE ?= 0
 DEPS     ?=
+# Where the programs go: here, or into another BUILD than the usual one, so that neither build takes the other's for its own.
+PROGRAMS := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 CXXFLAGS += -std=c++20 -O3 -g1 -fopenmp -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -fno-math-errno -fno-trapping-math -MMD -MP -Isrc -I.
 ifeq ($(PORTABLE),0)
@@ -37,7 +39,7 @@ LDLIBS        += -lcudart_static -ldl -lrt
 endif
 
 # Everything is compiled anew when the flags change.
-FLAGS     := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(GENCODE))
+FLAGS     := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS) $(GENCODE))
 ifneq ($(FLAGS),$(strip $(shell cat $(BUILD)/flags 2>/dev/null)))
 $(shell mkdir -p $(BUILD) && echo '$(FLAGS)' >$(BUILD)/flags)
 endif
@@ -55,16 +57,16 @@ TEST_SRC  := $(wildcard test/*/*.cpp)
 TEST_BIN  := $(BUILD)/tests
 BENCH     := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
 
-all: train_relora data/tokenize data/rdb_strings
+all: $(PROGRAMS)train_relora $(PROGRAMS)data/tokenize $(PROGRAMS)data/rdb_strings
 
 # Little time is spent in the options and the headers of CLI11 take long to optimise: -O1 takes a third off a clean build.
 $(BUILD)/src/train/%.o $(BUILD)/data/%.o $(BUILD)/train_relora.o: CXXFLAGS += -O1
 
-train_relora: $(BUILD)/train_relora.o $(LIB)
+$(PROGRAMS)train_relora: $(BUILD)/train_relora.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
-data/tokenize: $(BUILD)/data/tokenize.cpp.o $(LIB)
+$(PROGRAMS)data/tokenize: $(BUILD)/data/tokenize.cpp.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
-data/rdb_strings: $(BUILD)/data/rdb_strings.cpp.o $(LIB)
+$(PROGRAMS)data/rdb_strings: $(BUILD)/data/rdb_strings.cpp.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lz $(LDLIBS)
 # The program's FAIL throws; gtest's is not used.
 $(TEST_BIN): CXXFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
@@ -88,7 +90,7 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(NVCC) $(CPPFLAGS) $(NVCCFLAGS) $(GENCODE) -c $< -o $@
 
-# A binary for any machine: every supported GPU, any CPU of this architecture.
+# Binaries for any machine: every supported GPU, any CPU of this architecture.
 release:
 	$(MAKE) BUILD=$(BUILD)/release CUDA=1 PORTABLE=1 ARCHS='$(RELEASE_ARCHS)' all
 
@@ -157,10 +159,10 @@ test: tests
 bench: all $(BENCH)
 	./dev/bench/run.sh
 clean:
-	rm -rf $(BUILD) train_relora data/tokenize data/rdb_strings
+	rm -rf $(BUILD) $(PROGRAMS)train_relora $(PROGRAMS)data/tokenize $(PROGRAMS)data/rdb_strings
 help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
-	@echo 'make release        the same for any machine: every supported GPU, any CPU of this architecture'
+	@echo 'make release        the same for every supported GPU and any CPU of this architecture, into $(BUILD)/release'
 	@echo 'make tests          build the tests; make test: build and run them'
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
 	@echo 'make gpu-tests      build the same tests for the GPU: $(BUILD)/kernel_tests'

@@ -125,3 +125,12 @@ inline float __int2float_rn(int x) { return float(x); }
 inline int __float2int_rn(float x) { return int(nearbyintf(x)); }
 using std::max;
 using std::min;
+
+namespace gpu {
+
+inline float exp2_approx(float x) {
+    const float power = exp2f(x);
+    return power < 0x1p-126f ? 0.0f : power;
+}
+
+}  // namespace gpu

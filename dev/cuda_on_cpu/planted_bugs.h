@@ -38,6 +38,7 @@ struct Buffer {
         std::vector<float> host;
         for (int i = 0; i < n; i++) host.push_back(value(i));
         check(cudaMemcpy(data, host.data(), sizeof(float) * size_t(n), cudaMemcpyHostToDevice));
+        check(cudaStreamSynchronize(nullptr));  // now it is there for every stream
     }
     ~Buffer() { cudaFree(data); }
     Buffer(const Buffer&) = delete;

@@ -153,6 +153,15 @@ void default_stream_taken_to_wait() {
     add_one(out.data, x.data, stream);
     out.expect_values(kN, [](int i) { return i + 1.0f; });  // copies on the default stream
 }
+void copy_to_the_device_taken_to_be_over() {
+    Stream stream(cudaStreamNonBlocking);
+    const std::vector<float> host(kN, 1.0f);
+    Buffer x(kN), out(kN);
+    check(cudaMemcpy(x.data, host.data(), kBytes, cudaMemcpyHostToDevice));
+    add_one(out.data, x.data, stream);
+    stream.synchronize();
+    out.expect_values(kN, [](int) { return kTwo; });
+}
 void missing_wait_for_an_event() {
     Stream first, second;
     Buffer x(kN, counting), between(kN), out(kN);
@@ -334,6 +343,7 @@ std::vector<Bug> host_bugs() {
         {"result read before the stream is done", "deferred", result_read_before_the_stream_is_done},
         {"pinned source overwritten", "deferred", pinned_source_overwritten_before_the_copy},
         {"default stream taken to wait", "deferred", default_stream_taken_to_wait},
+        {"copy to the device taken to be over", "deferred", copy_to_the_device_taken_to_be_over},
         {"missing wait for an event", "deferred", missing_wait_for_an_event},
         {"event recorded too early", "deferred", event_recorded_too_early},
         {"input overwritten by another stream", "deferred", input_overwritten_by_another_stream},

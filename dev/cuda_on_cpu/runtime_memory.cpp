@@ -108,13 +108,13 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
     return cudaSuccess;
 }
 
-// Between device addresses the host does not wait; else the copy is over when this returns.
+// Into host memory, or from pinned memory, the copy is over when this returns. Pageable memory has only been read by then.
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return cudaSuccess;
     const CopyArguments copy{to, from, bytes, kind, "cudaMemcpy"};
     check(copy);
     const cudaError_t error = submit_copy(copy, legacy_stream());
-    if (error == cudaSuccess && !(is_device(to) && is_device(from))) run_stream(legacy_stream());
+    if (error == cudaSuccess && (!is_device(to) || kind_of(from) == Memory::pinned)) run_stream(legacy_stream());
     return remember(error);
 }
 // The host waits for a copy into pageable memory, too.

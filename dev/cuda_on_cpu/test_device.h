@@ -14,6 +14,7 @@ struct Device {
     explicit Device(const std::vector<T>& values) : n(values.size()) {
         EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&data), n * sizeof(T)), cudaSuccess);
         EXPECT_EQ(cudaMemcpy(data, values.data(), n * sizeof(T), cudaMemcpyHostToDevice), cudaSuccess);
+        EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);  // now it is there for every stream
     }
     ~Device() { cudaFree(data); }
     Device(const Device&) = delete;

@@ -86,6 +86,20 @@ TEST(Executor, AsynchronousCopiesReadPageableMemoryAtOnceAndPinnedMemoryLater) {
     EXPECT_TRUE(any_time || x.read()[1] == *pinned);
     cudaFreeHost(pinned);
 }
+TEST(Executor, ACopyFromPageableMemoryHasReadItWhenItReturnsNoMore) {
+    if (!executor::options().deferred || executor::options().order == executor::Options::Order::random)
+        GTEST_SKIP() << "runs in deferred streams, in a fixed order";
+    Stream stream;
+    Device<float> x(zeros(1));
+    float pageable = 1.0f;
+    cudaMemcpy(x.data, &pageable, sizeof(float), cudaMemcpyHostToDevice);
+    pageable = 5.0f;
+    append(x, 2, stream);
+    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    EXPECT_EQ(cudaStreamQuery(nullptr), cudaErrorNotReady);
+    EXPECT_EQ(cudaGetLastError(), cudaErrorNotReady);
+    EXPECT_EQ(x.read()[0], 1.0f);  // the copy came last
+}
 TEST(Executor, HostWorkRunsInTheStreamsOrder) {
     Stream stream;
     Device<float> x(zeros(1));

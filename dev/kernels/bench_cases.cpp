@@ -205,13 +205,46 @@ void add_products(Cases& all) {
         add("dB", type, DType::f32, 3072, 128, kN, true, false, false, true);
         add("dx_of_adapter", type, type, kN, 768, 128, false, false, false, true);
     }
+    // GELU within the MLP's products. Backward, `aux` is what c_fc made, and the product is c_proj's input gradient.
+    for (const DType type : kTypes)
+        for (const int64_t C : {768, 1600})
+            for (const bool forward : {true, false}) {
+                const std::string shape = str(dtype_name(type), "_", kN, "x", 4 * C, "x", C);
+                all.push_back({"matmul", shape + (forward ? "_gelu" : "_gelu_backward"), 0, [=](Memory& m) -> Run {
+                                   kernels::Matmul a{.transpose_b = forward};
+                                   a.epilogue = forward ? kernels::Epilogue::gelu : kernels::Epilogue::gelu_backward;
+                                   a.a = m.random(kN, C, type);
+                                   a.b = forward ? m.random(4 * C, C, type) : m.random(C, 4 * C, type);
+                                   a.c = m.output(kN, 4 * C, type);
+                                   a.aux = m.random(kN, 4 * C, type);
+                                   if (forward) a.bias = m.random(1, 4 * C, type);
+                                   return [=] { kernels::matmul(a); };
+                               }});
+            }
     add("merge", DType::f32, DType::f32, 768, 768, 128, false, false, false, false);
     add("merge", DType::f32, DType::f32, 3072, 768, 128, false, false, false, false);
     add("merge", DType::f32, DType::f32, 6400, 1600, 128, false, false, false, false);
 }
 
+// Of one row of GPT-2's logits, as a sample draws it.
+void add_sampling(Cases& all) {
+    for (const int64_t top_k : {0, 40})
+        for (const double temperature : {0.0, 0.8}) {
+            if (temperature == 0 && top_k > 0) continue;
+            const std::string shape = str("fp32_1x", kV, temperature == 0 ? "_greedy" : top_k > 0 ? "_top40" : "");
+            all.push_back({"sample_token", shape, 0, [=](Memory& m) -> Run {
+                               const kernels::SampleToken s{.token = m.output(1, 1, DType::i32),
+                                                            .logits = m.random(1, kV, DType::f32, 3),
+                                                            .temperature = temperature,
+                                                            .top_k = top_k,
+                                                            .uniform = 0.5f};
+                               return [=] { kernels::sample_token(s); };
+                           }});
+        }
+}
+
 // All that GPT-2 124M trains: full-rank, or in its low-rank phase.
-kernels::TrainedTensors trained_of_124M(Memory& m, DType type, bool low_rank) {
+kernels::TrainedTensors trained_of_124M(Memory& m, DType type, bool low_rank, bool masters) {
     struct Shape {
         int64_t rows, cols;
     };
@@ -227,12 +260,12 @@ kernels::TrainedTensors trained_of_124M(Memory& m, DType type, bool low_rank) {
     }
     kernels::TrainedTensors trained;
     for (const auto [rows, cols] : shapes) {
-        kernels::TrainedTensor t{.master = m.random(rows, cols, DType::f32, 0.02),
+        kernels::TrainedTensor t{.master = masters ? m.random(rows, cols, DType::f32, 0.02) : Tensor{},
                                  .gradient = m.random(rows, cols, DType::f32, 1e-3),
                                  .m = m.zeros(rows, cols, DType::f32),
                                  .v = m.random(rows, cols, DType::f32, 0, 1e-6),
                                  .decays = rows > 1};
-        if (type == DType::bf16) t.weight = m.output(rows, cols, type);
+        if (type == DType::bf16) t.weight = m.random(rows, cols, type, 0.02);
         trained.tensors.push_back(t);
     }
     trained.table = m.scratch(1, kernels::trained_table_ints(int64_t(shapes.size())), DType::i32);
@@ -241,28 +274,31 @@ kernels::TrainedTensors trained_of_124M(Memory& m, DType type, bool low_rank) {
 }
 
 void add_optimizer(Cases& all) {
-    for (const DType type : kTypes)
-        for (const bool low_rank : {false, true}) {
-            const std::string shape = str(dtype_name(type), "_gpt2_", low_rank ? "relora" : "full");
-            const auto scalars_of = [](Memory& m) {
-                std::vector<float> s(kernels::kStepScalars, 1.0f);
-                s[kernels::kRate] = 1e-4f;
-                return m.values(1, kernels::kStepScalars, DType::f32, s);
-            };
-            if (type == DType::f32)  // gradients are fp32 in any case
-                all.push_back({"gradient_norm", shape, 0, [=](Memory& m) -> Run {
+    const auto scalars_of = [](Memory& m) {
+        std::vector<float> s(kernels::kStepScalars, 1.0f);
+        s[kernels::kRate] = 1e-4f;
+        return m.values(1, kernels::kStepScalars, DType::f32, s);
+    };
+    for (const bool low_rank : {false, true}) {
+        const std::string model = low_rank ? "gpt2_relora" : "gpt2_full";
+        all.push_back({"gradient_norm", "fp32_" + model, 0, [=](Memory& m) -> Run {  // gradients are fp32 in any case
+                           const Tensor scalars = scalars_of(m);
+                           return [=, trained = trained_of_124M(m, DType::f32, low_rank, true)] {
+                               kernels::gradient_norm(scalars, trained, 1.0f);
+                           };
+                       }});
+        for (const DType type : kTypes)
+            for (const bool masters : {true, false}) {
+                if (type == DType::f32 && !masters) continue;
+                const std::string shape = str(dtype_name(type), "_", model, masters ? "" : "_without_masters");
+                all.push_back({"adamw", shape, 0, [=](Memory& m) -> Run {
                                    const Tensor scalars = scalars_of(m);
-                                   return [=, trained = trained_of_124M(m, type, low_rank)] {
-                                       kernels::gradient_norm(scalars, trained, 1.0f);
+                                   return [=, trained = trained_of_124M(m, type, low_rank, masters)] {
+                                       kernels::adamw(scalars, trained, {.weight_decay = 0.1});
                                    };
                                }});
-            all.push_back({"adamw", shape, 0, [=](Memory& m) -> Run {
-                               const Tensor scalars = scalars_of(m);
-                               return [=, trained = trained_of_124M(m, type, low_rank)] {
-                                   kernels::adamw(scalars, trained, {.weight_decay = 0.1});
-                               };
-                           }});
-        }
+            }
+    }
     // Moments: of the q, k, v part of c_attn's A, of c_fc's B, and of XL's c_fc.
     for (const int64_t n : {3 * 128 * 768, 3072 * 128, 6400 * 128}) {
         const std::string shape = str("fp32_", n);
@@ -292,6 +328,7 @@ const std::vector<Case>& bench_cases() {
         add_rows(list);
         add_attention(list);
         add_products(list);
+        add_sampling(list);
         add_optimizer(list);
         return list;
     }();

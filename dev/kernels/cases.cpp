@@ -1,4 +1,5 @@
 // The cases. Shapes: the smallest, tails of warps and of 16-byte accesses, several blocks, a model's sizes scaled down.
+#include <algorithm>
 #include <cmath>
 
 #include "registry.h"
@@ -132,11 +133,50 @@ void add_pruning(Cases& all) {
         }
 }
 
+// ---- not finite ----------------------------------------------------------------------------------------------------
+
+std::vector<float> numbers(int64_t n) {
+    std::vector<float> values(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; i++) values[size_t(i)] = float(i * 7919 % 101 - 50) * 0.04f;
+    return values;
+}
+
+// What is not a number has to come out as that, so that an update that met one is skipped.
+void add_not_finite(Cases& all) {
+    for (const DType type : kTypes) {
+        constexpr int64_t N = 5, V = 257, Vp = 320;
+        all.push_back({"cross_entropy", label(type, N, Vp) + "_not_finite", 2 * tolerance(type), [=](Memory& m) -> Run {
+            std::vector<float> values = numbers(N * Vp);
+            const auto row = [&](int64_t n) { return values.begin() + n * Vp; };
+            row(0)[5] = NAN;
+            row(1)[256] = INFINITY;
+            std::fill(row(2), row(2) + V, NAN);
+            std::fill(row(3), row(3) + V, -INFINITY);
+            std::fill(row(4) + V, row(4) + Vp, NAN);  // padding, which must not matter
+            const kernels::CrossEntropy a{.losses = m.output(1, N, DType::f32), .logits = m.values(N, Vp, DType::f32, values),
+                                          .dlogits = m.output(N, Vp, type), .targets = m.ids(N, V).get<int32_t>(), .V = V};
+            return [=] { kernels::cross_entropy(a); };
+        }});
+        constexpr int64_t T = 130, NH = 2, HS = 64, C = NH * HS;
+        all.push_back({"attention_forward", str(dtype_name(type), "_1x", T, "x", NH, "x", HS, "_not_finite"), 2 * tolerance(type), [=](Memory& m) -> Run {
+            std::vector<float> values = numbers(T * 3 * C);
+            values[70 * 3 * C + 3] = NAN;           // q: of one row
+            values[100 * 3 * C + C + HS + 9] = NAN;  // k of the other head: of all rows from this one on
+            const kernels::Attention a{.B = 1, .T = T, .NH = NH, .qkv = m.values(T, 3 * C, type, values), .out = m.output(T, C, type),
+                                       .lse = m.output(1, T * NH, DType::f32),
+                                       .scratch = m.scratch(1, kernels::attention_scratch_floats(m.device(), 1, T, NH, HS), DType::f32)};
+            return [=] { kernels::attention_forward(a); };
+        }});
+    }
+}
+
 // ---- rows --------------------------------------------------------------------------------------------------------
 
 void add_rows(Cases& all) {
+    std::vector<Shape> layernorm_shapes(std::begin(kShapes), std::end(kShapes));
+    layernorm_shapes.insert(layernorm_shapes.end(), {{3, 4096}, {2, 8192}});  // more warps to a row
     for (const DType type : kTypes)
-        for (const auto [N, C] : kShapes) {
+        for (const auto [N, C] : layernorm_shapes) {
             for (const bool residual : {false, true})
                 all.push_back({"layernorm_forward", label(type, N, C) + (residual ? "_residual" : ""), 4 * tolerance(type), [=](Memory& m) -> Run {
                     kernels::LayerNormForward a{.out = m.output(N, C, type), .mean = m.output(1, N, DType::f32),
@@ -220,7 +260,7 @@ void add_attention(Cases& all) {
     };
     for (const DType type : kTypes)
         for (const auto [B, T, NH, HS, deviation] : {Size{1, 1, 1, 64}, Size{2, 7, 3, 5}, Size{1, 65, 2, 64}, Size{2, 200, 1, 64}, Size{1, 257, 2, 64},
-                                          Size{1, 130, 1, 128}, Size{1, 100, 2, 80}, Size{2, 33, 2, 16}, Size{1, 200, 2, 64, 12}}) {
+                                          Size{1, 130, 1, 128}, Size{1, 100, 2, 80}, Size{2, 33, 2, 16}, Size{1, 70, 1, 256}, Size{1, 200, 2, 64, 12}}) {
             const int64_t N = B * T, C = NH * HS;
             const std::string shape = str(dtype_name(type), "_", B, "x", T, "x", NH, "x", HS, deviation > 1 ? "_large" : "");
             const auto operands = [=](Memory& m) {
@@ -290,8 +330,8 @@ void add_matmul(Cases& all) {
         for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{1, 8, 8}, Size{64, 96, 32}, Size{33, 136, 71}})
             for (const int variant : {0, 1, 2}) {
                 const bool forward = variant < 2;
-                const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, variant == 0 ? "_forward" : variant == 1 ? "_forward_bias" : "_backward");
-                all.push_back({"matmul_gelu", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, variant == 0 ? "_gelu" : variant == 1 ? "_gelu_bias" : "_gelu_backward");
+                all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
                     kernels::Matmul a{.transpose_b = forward};
                     a.epilogue = forward ? kernels::Epilogue::gelu : kernels::Epilogue::gelu_backward;
                     a.a = m.random(M, K, type);
@@ -367,6 +407,7 @@ const std::vector<Case>& cases() {
         add_rows(list);
         add_sampling(list);
         add_attention(list);
+        add_not_finite(list);
         add_matmul(list);
         add_adamw(list);
         return list;

@@ -42,7 +42,8 @@ Tensor CheckedMemory::place(int64_t rows, int64_t cols, DType type, const std::v
         std::memcpy(block, bytes.data(), bytes.size());
     } else {
         CUDA_CHECK(cudaMalloc(&block, bytes.size()));
-        CUDA_CHECK(cudaMemcpy(block, bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+        // On the ops' stream: cudaMemcpy may return before pageable memory has arrived, and no other stream waits for it.
+        CUDA_CHECK(cudaMemcpyAsync(block, bytes.data(), bytes.size(), cudaMemcpyHostToDevice, gpu::stream()));
     }
     Tensor tensor = make_tensor(static_cast<char*>(block) + first, type, rows, cols, device());
     operands_.push_back({tensor, static_cast<char*>(block), std::move(bytes), compared});

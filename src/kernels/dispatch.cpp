@@ -333,8 +333,9 @@ double adamw_moment_bound(double beta1, double beta2) {
 void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper) {
     const DType type = check_trained("adamw", scalars, trained);
     OpTimer timer("adamw", {scalars});
-    // Masters and moments are read and written, gradients read, weights of another type written.
-    timer.also_moves((7 * 4.0 + (type == DType::bf16 ? 2 : 0)) * double(trained_elements(trained)));
+    // Parameters and moments are read and written, gradients read, weights beside a master written.
+    for (const TrainedTensor& t : trained.tensors)
+        timer.also_moves(double(2 * t.parameter().bytes() + 5 * t.gradient.bytes() + (t.master.empty() ? 0 : t.weight.bytes())));
     if constexpr (kCuda)
         if (!on_cpu(scalars))
             return cuda::adamw(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, hyper);

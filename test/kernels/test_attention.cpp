@@ -91,4 +91,19 @@ TEST(Attention, LaterTokensChangeNothingBefore) {
     for (int64_t i = 0; i < 66 * 16; i++) EXPECT_EQ(first[i], second[i]);
 }
 
+TEST(Attention, WhatIsNotANumberReachesAllThatDependsOnIt) {
+    const int64_t T = 70, C = 8, bad = 30;
+    for (const bool in_key : {false, true}) {
+        Buffer<float> qkv(T, 3 * C), out(T, C), lse(1, T), scratch(1, kernels::attention_scratch_floats(Device::cpu, 1, T, 1, C));
+        qkv.randomize(4);
+        qkv.set(bad * 3 * C + (in_key ? C : 0) + 5, NAN);
+        kernels::attention_forward({.B = 1, .T = T, .NH = 1, .qkv = qkv.tensor(), .out = out.tensor(), .lse = lse.tensor(), .scratch = scratch.tensor()});
+        for (int64_t t = 0; t < T; t++) {
+            const bool depends = in_key ? t >= bad : t == bad;
+            EXPECT_EQ(std::isnan(lse[t]), depends) << t;
+            for (int64_t c = 0; c < C; c++) EXPECT_EQ(std::isnan(out[t * C + c]), depends) << t;
+        }
+    }
+}
+
 }  // namespace

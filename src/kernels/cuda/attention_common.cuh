@@ -7,10 +7,8 @@
 namespace kernels::cuda {
 namespace {
 
-constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
-
 // Exponents are in base 2, for which the GPU has an instruction: exp(x) = exp2(x log2(e)).
-__device__ inline float exp2_fast(float x) { return exp2f(x); }
+constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
 
 // The head that a block of the grid (row blocks, NH, B) takes: where it starts in (B*T, 3C) and in (B*T, C).
 struct Head {

@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
             for (int n = 0; n < STEP / 8; n++)
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    p[m][n][i] = exp2_fast(p[m][n][i] * (scale * kLog2e) - of_query[n * 8 + i % 2].lse);
+                    p[m][n][i] = gpu::exp2_approx(p[m][n][i] * (scale * kLog2e) - of_query[n * 8 + i % 2].lse);
         // Before dp, not with dk: in this order everything fits in 255 registers.
         multiply_add<HS, MT, STEP>(dv, p, douts);
 #pragma unroll
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
             for (int n = 0; n < STEP / 8; n++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    p[m][n][i] = exp2_fast(p[m][n][i] * (scale * kLog2e) - of_query[m][i / 2].lse);
+                    p[m][n][i] = gpu::exp2_approx(p[m][n][i] * (scale * kLog2e) - of_query[m][i / 2].lse);
                     ds[m][n][i] = of_query[m][i / 2].minus_dot;
                 }
         multiply_transposed<HS, MT, STEP>(ds, douts, values);

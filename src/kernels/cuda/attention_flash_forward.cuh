@@ -44,7 +44,7 @@ __device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, float
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const float moved = fmaxf(reference[m][half], row_max(largest[m][half]) * scale);
-                const float shrink = exp2_fast(reference[m][half] - moved);
+                const float shrink = gpu::exp2_approx(reference[m][half] - moved);
                 reference[m][half] = moved;
                 sum[m][half] *= shrink;
 #pragma unroll
@@ -61,7 +61,7 @@ __device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, float
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 float& p = scores[m][n][i];
-                p = exp2_fast(p * scale - reference[m][i / 2]);
+                p = gpu::exp2_approx(p * scale - reference[m][i / 2]);
                 sum[m][i / 2] += p;
             }
 }

@@ -23,30 +23,33 @@ constexpr int kPlainBlocks = NC == 1 ? 6 : NC == 2 ? 5 : NC <= 4 ? 3 : 2;
 
 // The length of a tile row is odd, so that 32 rows of a column lie in different banks.
 __host__ __device__ inline int tile_pitch(int HS) { return HS | 1; }
+// A column of what the block's rows own is longer than it needs to be, so that a row's columns, as they are loaded, lie in
+// eight different places of the banks, not in one; long heads leave no room for that.
+template <int R>
+constexpr int kOwnedPitch = R * kPlainWarps + (R > 4 ? 4 : 0);
 template <int NC>
 size_t plain_shared(int owned, int HS) {
-    constexpr int rows = kPlainRows<NC> * kPlainWarps;
-    return (owned * HS * rows + rows * kPlainTile + 2 * kPlainTile * tile_pitch(HS)) * sizeof(float);
+    constexpr int R = kPlainRows<NC>, weights = R * kPlainWarps * kPlainTile;
+    return (owned * HS * kOwnedPitch<R> + weights + 2 * kPlainTile * tile_pitch(HS)) * sizeof(float);
 }
 
-// Shared memory of a block: what its rows own, [HS][rows] each, weights, two tiles.
+// Shared memory of a block: what its rows own, [HS][kOwnedPitch] each, weights, two tiles.
 template <int R>
 struct PlainShared {
-    static constexpr int ROWS = R * kPlainWarps;
     float *base, *weights, *tiles;
     int HS;
     __device__ PlainShared(float* base, int owned, int HS)
-        : base(base), weights(base + owned * HS * ROWS), tiles(weights + ROWS * kPlainTile), HS(HS) {}
-    __device__ float* owned(int i) const { return base + i * HS * ROWS; }
+        : base(base), weights(base + owned * HS * kOwnedPitch<R>), tiles(weights + R * kPlainWarps * kPlainTile), HS(HS) {}
+    __device__ float* owned(int i) const { return base + i * HS * kOwnedPitch<R>; }
     __device__ float* tile(int i) const { return tiles + i * kPlainTile * tile_pitch(HS); }
 };
 
-// Rows [first, first + ROWS) of (T, HS), transposed; rows from T on are zero.
-template <int ROWS, class T>
+// A block's rows of (T, HS) from the first one on, transposed; rows from T on are zero.
+template <int R, class T>
 __device__ inline void load_owned(float* to, const T* from, int first, int seq_len, int HS, int ld) {
-    for (int i = threadIdx.x; i < ROWS * HS; i += kPlainThreads) {
+    for (int i = threadIdx.x; i < R * kPlainWarps * HS; i += kPlainThreads) {
         const int row = i / HS, c = i % HS;
-        to[c * ROWS + row] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
+        to[c * kOwnedPitch<R> + row] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
     }
 }
 template <class T>
@@ -78,7 +81,7 @@ __device__ inline void multiply_transposed(float (&sums)[R], const float* owned,
     for (int c = 0; c < HS; c++) {
         const float x = tile[lane * tile_pitch(HS) + c];
         float rows[R];
-        load_broadcast(rows, owned + c * R * kPlainWarps + warp * R);
+        load_broadcast(rows, owned + c * kOwnedPitch<R> + warp * R);
 #pragma unroll
         for (int r = 0; r < R; r++) sums[r] += rows[r] * x;
     }
@@ -134,7 +137,7 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     const int ld = 3 * head.C;
     const T* q = qkv + head.input;
 
-    load_owned<ROWS>(shared.owned(0), q, first_query, seq_len, HS, ld);
+    load_owned<R>(shared.owned(0), q, first_query, seq_len, HS, ld);
     PlainSums<R, NC> sums = {};
     float reference[R], sum[R];
 #pragma unroll
@@ -149,9 +152,10 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
 #pragma unroll
         for (int r = 0; r < R; r++) {
             p[r] = first_key + lane > row + r ? -INFINITY : p[r] * (scale * kLog2e);
-            const float largest = fmaxf(reference[r], gpu::warp_max(p[r])), shrink = exp2_fast(reference[r] - largest);
+            const float largest = fmaxf(reference[r], gpu::warp_max(p[r]));
+            const float shrink = gpu::exp2_approx(reference[r] - largest);
             reference[r] = largest;
-            p[r] = exp2_fast(p[r] - largest);
+            p[r] = gpu::exp2_approx(p[r] - largest);
             sum[r] = sum[r] * shrink + p[r];
 #pragma unroll
             for (int i = 0; i < NC; i++) sums[r][i] *= shrink;
@@ -172,7 +176,7 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
 
 // p and ds = p (dp - dot) of one number: scores and dp become them.
 __device__ inline void differentiate(float& p, float& ds, const QueryStats& query, bool visible, float scale) {
-    p = visible ? exp2_fast(p * (scale * kLog2e) - query.lse) : 0.0f;
+    p = visible ? gpu::exp2_approx(p * (scale * kLog2e) - query.lse) : 0.0f;
     ds = p * (ds + query.minus_dot);
 }
 
@@ -190,8 +194,8 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     const int ld = 3 * head.C;
     const T* q = qkv + head.input;
 
-    load_owned<ROWS>(shared.owned(0), q + head.C, first_key, seq_len, HS, ld);
-    load_owned<ROWS>(shared.owned(1), q + 2 * head.C, first_key, seq_len, HS, ld);
+    load_owned<R>(shared.owned(0), q + head.C, first_key, seq_len, HS, ld);
+    load_owned<R>(shared.owned(1), q + 2 * head.C, first_key, seq_len, HS, ld);
     PlainSums<R, NC> dk = {}, dv = {};
     for (int first = first_key / kPlainTile * kPlainTile; first < seq_len; first += kPlainTile) {
         load_plain_tile(shared.tile(0), q, first, seq_len, HS, ld);
@@ -226,8 +230,8 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     const int ld = 3 * head.C;
     const T* q = qkv + head.input;
 
-    load_owned<ROWS>(shared.owned(0), q, first_query, seq_len, HS, ld);
-    load_owned<ROWS>(shared.owned(1), dout + head.output, first_query, seq_len, HS, head.C);
+    load_owned<R>(shared.owned(0), q, first_query, seq_len, HS, ld);
+    load_owned<R>(shared.owned(1), dout + head.output, first_query, seq_len, HS, head.C);
     QueryStats of_query[R];
 #pragma unroll
     for (int r = 0; r < R; r++) of_query[r] = stats[int64_t(head.index) * padded + row + r];

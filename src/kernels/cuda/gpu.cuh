@@ -38,6 +38,13 @@ inline void allow_smem(void (*kernel)(Params...), size_t bytes) {
                                     int(bytes)));
 }
 
+// 2^x in one instruction, where exp2f takes four: results below 2^-126 are 0.
+__device__ inline float exp2_approx(float x) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
+
 __device__ inline uint32_t smem_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
 
 // d = a (16x16, row) * b (16x8, column) + c of one warp: mma.m16n8k16, fragments as in the PTX ISA.
@@ -148,6 +155,7 @@ __device__ inline T warp_sum(T v) {
     for (int offset = 16; offset > 0; offset >>= 1) v += __shfl_xor_sync(0xFFFFFFFFu, v, offset);
     return v;
 }
+// Passes over a NaN; the sum of exponentials that a maximum is taken for carries it on.
 __device__ inline float warp_max(float v) {
 #pragma unroll
     for (int offset = 16; offset > 0; offset >>= 1) v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, offset));
