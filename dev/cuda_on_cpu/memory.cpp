@@ -93,6 +93,7 @@ size_t offset_in(const std::pair<const uintptr_t, Allocation>& allocation, const
 // ---- allocation --------------------------------------------------------------------------------------------------
 
 size_t device_bytes_total() {
+    if (options().memory_mib > 0) return std::min(kMaxDeviceBytes, options().memory_mib << 20);
     const size_t host_bytes = size_t(sysconf(_SC_PHYS_PAGES)) * size_t(sysconf(_SC_PAGESIZE));
     return std::min(kMaxDeviceBytes, host_bytes);
 }

@@ -32,6 +32,7 @@ Options from_environment() {
     if (const std::string c = variable("EXECUTOR_CAPABILITY"); !c.empty())
         if (sscanf(c.c_str(), "%d.%d", &options.major, &options.minor) != 2)
             die("EXECUTOR_CAPABILITY is " + c + ", not a compute capability such as 8.0");
+    if (const std::string mib = variable("EXECUTOR_MEMORY"); !mib.empty()) options.memory_mib = std::stoul(mib);
     if (const std::string n = variable("EXECUTOR_WORKERS"); !n.empty()) options.workers = std::stoi(n);
     return options;
 }

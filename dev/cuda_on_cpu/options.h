@@ -1,6 +1,8 @@
 // How the executor runs, from the environment; see README.md.
 #pragma once
 
+#include <cstddef>
+
 namespace executor {
 
 struct Options {
@@ -10,6 +12,7 @@ struct Options {
     int workers = 0;               // EXECUTOR_WORKERS: OS threads for a grid; 0: one per core; always 1 under TSan
     bool deferred = false;         // EXECUTOR_STREAMS=deferred: work on streams runs as late as CUDA allows
     int major = 9, minor = 0;      // EXECUTOR_CAPABILITY: the device's compute capability, e.g. 8.0
+    size_t memory_mib = 0;         // EXECUTOR_MEMORY: the device's memory in MiB; 0: as much as the host's
     bool guard = true;             // EXECUTOR_GUARD=0: do not lock device memory while the host runs
 };
 const Options& options();

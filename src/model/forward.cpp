@@ -79,8 +79,9 @@ void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
     }
     plan.add(&attention_scratch_, MemoryCategory::workspaces, DType::f32, 1,
              kernels::attention_scratch_floats(device_, B, T, config_.heads, config_.head_size()));
-    // The largest products that are rounded to the compute type are the MLP's, or its projected gradients.
-    const int64_t workspace = kernels::workspace_floats(device_, type_, 4 * C * (wrapped() ? std::max(N, C) : N));
+    // The largest products that are rounded to the compute type are the MLP's, or its dense gradients that are projected.
+    const bool projects = std::any_of(adapters_.begin(), adapters_.end(), [](const relora::Adapter& a) { return a.route == relora::Route::project; });
+    const int64_t workspace = kernels::workspace_floats(device_, type_, 4 * C * (projects ? std::max(N, C) : N));
     if (workspace > 0) plan.add(&workspace_, MemoryCategory::workspaces, DType::f32, 1, workspace);
     plan.add(&sampled_, MemoryCategory::workspaces, DType::i32, 1, 1);
     plan.add(&batch_, MemoryCategory::workspaces, DType::i32, 1, 2 * N);

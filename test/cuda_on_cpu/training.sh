@@ -87,4 +87,17 @@ on cpu cpu16 --dtype bf16
 EXECUTOR_GUARD=0 on cuda cuda16 --dtype bf16
 same_course cuda16 cpu16
 close cuda16 cpu16 loss 3e-3 0.15
+
+# Where there is no memory for effective weights (2 MiB here), adapters are factored. A GPU has enough.
+if [ -z "${TRAINER:-}" ]; then
+    shape=(--layers 6 --heads 2 --channels 128 --seq-len 24 --batch-size 2 --vocab-size 257 --mode lora --rank 4)
+    planned=$(./train_relora --dry-run --device cuda "${shape[@]}" --adapter-route merged | sed -n 's/^  total *\([0-9]*\)\..*/\1/p')
+    device=cuda trainer=$on_device
+    export EXECUTOR_GUARD=0
+    must_train enough_memory --max-steps 1
+    measured 1 2 2
+    EXECUTOR_MEMORY=$((planned - 1)) must_train little_memory --max-steps 1
+    grep -q 'adapters are factored' "$work/little_memory.log" || differs "little_memory: the log doesn't say that adapters are factored"
+    ! grep -q 'adapters are factored' "$work/enough_memory.log" || differs 'enough_memory: adapters are factored for want of memory'
+fi
 finish

@@ -59,6 +59,14 @@ must_train() {
     [ "$code" -eq 0 ] || { echo "$name: exit code $code: $(tail -n 1 "$work/$name.log")" >&2; exit 1; }
 }
 
+# measured MERGED FACTORED PROJECT: what the routes of adapters take, in seconds, for every setting measured so far.
+measured() {
+    awk -v merged="$1" -v factored="$2" -v project="$3" '
+        /^ *[0-9.e-]+,?$/ { at = n++ % 6; sub(/[0-9.e-]+/, at % 2 ? 0 : at == 0 ? merged : at == 2 ? factored : project) }
+        { print }' "$XDG_CACHE_HOME/train_relora/adapter_times.json" >"$work/times.json"
+    mv "$work/times.json" "$XDG_CACHE_HOME/train_relora/adapter_times.json"
+}
+
 # Every line of a run's metrics without what a clock decides.
 numbers() { sed -E 's/,"(tokens_per_s|mfu)":[^,}]*//g' "$1/metrics.jsonl"; }
 # field NAME FILE: the values of one key, a line each.

@@ -76,13 +76,7 @@ done
 same_run twice fp32
 
 # Each linear's adapter takes the route that was measured to be the fastest; a resumed run goes on by the routes it began
-# with, whatever the machine would choose by then. measured M F P: the seconds of merged, factored and project, from now on.
-measured() {
-    awk -v merged="$1" -v factored="$2" -v project="$3" '
-        /^ *[0-9.e-]+,?$/ { at = n++ % 6; sub(/[0-9.e-]+/, at % 2 ? 0 : at == 0 ? merged : at == 2 ? factored : project) }
-        { print }' "$XDG_CACHE_HOME/train_relora/adapter_times.json" >"$work/times.json"
-    mv "$work/times.json" "$XDG_CACHE_HOME/train_relora/adapter_times.json"
-}
+# with, whatever the machine would choose by then.
 grep -q measuring "$work/fp32.log" || differs 'fp32: nothing was measured'
 measured 2 1 2
 must_train routed "${method[@]}" --save-every 1
