@@ -94,7 +94,7 @@ if [ -z "${TRAINER:-}" ]; then
     planned=$(./train_relora --dry-run --device cuda "${shape[@]}" --adapter-route merged | sed -n 's/^  total *\([0-9]*\)\..*/\1/p')
     device=cuda trainer=$on_device
     export EXECUTOR_GUARD=0
-    must_train enough_memory --max-steps 1
+    EXECUTOR_MEMORY=$((planned + 100)) must_train enough_memory --max-steps 1
     measured 1 2 2
     EXECUTOR_MEMORY=$((planned - 1)) must_train little_memory --max-steps 1
     grep -q 'adapters are factored' "$work/little_memory.log" || differs "little_memory: the log doesn't say that adapters are factored"
