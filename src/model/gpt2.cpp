@@ -128,7 +128,7 @@ void GPT2::wrap(const LoraConfig& lora) {
             relora::Linear& linear = blocks_[size_t(layer)].linear[i];
             relora::Adapter a;
             a.id = uint32_t(layer * kLinears + i);
-            a.sections = i == kAttnQKV && lora.separate_qkv ? 3 : 1;
+            a.sections = lora.sections(i);
             a.rank = lora.rank;
             a.in = linear_in(config_, i);
             a.out = linear_out(config_, i);

@@ -40,6 +40,8 @@ struct LoraConfig {
     bool targets[kLinears] = {true, true, true, true};
     bool separate_qkv = true;
     std::array<relora::Route, kLinears> routes{};  // merged, of every linear; with dropout all are factored
+    // Adapters that a linear carries side by side.
+    int sections(int linear) const { return linear == kAttnQKV && separate_qkv ? 3 : 1; }
 };
 const char* linear_name(int linear);
 int64_t linear_in(const GPT2Config& config, int linear);

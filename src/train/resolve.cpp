@@ -179,7 +179,7 @@ void Options::resolve_method() {
         const char* tightest = "";
         for (int i = 0; i < kLinears; i++) {
             if (!lora.targets[i]) continue;
-            const int64_t out = linear_out(config, i) / (i == kAttnQKV && lora.separate_qkv ? 3 : 1);
+            const int64_t out = linear_out(config, i) / lora.sections(i);
             const int64_t limit = std::min(linear_in(config, i), out);
             if (limit < most) {
                 most = limit;

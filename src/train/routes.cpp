@@ -18,8 +18,6 @@ using relora::Route;
 
 namespace {
 
-int sections_of(const RouteSetting& s, int linear) { return linear == kAttnQKV && s.lora.separate_qkv ? 3 : 1; }
-
 // One linear as the model holds it, in memory of its own.
 struct Trial {
     const RouteSetting& s;
@@ -34,7 +32,7 @@ struct Trial {
 
     Trial(const RouteSetting& setting, int index)
         : s(setting), takes_gelu(index == kMlpProj), gives_gelu(index == kMlpFc), memory(setting.device) {
-        adapter.sections = sections_of(s, index);
+        adapter.sections = s.lora.sections(index);
         adapter.rank = s.lora.rank;
         adapter.in = linear_in(s.config, index);
         adapter.out = linear_out(s.config, index);
@@ -130,7 +128,7 @@ RouteTimes modelled_times(const RouteSetting& s) {
     for (int i = 0; i < kLinears; i++) {
         if (!s.lora.targets[i]) continue;
         const double k = double(linear_in(s.config, i)), m = double(linear_out(s.config, i)), r = double(s.lora.rank), N = double(s.rows);
-        const double sections = sections_of(s, i), products = 4 * k * m * N / large;
+        const double sections = s.lora.sections(i), products = 4 * k * m * N / large;
         // One product by r columns for each; A has rows for every section.
         const double step = 2 * r * (sections * k + m) * N / (low_rank * large), form = 2 * r * k * m / (fp32 * large);
         times[size_t(i)][int(Route::merged)] = {products + 2 * step, form};
