@@ -11,24 +11,24 @@ source test/end_to_end/common.bash
 on_device=${TRAINER:-build/cuda_on_cpu/plain/train_relora}
 make_shards
 
-# A head of 64 columns, so that bf16 takes the kernels for tensor cores.
+# A head of 64 columns, so that bf16 takes the kernels for tensor cores. At four times this learning rate some gradients have
+# a norm of 10 to 50, and the loss follows the rounding: in bf16 by up to 0.07.
 shape=(--layers 2 --heads 1 --channels 64 --seq-len 24 --batch-size 2)
 method=(--mode relora --rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 10 --restart-warmup-steps 2 --warmup-steps 2
-    --lr 2e-3 --eval-every 15 --eval-batches 2 --total-batch-tokens 96)
+    --lr 5e-4 --eval-every 15 --eval-batches 2 --total-batch-tokens 96)
 on() {  # cpu or cuda, then as must_train
     device=$1 trainer=$on_device
     [ "$1" = cuda ] || trainer=./train_relora
     must_train "$2" "${method[@]}" "${@:3}"
 }
 
-# close RUN EXPECTED KEY TOLERANCE [ALL]: the values of a key, line by line; with ALL only four in five need be within
-# TOLERANCE, and all within ALL.
+# close RUN EXPECTED KEY TOLERANCE: the values of a key, line by line.
 close() {
     paste <(field "$3" "$work/$1/metrics.jsonl") <(field "$3" "$work/$2/metrics.jsonl") |
-        awk -v tolerance="$4" -v all="${5:-$4}" '
-            { d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= all) || NF != 2) bad++; if (d > tolerance) far++; if (d > most) most = d }
+        awk -v tolerance="$4" '
+            { d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= tolerance) || NF != 2) far++; if (d > most) most = d }
             END { printf "largest difference %g, %d of %d above %g\n", most, far, NR, tolerance
-                  exit NR == 0 || bad > 0 || far > NR / 5 }' >"$work/close" ||
+                  exit NR == 0 || far > 0 }' >"$work/close" ||
         differs "$1: $3 is not as close to that of $2 as it should be: $(cat "$work/close")"
     echo "$1, $3: $(cat "$work/close")"
 }
@@ -51,16 +51,16 @@ same_course() {
 on cpu cpu32 --dtype fp32
 on cuda cuda32 --dtype fp32 --save-every 1 --keep 0
 same_course cuda32 cpu32
-close cuda32 cpu32 loss 2e-5
-close cuda32 cpu32 val_loss 2e-5
+close cuda32 cpu32 loss 5e-6
+close cuda32 cpu32 val_loss 5e-6
 
 # By each route of the adapters.
 for route in merged factored project; do
     on cpu "cpu32_$route" --dtype fp32 --adapter-route $route
     EXECUTOR_GUARD=0 on cuda "cuda32_$route" --dtype fp32 --adapter-route $route
     same_course "cuda32_$route" "cpu32_$route"
-    close "cuda32_$route" "cpu32_$route" loss 2e-5
-    close "cuda32_$route" cuda32 loss 1e-3
+    close "cuda32_$route" "cpu32_$route" loss 5e-6
+    close "cuda32_$route" cuda32 loss 5e-6
 done
 
 # Neither graphs nor the order in which streams run change a bit.
@@ -80,13 +80,13 @@ for step in 9 19; do
     rm -r "$work/resumed"
 done
 
-# bf16: every activation is rounded to 8 bits, at other places on each device. In three of these updates the norm of the
-# gradient is 10 to 50, on either device and in fp32 too: a row has hardly any variance before a LayerNorm, and the loss
-# follows the rounding.
-on cpu cpu16 --dtype bf16
-EXECUTOR_GUARD=0 on cuda cuda16 --dtype bf16
-same_course cuda16 cpu16
-close cuda16 cpu16 loss 3e-3 0.15
+# bf16: every activation is rounded to 8 bits, at other places on each device. (An alpha of 2 instead of 32 makes 0.02.)
+for route in merged factored project; do
+    on cpu "cpu16_$route" --dtype bf16 --adapter-route $route
+    EXECUTOR_GUARD=0 on cuda "cuda16_$route" --dtype bf16 --adapter-route $route
+    same_course "cuda16_$route" "cpu16_$route"
+    close "cuda16_$route" "cpu16_$route" loss 1e-3
+done
 
 # Where there is no memory for effective weights (2 MiB here), adapters are factored. A GPU has enough.
 if [ -z "${TRAINER:-}" ]; then
