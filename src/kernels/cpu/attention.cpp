@@ -61,7 +61,7 @@ void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t
                 const int64_t visible = first + i + 1;
                 float max = row[0];
 #pragma omp simd reduction(max : max)
-                for (int64_t j = 0; j < visible; j++) max = std::max(max, row[j]);
+                for (int64_t j = 0; j < visible; j++) max = row[j] > max ? row[j] : max;  // std::max stays scalar
                 float sum = 0;
 #pragma omp simd reduction(+ : sum)
                 for (int64_t j = 0; j < visible; j++) {
