@@ -426,8 +426,9 @@ void matmul(const Matmul& m) {
           m.transpose_b ? "^T" : "", " can't be (", m.c.rows, ", ", m.c.cols, ")");
     CHECK(m.a.dtype == m.b.dtype && m.a.dtype != DType::i32, "matmul: a is ", dtype_name(m.a.dtype), ", b is ", dtype_name(m.b.dtype));
     CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
-    CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.alpha == 1.0f && !m.accumulate),
-          "matmul: a bias has the columns of c and the type of a, and goes with neither alpha nor accumulate");
+    CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.bias.dtype == m.c.dtype &&
+                               m.alpha == 1.0f && !m.accumulate),
+          "matmul: a bias has the columns of c and the type of a and c, and goes with neither alpha nor accumulate");
     // oneDNN has but a reference implementation of a scaled product that is added: hundreds of times slower.
     CHECK(m.alpha == 1.0f || !m.accumulate, "matmul: alpha ", m.alpha, " doesn't go with accumulate");
     CHECK(m.batch.count == 1 || (m.batch.count > 1 && m.bias.empty() && m.epilogue == Epilogue::none),
@@ -451,7 +452,7 @@ void matmul(const Matmul& m) {
 
 int64_t workspace_floats(Device device, DType type, int64_t largest_result) {
     if (device == Device::cuda) return cuda::kWorkspaceFloats + cuda::kMatmulWorkspaceBytes / 4;
-    return type == DType::f32 ? 0 : largest_result;
+    return type == DType::f32 ? 0 : cpu::matmul_workspace_floats(largest_result);
 }
 
 Tensor set_workspace(Device device, const Tensor& workspace) {

@@ -37,8 +37,8 @@ double measure_product(Device device, DType type) {
         memory.add(&a, MemoryCategory::workspaces, type, size, size);
         memory.add(&b, MemoryCategory::workspaces, type, size, size);
         memory.add(&c, MemoryCategory::workspaces, device == Device::cuda ? type : DType::f32, size, size);
-        if (device == Device::cuda)
-            memory.add(&workspace, MemoryCategory::workspaces, DType::f32, 1, kernels::workspace_floats(device, type, 0));
+        if (const int64_t floats = kernels::workspace_floats(device, type, 0); floats > 0)
+            memory.add(&workspace, MemoryCategory::workspaces, DType::f32, 1, floats);
         memory.allocate();
         const Tensor before = kernels::set_workspace(device, workspace);
         for (const Tensor& t : {a, b}) kernels::fill_uniform(t, 1.0f, {1, rng::Purpose::init, 0, 0});

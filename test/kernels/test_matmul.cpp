@@ -11,6 +11,19 @@ struct Product {
     int64_t M, N, K;
 };
 const Product kProducts[] = {{1, 1, 1}, {3, 5, 7}, {67, 24, 33}, {64, 128, 64}, {1, 257, 19}, {130, 3, 200}};
+constexpr int64_t kMostResults = 2 * 9'001;
+
+// What products with results of so many elements need.
+class Workspace {
+  public:
+    explicit Workspace(int64_t results) : memory_(1, kernels::workspace_floats(Device::cpu, DType::bf16, results)) {
+        kernels::set_workspace(Device::cpu, memory_.tensor());
+    }
+    ~Workspace() { kernels::set_workspace(Device::cpu, {}); }
+
+  private:
+    Buffer<float> memory_;
+};
 
 // A buffer's columns [1, 1 + cols) as an operand, so that its rows have gaps.
 Tensor inner(const Tensor& t, int64_t cols) { return t.col_range(1, cols); }
@@ -27,12 +40,9 @@ void check_product(const Product& shape, bool ta, bool tb, bool with_bias, float
     bias.randomize(3);
     c.randomize(4);
     const Buffer<Out> before = c;
-    Buffer<float> workspace(M, N);
-    kernels::set_workspace(Device::cpu, workspace.tensor());
     kernels::matmul({.a = inner(a.tensor(), ta ? M : K), .b = inner(b.tensor(), tb ? K : N), .c = inner(c.tensor(), N),
                      .bias = with_bias ? bias.tensor() : Tensor{}, .transpose_a = ta, .transpose_b = tb, .alpha = alpha,
                      .accumulate = accumulate});
-    kernels::set_workspace(Device::cpu, {});
     for (int64_t i = 0; i < M; i++)
         for (int64_t j = 0; j < c.cols; j++) {
             const int64_t at = i * c.cols + j;
@@ -52,6 +62,7 @@ void check_product(const Product& shape, bool ta, bool tb, bool with_bias, float
 }
 
 TYPED_TEST(MatmulTest, EqualsTheSums) {
+    const Workspace workspace(kMostResults);
     for (const Product& shape : kProducts)
         for (const bool ta : {false, true})
             for (const bool tb : {false, true}) {
@@ -64,20 +75,30 @@ TYPED_TEST(MatmulTest, EqualsTheSums) {
             }
 }
 
+// A CPU that can't multiply bf16 converts operands of these sizes in parts: of depth, of rows, of columns.
+TEST(Matmul, LargeOnesOfBf16EqualTheSums) {
+    const Workspace workspace(kMostResults);
+    for (const Product& shape : {Product{2, 3, 2'000'001}, Product{9'001, 2, 1'000}, Product{2, 9'001, 1'000}}) {
+        check_product<bf16, bf16>(shape, false, true, true, 1.0f, false);
+        check_product<bf16, float>(shape, true, false, false, 0.25f, false);
+        check_product<bf16, float>(shape, true, true, false, 1.0f, true);
+        check_product<bf16, float>(shape, false, false, false, 1.0f, true);
+    }
+}
+
 double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
 double gelu_slope(double x) { return (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5; }
 
 // Against the formulas, and in the bits of a product and a GELU.
 TYPED_TEST(MatmulTest, EpiloguesAreGeluAndItsGradient) {
     using T = TypeParam;
+    const Workspace workspace(kMostResults);
     for (const auto& [M, N, K] : kProducts) {
         Buffer<T> x(M, K), w(N, K), v(K, N), bias(1, N), aux(M, N), c(M, N), plain(M, N), apart(M, N);
         x.randomize(1);
         w.randomize(2);
         v.randomize(3);
         bias.randomize(4);
-        Buffer<float> workspace(M, N);
-        kernels::set_workspace(Device::cpu, workspace.tensor());
         const auto sum = [&](int64_t i, int64_t j, bool forward) {
             double value = 0;
             for (int64_t k = 0; k < K; k++) value += x[i * K + k] * (forward ? w[j * K + k] : v[k * N + j]);
@@ -119,7 +140,6 @@ TYPED_TEST(MatmulTest, EpiloguesAreGeluAndItsGradient) {
             EXPECT_EQ(aux[i], before[i]) << where;
             EXPECT_EQ(c[i], apart[i]) << where;
         }
-        kernels::set_workspace(Device::cpu, {});
     }
 }
 
@@ -152,8 +172,7 @@ TYPED_TEST(MatmulTest, ABatchIsItsProducts) {
     Buffer<T> a(M, kCount * K), b(kCount * K, N), c(M, kCount * N), one(M, N);
     a.randomize(1);
     b.randomize(2);
-    Buffer<float> workspace(M, N);
-    kernels::set_workspace(Device::cpu, workspace.tensor());
+    const Workspace workspace(M * N);
     kernels::matmul({.a = a.tensor().col_range(0, K), .b = b.tensor().row_range(0, K), .c = c.tensor().col_range(0, N), .alpha = 0.5f,
                      .batch = {.count = kCount, .a = K, .b = K * N, .c = N}});
     for (int64_t p = 0; p < kCount; p++) {
@@ -161,7 +180,6 @@ TYPED_TEST(MatmulTest, ABatchIsItsProducts) {
         for (int64_t i = 0; i < M; i++)
             for (int64_t j = 0; j < N; j++) EXPECT_EQ(c[i * kCount * N + p * N + j], one[i * N + j]) << p << " " << i << " " << j;
     }
-    kernels::set_workspace(Device::cpu, {});
 }
 
 TEST(Matmul, RefusesShapesThatDoNotFit) {

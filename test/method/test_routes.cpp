@@ -61,7 +61,8 @@ struct Layer {
         scratch.du = tensor(type, N, sections * rank);
         scratch.delta = tensor(DType::f32, 1, in * out);
         x = tensor(type, N, in, 1), dx = tensor(type, N, in), y = tensor(type, N, out), dy = tensor(type, N, out, 1);
-        if (type != DType::f32) kernels::set_workspace(Device::cpu, tensor(DType::f32, 1, std::max({N * in, N * out, in * out})));
+        if (const int64_t floats = kernels::workspace_floats(Device::cpu, type, std::max({N * in, N * out, in * out})); floats > 0)
+            kernels::set_workspace(Device::cpu, tensor(DType::f32, 1, floats));
         round();
     }
     ~Layer() { kernels::set_workspace(Device::cpu, {}); }

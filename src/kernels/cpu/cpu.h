@@ -12,6 +12,8 @@ namespace kernels::cpu {
 
 // The only op whose rows may have gaps, so it takes the tensors.
 void matmul(const Matmul& args);
+// For bf16, whose largest result has so many elements.
+int64_t matmul_workspace_floats(int64_t largest_result);
 void set_matmul_workspace(const Tensor& workspace);
 int set_threads(int threads);
 

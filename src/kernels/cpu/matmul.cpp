@@ -1,5 +1,5 @@
 // Matrix products on oneDNN. A bf16 result is accumulated in fp32 in the workspace and rounded once, after bias and
-// accumulation; an fp32 result is written directly.
+// accumulation; an fp32 result is written directly. On a CPU that can't multiply bf16, the operands are converted first.
 #include <dnnl.hpp>
 #include <omp.h>
 
@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "cpu.h"
+#include "parallel.h"
 #include "vector_math.h"
 
 namespace kernels::cpu {
@@ -77,9 +78,11 @@ Product compile(const Matmul& m, int64_t M, int64_t N, int64_t K) {
     return product;
 }
 
-// Operands of one type into an fp32 (or equal-typed) result, straight through oneDNN.
+int64_t depth_of(const Matmul& m) { return m.transpose_a ? m.a.rows : m.a.cols; }
+
+// Operands of one type into an fp32 result, straight through oneDNN.
 void multiply(const Matmul& m) {
-    const int64_t M = m.c.rows, N = m.c.cols, K = m.transpose_a ? m.a.rows : m.a.cols;
+    const int64_t M = m.c.rows, N = m.c.cols, K = depth_of(m);
     using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, DType, DType, bool, bool, bool, bool, float>;
     static std::map<Key, Product> products;
     const Key key{M, N, K, m.a.ld, m.b.ld, m.c.ld, m.a.dtype, m.c.dtype, m.transpose_a, m.transpose_b, !m.bias.empty(),
@@ -100,10 +103,60 @@ void multiply(const Matmul& m) {
     }
 }
 
-Tensor workspace;
+// Without these instructions oneDNN takes four times as long as in fp32 (AVX-512), or refuses (AVX2).
+bool multiplies_bf16() {
+    static const int isa = int(dnnl::get_effective_cpu_isa()), needed = int(dnnl::cpu_isa::avx512_core_bf16);
+    return (isa & needed) == needed;
+}
+constexpr int64_t kOperandFloats = 8 << 20;  // of both operands of one product, converted
+
+Tensor workspace;  // fp32: a result, and then converted operands where those are needed
+
+void convert_rows(float* to, const Tensor& t) {
+    const bf16* from = t.get<bf16>();
+#pragma omp parallel for schedule(static) if (t.size() >= kParallelMin)
+    for (int64_t i = 0; i < t.rows; i++)
+#pragma omp simd
+        for (int64_t j = 0; j < t.cols; j++) to[i * t.cols + j] = float(from[i * t.ld + j]);
+}
+
+// bf16 operands converted to fp32, half by half where the workspace doesn't hold both.
+void multiply_converted(const Matmul& m) {
+    const int64_t M = m.c.rows, N = m.c.cols, K = depth_of(m);
+    if ((M + N) * K <= kOperandFloats) {
+        CHECK(workspace.size() >= kOperandFloats, "the matmul workspace holds ", workspace.size(), " floats, converted operands need ",
+              kOperandFloats);
+        float* a = workspace.get<float>() + workspace.size() - kOperandFloats;
+        float* b = a + M * K;
+        convert_rows(a, m.a);
+        convert_rows(b, m.b);
+        Matmul converted = m;
+        converted.a = make_tensor(a, DType::f32, m.a.rows, m.a.cols);
+        converted.b = make_tensor(b, DType::f32, m.b.rows, m.b.cols);
+        return multiply(converted);
+    }
+    const auto range = [](const Tensor& t, bool rows, int64_t first, int64_t count) {
+        return rows ? t.row_range(first, count) : t.col_range(first, count);
+    };
+    const bool along_K = K > std::max(M, N) && m.alpha == 1.0f, along_M = !along_K && M >= N;
+    const int64_t whole = along_K ? K : along_M ? M : N;
+    for (const auto& [first, count] : {std::pair{int64_t(0), whole / 2}, std::pair{whole / 2, whole - whole / 2}}) {
+        Matmul half = m;
+        if (along_K || along_M) half.a = range(m.a, along_K == m.transpose_a, first, count);
+        if (!along_M) half.b = range(m.b, along_K != m.transpose_b, first, count);
+        if (!along_K) half.c = range(m.c, along_M, first, count);
+        if (along_K && first > 0) half.accumulate = true;
+        multiply_converted(half);
+    }
+}
+
+void multiply_any(const Matmul& m) {
+    m.a.dtype == DType::bf16 && !multiplies_bf16() ? multiply_converted(m) : multiply(m);
+}
 
 }  // namespace
 
+int64_t matmul_workspace_floats(int64_t largest_result) { return largest_result + (multiplies_bf16() ? 0 : kOperandFloats); }
 void set_matmul_workspace(const Tensor& memory) { workspace = memory; }
 
 int set_threads(int threads) {
@@ -141,7 +194,7 @@ void matmul(const Matmul& m) {
     }
     if (m.epilogue != Epilogue::none)
         return m.c.dtype == DType::bf16 ? product_and_gelu<bf16>(m) : product_and_gelu<float>(m);
-    if (m.c.dtype == DType::f32) return multiply(m);
+    if (m.c.dtype == DType::f32) return multiply_any(m);
     const int64_t M = m.c.rows, N = m.c.cols;
     CHECK(workspace.size() >= M * N, "the matmul workspace holds ", workspace.size(), " floats, a (", M, ", ", N,
           ") bf16 result needs ", M * N);
@@ -150,7 +203,7 @@ void matmul(const Matmul& m) {
     product.bias = {};
     product.accumulate = false;
     product.alpha = 1.0f;
-    multiply(product);
+    multiply_any(product);
     const float* acc = workspace.get<float>();
     const bf16* bias = m.bias.empty() ? nullptr : m.bias.get<bf16>();
     bf16* c = m.c.get<bf16>();
