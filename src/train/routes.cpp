@@ -1,6 +1,11 @@
 #include "routes.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -116,6 +121,23 @@ json read_cache() {
     }
 }
 
+// Held while the file is read and written anew, so that of runs that start together none loses what another has measured.
+// On a file system that has no locks they may.
+class CacheLock {
+  public:
+    explicit CacheLock(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+        if (fd_ < 0) fail_errno("create", path, errno);
+        while (flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+        }
+    }
+    ~CacheLock() { close(fd_); }
+    CacheLock(const CacheLock&) = delete;
+    CacheLock& operator=(const CacheLock&) = delete;
+
+  private:
+    int fd_;
+};
+
 double total(const RouteTime& time, int64_t micro_batches) { return double(micro_batches) * time.micro_batch + time.update; }
 
 }  // namespace
@@ -196,10 +218,11 @@ void store_times(const RouteTimes& times, const RouteSetting& s, int threads) {
         for (const RouteTime& time : linear) routes.push_back({time.micro_batch, time.update});
         entry.push_back(routes);
     }
-    json all = read_cache();
-    all[key_of(s, threads)] = entry;
     try {
         fs::create_directories(fs::path(path).parent_path());
+        const CacheLock lock(path + ".lock");
+        json all = read_cache();
+        all[key_of(s, threads)] = entry;
         write_file_atomic(path, all.dump(1) + "\n");
     } catch (const std::exception&) {
         // The next run measures again.

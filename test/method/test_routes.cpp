@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -226,6 +228,17 @@ TEST_F(Cache, KeepsMeasurementsApart) {
     EXPECT_FALSE(stored_times(other, 2));
     store_times(times, other, 2);
     EXPECT_TRUE(stored_times(small, 2) && stored_times(other, 2));
+}
+
+TEST_F(Cache, KeepsWhatEachOfManyProcessesStores) {
+    constexpr int kProcesses = 4, kSettings = 20;
+    for (int process = 0; process < kProcesses; process++)
+        if (fork() == 0) {
+            for (int i = 0; i < kSettings; i++) store_times({}, setting(4, 16), process * kSettings + i);
+            _exit(0);
+        }
+    for (int process = 0; process < kProcesses; process++) wait(nullptr);
+    for (int i = 0; i < kProcesses * kSettings; i++) EXPECT_TRUE(stored_times(setting(4, 16), i)) << i;
 }
 
 TEST_F(Cache, IsWorthNothingWhenItIsDamagedAndIsWrittenAnew) {
