@@ -112,7 +112,7 @@ std::string key_of(const RouteSetting& s, int threads) {
 
 json read_cache() {
     const std::string path = cache_path();
-    if (path.empty() || !fs::exists(path)) return json::object();
+    if (path.empty()) return json::object();
     try {
         json all = json::parse(read_file(path));
         return all.is_object() ? all : json::object();

@@ -253,6 +253,11 @@ TEST_F(Cache, IsWorthNothingWhenItIsDamagedAndIsWrittenAnew) {
     std::ofstream(folder) << "a file where the folder should be";
     store_times({}, setting(4, 16), 2);  // no error
     EXPECT_FALSE(stored_times(setting(4, 16), 2));
+    // Nor has a path that can't even be looked at.
+    std::filesystem::remove(folder);
+    std::filesystem::create_symlink(folder, folder);
+    store_times({}, setting(4, 16), 2);
+    EXPECT_FALSE(stored_times(setting(4, 16), 2));
 }
 
 }  // namespace
