@@ -38,9 +38,14 @@ void load_merged(GPT2& model, const std::string& folder) {
             memory.add(&a.A.master, MemoryCategory::adapters, DType::f32, a.A.rows, a.A.cols);
             memory.add(&a.B.master, MemoryCategory::adapters, DType::f32, a.B.rows, a.B.cols);
             memory.add(&scratch.delta, MemoryCategory::workspaces, DType::f32, 1, a.in * a.out);
+            // A weight without a master gets one while it is merged, so that the sum is rounded once.
+            const bool lacks_master = weight->master.empty();
+            if (lacks_master) memory.add(&weight->master, MemoryCategory::masters, DType::f32, weight->rows, weight->cols);
             memory.allocate();
+            if (lacks_master) read_weights(folder, {weight});
             read_adapters(folder, {&a.A, &a.B});
             relora::merge(a, *weight, scratch);
+            if (lacks_master) weight->master = {};
         }
     }
     model.masters_to_weights();

@@ -25,6 +25,7 @@ completes no_cycle "${relora[@]::8}" --reset-every 0
 completes no_warm_start --mode relora --rank 4 --warm-start-steps 0 --merge-every 4
 completes from_checkpoint --mode relora --rank 4 --merge-every 4 --init-from "$work/full/step_00000012"
 completes from_adapters --mode lora --rank 4 --init-from "$work/lora/step_00000012"
+completes from_adapters_rounded --mode full --dtype bf16 --masters none --init-from "$work/lora/step_00000012"
 completes from_export --mode full --init-from "$work/lora/export"
 completes fused "${relora[@]}" --qkv-adapters fused
 for route in merged factored project; do completes "route_$route" "${relora[@]}" --adapter-route $route; done
@@ -35,7 +36,7 @@ completes adam_step "${relora[@]}" --reset zero --reset-adam-step
 completes two_periods "${relora[@]::8}" --reset-every 2
 
 # What was trained continues: a start from a checkpoint, its adapters merged, or its export begins at the loss it had.
-for name in from_adapters from_export; do
+for name in from_adapters from_adapters_rounded from_export; do
     begun=$(field loss "$work/$name/metrics.jsonl" | head -n 1)
     ended=$(field val_loss "$work/lora/metrics.jsonl" | tail -n 1)
     holds "$begun < $ended + 0.2 && $begun > $ended - 0.2" || differs "$name: begins at $begun, expected about $ended"
