@@ -248,6 +248,7 @@ RunState read_state(const std::string& folder) {
         state.shape = {m.at("vocab_size"), m.at("positions"), m.at("layers"), m.at("heads"), m.at("channels")};
         state.rank = j.at("adapters").at("rank");
         state.alpha = j.at("adapters").at("alpha");
+        CHECK(state.rank > 0, path, " has adapters of rank ", state.rank, ", it should be positive");
         for (const auto& [name, value] : j.at("options").items()) state.options.push_back({name, value});
         for (const auto& [name, hash] : j.at("files").items()) {
             const std::string actual = sha256_file(folder + "/" + name);

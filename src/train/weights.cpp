@@ -1,5 +1,6 @@
 #include "weights.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "../io/safetensors.h"
@@ -8,6 +9,9 @@ ModelShape model_shape(const GPT2Config& c) { return {c.vocab_size, c.max_positi
 
 GPT2Config config_of(const std::string& folder) {
     const ModelShape s = is_checkpoint(folder) ? read_state(folder).shape : read_huggingface_shape(folder);
+    CHECK(std::min({s.vocab_size, s.positions, s.layers, s.heads, s.channels}) > 0, folder, " states a model of ", s.layers,
+          " layers, ", s.heads, " heads, ", s.channels, " channels, vocabulary ", s.vocab_size, " and ", s.positions,
+          " positions; all should be positive");
     return {s.vocab_size, s.positions, s.layers, s.heads, s.channels};
 }
 

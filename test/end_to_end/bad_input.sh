@@ -149,11 +149,14 @@ damage() {
         state) echo '{"step": 6' >"$1/state.json" ;;
         foreign) echo '{"format": 99}' >"$1/state.json" ;;
         stateless) rm "$1/state.json" ;;
+        rank) sed -i 's/"rank": 4/"rank": 0/' "$1/state.json" ;;
+        heads) sed -i 's/"heads": 2/"heads": 0/' "$1/state.json" ;;
     esac
 }
 base=(--seq-len 32 --batch-size 4 --max-steps 4 --rank 4 --mode lora)
 for row in 'byte|is damaged' 'truncated|is damaged' 'missing|adapters.safetensors' 'state|is not valid JSON' \
-    'foreign|has format 99, this program reads 1' 'stateless|is neither a checkpoint (state.json) nor a Hugging Face folder'; do
+    'foreign|has format 99, this program reads 1' 'stateless|is neither a checkpoint (state.json) nor a Hugging Face folder' \
+    'rank|has adapters of rank 0' 'heads|states a model of 2 layers, 0 heads, 32 channels'; do
     kind=${row%%|*} message=${row#*|}
     cp -r "$checkpoint" "$work/$kind"
     damage "$work/$kind" "$kind"
