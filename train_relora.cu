@@ -336,7 +336,7 @@ class Trainer {
     }
 
     int finish() {
-        if (step_ > first_step_) save(step_);
+        if (step_ > first_step_ || !o_.resume) save(step_);  // a signal may have come before the first update
         if (signals::pending) {
             console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ", (long long)step_,
                                  (long long)o_.max_steps) + o_.out);

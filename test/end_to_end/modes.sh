@@ -125,5 +125,17 @@ wait $pid || code=$?
 [ "$(find "$work/stopped" -maxdepth 1 -name 'step_*' | wc -l)" -eq 1 ] || differs 'SIGTERM: expected one checkpoint'
 ./train_relora --out "$work/stopped" --resume >"$work/stopped.log" 2>&1 || differs "after SIGTERM: $(tail -n 1 "$work/stopped.log")"
 cmp -s <(numbers "$work/stopped") <(numbers "$work/whole") || differs 'the run that SIGTERM stopped goes on differently'
+# So does one that comes before the first update, while routes are measured.
+XDG_CACHE_HOME=$work/other_cache ./train_relora --config "$work/relora/config.toml" --out "$work/early" >"$work/early.log" 2>&1 &
+pid=$!
+for _ in $(seq 600); do
+    ! grep -q measuring "$work/early.log" || break
+    sleep 0.05
+done
+kill -TERM $pid
+code=0
+wait $pid || code=$?
+[ "$code" -eq 143 ] || differs "SIGTERM before the first update: exit code $code, expected 143"
+./train_relora --out "$work/early" --resume >"$work/early.log" 2>&1 || differs "after an early SIGTERM: $(tail -n 1 "$work/early.log")"
 
 finish
