@@ -31,7 +31,9 @@ Tokenizer find_tokenizer(const Options& o) {
 
 // Model shape and vocabulary come from --init-from or the data where options leave them open.
 void complete_from_files(Options& o) {
-    if (!o.init_from.empty()) o.config = config_of(o.init_from);
+    // A run that goes on needs what it began with no more.
+    const std::string resumed = o.resume ? latest_checkpoint(o.out) : "";
+    if (!o.init_from.empty()) o.config = config_of(resumed.empty() ? o.init_from : resumed);
     if (o.vocab_size < 0 && o.init_from.empty()) {
         const Tokenizer tokenizer = find_tokenizer(o);
         const bool known = !tokenizer.is_byte_level() || fs::exists(fs::path(o.train_data).parent_path() / "tokenizer.bin");

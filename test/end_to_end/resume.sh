@@ -63,6 +63,12 @@ for level in pointwise block; do
     same_run $level fp32
 done
 
+# A run that began with the weights of another needs them no more.
+cp -r "$work/fp32/step_00000006" "$work/base"
+must_train based "${method[@]}" --save-every 5 --init-from "$work/base"
+rm -r "$work/base"
+resumed based 5 10
+
 # Two interruptions in one run.
 resumed_twice=$work/twice
 cp -r "$work/fp32" "$resumed_twice"
