@@ -51,7 +51,8 @@ class Trainer {
         open_data();
         open_run_folder();
         start();
-        if (step_ == o_.max_steps) {
+        // Without an export a signal came in the last update, or the end of the run failed: what is left of it is done.
+        if (step_ == o_.max_steps && fs::exists(o_.out + "/export")) {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }

@@ -125,7 +125,14 @@ wait $pid || code=$?
 [ "$(find "$work/stopped" -maxdepth 1 -name 'step_*' | wc -l)" -eq 1 ] || differs 'SIGTERM: expected one checkpoint'
 ./train_relora --out "$work/stopped" --resume >"$work/stopped.log" 2>&1 || differs "after SIGTERM: $(tail -n 1 "$work/stopped.log")"
 cmp -s <(numbers "$work/stopped") <(numbers "$work/whole") || differs 'the run that SIGTERM stopped goes on differently'
-# So does one that comes before the first update, while routes are measured.
+# What is left of a run after its last update is done by a resume, once.
+mv "$work/stopped/export" "$work/export_before"
+for says in 'merged model for Hugging Face' 'the run is complete'; do
+    ./train_relora --out "$work/stopped" --resume >"$work/stopped.log" 2>&1 || differs "a resume at the end: $(tail -n 1 "$work/stopped.log")"
+    grep -q "$says" "$work/stopped.log" || differs "a resume at the end: expected '$says' in: $(cat "$work/stopped.log")"
+done
+cmp "$work/stopped/export/model.safetensors" "$work/export_before/model.safetensors" || differs 'a resume at the end exports another model'
+# A signal that comes before the first update, while routes are measured, saves too.
 XDG_CACHE_HOME=$work/other_cache ./train_relora --config "$work/relora/config.toml" --out "$work/early" >"$work/early.log" 2>&1 &
 pid=$!
 for _ in $(seq 600); do
