@@ -234,23 +234,24 @@ class Trainer {
     void restart() {
         MetricsLine line;
         line.add("step", step_ + 1).add("event", "restart");
-        std::string text = format("step %lld:", (long long)step_ + 1);
+        std::string text;
         if (plan_.merges_after(step_)) {
             const double before = fixed_loss();
             const double delta = model_.merge();
             restarts_++;
             model_.initialise_adapters(o_.seed, uint64_t(restarts_));
             const double after = fixed_loss();
-            text += format(" merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_, delta, before, after);
-            line.add("restart", restarts_).add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
+            text = format("merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_, delta, before, after);
+            line.add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
         }
         if (plan_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
             const relora::ZeroedCount zeroed = model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1));
-            text += format("; %.4f %% of the adapters' moments are zero", 100 * zeroed.fraction());
+            text += format("%s%.4f %% of the adapters' moments are zero", text.empty() ? "" : "; ", 100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());
         }
-        console_.line(text);
-        metrics_->write(line);
+        if (text.empty()) return;  // only the rate restarts
+        console_.line(format("step %lld: ", (long long)step_ + 1) + text);
+        metrics_->write(line.add("restart", restarts_));
     }
 
     double fixed_loss() { return model_.forward(fixed_inputs_.data(), fixed_targets_.data(), o_.batch_size, o_.seq_len); }

@@ -34,6 +34,7 @@ completes bf16 "${relora[@]}" --dtype bf16
 for kind in zero random:0.9 magnitude:0.9; do completes "reset_$kind" "${relora[@]}" --reset $kind; done
 completes adam_step "${relora[@]}" --reset zero --reset-adam-step
 completes two_periods "${relora[@]::8}" --reset-every 2
+completes two_periods_no_reset "${relora[@]::8}" --reset-every 2 --reset none
 
 # What was trained continues: a start from a checkpoint, its adapters merged, or its export begins at the loss it had.
 for name in from_adapters from_adapters_rounded from_export; do
@@ -63,6 +64,10 @@ grep -q '"event":"restart"' "$work/no_reset/metrics.jsonl" || differs 'no_reset:
 # Two resets in each of the two cycles, a merge at every other one.
 [ "$(grep -c zeroed_fraction "$work/two_periods/metrics.jsonl") $(grep -c loss_before "$work/two_periods/metrics.jsonl")" = '4 2' ] ||
     differs 'two_periods: expected 4 resets and 2 merges'
+[ "$(grep '"event":"restart"' "$work/two_periods/metrics.jsonl" | field restart - | tr '\n' ' ')" = '0 1 1 2 ' ] ||
+    differs 'two_periods: expected 0, 1, 1 and 2 merges at the restarts'
+grep -q '^step 6: 9[0-9.]* % of the adapters' "$work/two_periods.log" || differs "two_periods: no line of the reset after update 6"
+[ "$(grep -c '"event":"restart"' "$work/two_periods_no_reset/metrics.jsonl")" -eq 2 ] || differs 'two_periods_no_reset: expected 2 restarts'
 
 # LoRA is ReLoRA before its first merge, bit for bit.
 same=(--rank 4 --max-steps 8 --warm-start-steps 2 --schedule constant --warmup-steps 1)
