@@ -79,6 +79,12 @@ class Trainer {
             eval_batches_ = o_.eval_batches > 0 ? std::min(o_.eval_batches, batches) : batches;
             val_loader_ = std::make_unique<DataLoader>(*val_set_, B, T, o_.seed, false);
         }
+        if (o_.sample_tokens > 0) {
+            tokenizer_ = find_tokenizer(o_);
+            for (const int id : first_tokens(*tokenizer_, o_.prompt))
+                USAGE_CHECK(id < o_.config.vocab_size, "samples begin with token ", id, " of the tokenizer, beyond the model's vocabulary of ",
+                            o_.config.vocab_size, " tokens; give --tokenizer, another --prompt, or --sample-tokens 0");
+        }
         inputs_.resize(size_t(B * T));
         targets_.resize(size_t(B * T));
         fixed_inputs_.resize(size_t(B * T));
@@ -310,11 +316,10 @@ class Trainer {
     }
 
     void print_sample(int64_t done) {
-        if (o_.sample_tokens == 0) return;
+        if (!tokenizer_) return;
         const SampleConfig config{o_.prompt, o_.sample_tokens, o_.temperature, o_.top_k, o_.seed, uint64_t(done), o_.seq_len};
-        const Tokenizer tokenizer = find_tokenizer(o_);
         console_.line(format("step %lld: sample", (long long)done));
-        console_.line(profile_.time("sample", [&] { return sample_text(model_, tokenizer, config); }));
+        console_.line(profile_.time("sample", [&] { return sample_text(model_, *tokenizer_, config); }));
     }
 
     // ---- end
@@ -367,6 +372,7 @@ class Trainer {
     Profile profile_;
     std::unique_ptr<TokenDataset> train_set_, val_set_;
     std::unique_ptr<DataLoader> loader_, val_loader_;
+    std::optional<Tokenizer> tokenizer_;  // where there are samples
     std::unique_ptr<MetricsLog> metrics_;
     std::vector<int32_t> inputs_, targets_, fixed_inputs_, fixed_targets_;  // (B, T)
     int64_t eval_batches_ = 0;

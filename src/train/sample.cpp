@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+std::vector<int> first_tokens(const Tokenizer& tokenizer, const std::string& prompt) {
+    return prompt.empty() ? std::vector<int>{tokenizer.end_of_text()} : tokenizer.encode(prompt);
+}
+
 std::string sample_text(GPT2& model, const Tokenizer& tokenizer, const SampleConfig& config) {
     const int64_t V = std::min<int64_t>(model.config().vocab_size, tokenizer.vocab_size());
-    std::vector<int> ids = tokenizer.encode(config.prompt);
-    const bool prompted = !ids.empty();
-    if (!prompted) ids.push_back(tokenizer.end_of_text());
+    std::vector<int> ids = first_tokens(tokenizer, config.prompt);
     const rng::Stream stream{config.seed, rng::Purpose::sample, 0, config.index};
     for (int64_t i = 0; i < config.tokens; i++) {
         const int64_t T = std::min<int64_t>(int64_t(ids.size()), config.context);
@@ -17,6 +19,6 @@ std::string sample_text(GPT2& model, const Tokenizer& tokenizer, const SampleCon
         if (id == tokenizer.end_of_text()) break;
         ids.push_back(id);
     }
-    if (!prompted) ids.erase(ids.begin());
+    if (config.prompt.empty()) ids.erase(ids.begin());
     return tokenizer.decode(ids);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "../io/tokenizer.h"
 #include "../model/gpt2.h"
@@ -15,5 +16,7 @@ struct SampleConfig {
     int64_t context = 0;       // tokens the model looks back on, at most the phase's T
 };
 
+// What a sample continues: the tokens of the prompt.
+std::vector<int> first_tokens(const Tokenizer& tokenizer, const std::string& prompt);
 // The prompt and its continuation, as text.
 std::string sample_text(GPT2& model, const Tokenizer& tokenizer, const SampleConfig& config);

@@ -173,6 +173,17 @@ base=(--batch-size 4 --max-steps 4 --rank 4 --mode lora)
 refused 2 "--seq-len 64 is longer than the model's 32 positions" --init-from "$checkpoint" --seq-len 64
 base=("${sized[@]}")
 refused 1 "beyond the vocabulary of 64 tokens" --vocab-size 64
+# What samples need is looked at before training. An empty prompt is the end of text, 256.
+without_samples=("${quiet[@]}")
+quiet=(--threads 2)
+refused 1 "$work/no_tokenizer.bin" --tokenizer "$work/no_tokenizer.bin" --vocab-size 257
+{ head -c 1024 "$good"; head -c $(($(stat -c %s "$good") - 1024)) /dev/zero; } >"$work/zeros.bin"
+code=0
+./train_relora --train-data "$work/zeros.bin" --out "$out" "${sized[@]}" "${quiet[@]}" --vocab-size 64 >"$work/stdout" 2>"$work/stderr" || code=$?
+check_refusal 'samples beyond the vocabulary' "$code" 2 "samples begin with token 256 of the tokenizer, beyond the model's vocabulary of 64 tokens"
+[ ! -e "$out" ] || differs "samples beyond the vocabulary: left $out"
+rm -rf "$out"
+quiet=("${without_samples[@]}")
 
 # resume_refused NAME CODE TEXT FOLDER OPTION…: --resume, which must change nothing in the folder.
 listing() { (cd "$1" 2>/dev/null && find . -type f -exec cksum {} + | sort) || true; }
