@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
@@ -61,6 +63,11 @@ bool Options::parse(int argc, char** argv) {
         else
             option = app.add_option("--" + name, value, help);
         option->group(group);
+        // A range does not keep out what is neither below nor above it.
+        if constexpr (std::is_floating_point_v<T>)
+            option->check([](const std::string& text) {
+                return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is not a number" : std::string();
+            });
         if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
             if (value != T(-1)) option->capture_default_str();
         } else if constexpr (std::is_same_v<T, std::string>) {

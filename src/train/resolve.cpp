@@ -204,6 +204,7 @@ void Options::resolve() {
     resolve_model();
     resolve_steps();
     resolve_method();
+    USAGE_CHECK(eps >= 1e-30, "--eps ", eps, " is too small: what has had no gradient yet, as A while B is 0, steps by 0 / eps; at least 1e-30");
     USAGE_CHECK(masters == "fp32" || dtype == "bf16", "--masters none is for --dtype bf16: fp32 weights are their own masters");
     USAGE_CHECK(masters == "fp32" || !low_rank(), "--masters none: --mode ", mode,
                 " merges into fp32 weights; use --masters fp32, or --mode full or control");

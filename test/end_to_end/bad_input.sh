@@ -28,6 +28,9 @@ refused 2 '--no-such-option' --no-such-option 3
 refused 2 'stray' stray
 refused 2 '--lr' --lr fast
 refused 2 '--lr' --lr -1
+refused 2 '--lr: nan is not a number' --lr nan
+refused 2 '--lora-dropout: -NaN is not a number' --lora-dropout -NaN
+refused 2 '--eps 0 is too small' --eps 0
 refused 2 '--mode' --mode rolera
 refused 2 '--dtype' --dtype fp8
 refused 2 '--masters none is for --dtype bf16' --mode full --masters none --dtype fp32
