@@ -78,6 +78,7 @@ bool Options::parse(int argc, char** argv) {
         return option;
     };
     const auto positive = CLI::Range(int64_t(1), int64_t(1) << 40), not_negative = CLI::Range(int64_t(0), int64_t(1) << 40);
+    const auto of_a_batch = CLI::Range(int64_t(1), int64_t(INT32_MAX));  // a product of two fits int64
     const auto fraction = CLI::Range(0.0, 1.0);
     const auto rate = CLI::Range(0.0, 1e3);
 
@@ -85,8 +86,8 @@ bool Options::parse(int argc, char** argv) {
     add("train-data", train_data, "training token shards: a path or quoted glob", number);
     add("val-data", val_data, "validation token shards: a path or quoted glob (none: no validation)", run_only);
     add("tokenizer", tokenizer, "tokenizer.bin for samples (default: the one beside the training shards, else bytes)", run_only);
-    add("batch-size", batch_size, "sequences per micro-step", number)->check(positive);
-    add("seq-len", seq_len, "tokens per sequence", number)->check(positive);
+    add("batch-size", batch_size, "sequences per micro-step", number)->check(of_a_batch);
+    add("seq-len", seq_len, "tokens per sequence", number)->check(of_a_batch);
     add("total-batch-tokens", total_batch_tokens, "tokens per update; more than batch-size x seq-len accumulates gradients (default: one micro-step)", number)->check(positive);
     group = "Model";
     add("model", model, "one of " + config_names() + " (default: gpt2)", number);

@@ -72,6 +72,8 @@ refused 2 '--batch-size' --seq-len 32 --batch-size 0
 base=("${shape[@]}" --max-steps 4)
 refused 2 '--rank 33 is above 32, the most that attn.c_attn of this model can have' --rank 33
 refused 2 '--rank 128 is above 32'
+base=(--layers 2 --heads 2 --channels 32 --max-steps 4 --rank 4)
+refused 2 '--batch-size' --seq-len 16777216 --batch-size 1099511627776
 base=(--batch-size 4 --max-steps 4 --rank 4)
 refused 2 'gpt3' --model gpt3
 refused 2 "--seq-len 2048 is longer than the model's 1024 positions" --model gpt2 --seq-len 2048
