@@ -115,6 +115,11 @@ awk -F '\t' 'NR > 1 && NR <= 6 { if ($2 != "full" || ($4 - 0.5 * $3) ^ 2 > 1e-14
     differs 'phases or rates of the schedule: expected multipliers of 0.5, then of twice that'
 [ ! -e runs/relora-1337 ] || differs '--print-schedule wrote a run folder'
 
+# A plan names the routes that the run takes.
+./train_relora --dry-run --device cpu "${shape[@]}" --rank 4 --max-steps 8 --lora-dropout 0.1 >"$work/dropout_plan" || differs '--dry-run failed'
+grep -q '^adapters *factored,factored,factored,factored$' "$work/dropout_plan" ||
+    differs "--dry-run with dropout: $(grep adapters "$work/dropout_plan" | head -n 1), expected factored adapters"
+
 # A signal saves and says so with its exit code; the rest of the run is then as if nothing had happened.
 must_train whole "${relora[@]::6}" --max-steps 400 --merge-every 132
 ./train_relora --config "$work/whole/config.toml" --out "$work/stopped" >"$work/stopped.log" 2>&1 &
