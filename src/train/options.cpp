@@ -15,6 +15,8 @@ namespace {
 template <class T>
 std::string toml_value(const T& value) {
     if constexpr (std::is_same_v<T, std::string>) {
+        // As a literal string, whose backslashes CLI11 before 2.4 takes for what they are too.
+        if (value.find('\\') != std::string::npos && value.find_first_of("'\n") == std::string::npos) return "'" + value + "'";
         std::string quoted(1, '"');
         for (char c : value) {
             if (c == '"' || c == '\\') quoted.push_back('\\');

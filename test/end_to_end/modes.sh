@@ -83,6 +83,15 @@ losses() { paste <(field loss "$work/$1/metrics.jsonl") <(field grad_norm "$work
 # The stored configuration is the run; the command line overrides it.
 ./train_relora --config "$work/relora/config.toml" --out "$work/again" >"$work/again.log" 2>&1 || differs "again: $(tail -n 1 "$work/again.log")"
 cmp -s <(numbers "$work/again") <(numbers "$work/relora") || differs 'the stored config.toml gives other numbers'
+# A path and a text with marks that TOML gives a meaning come back as they are.
+marked='a \n "b" \\ é'
+ln -s "$shards/train_000000.bin" "$work/$marked.bin"
+./train_relora --train-data "$work/${marked//\\/\\\\}.bin" --out "$work/marked" --device cpu "${shape[@]}" "${quiet[@]}" --mode lora --rank 4 \
+    --max-steps 2 --save-every 1 --keep 0 --prompt "$marked" >"$work/marked.log" 2>&1 || differs "marked: $(tail -n 1 "$work/marked.log")"
+cp "$work/marked/config.toml" "$work/marked.toml"
+rm -r "$work/marked/step_00000002" "$work/marked/export"
+./train_relora --out "$work/marked" --resume >"$work/marked.log" 2>&1 || differs "marked, resumed: $(tail -n 1 "$work/marked.log")"
+diff "$work/marked.toml" "$work/marked/config.toml" >&2 || differs 'marked: a resume changes its config.toml'
 ./train_relora --config "$work/relora/config.toml" --out "$work/other" --seed 7 >"$work/other.log" 2>&1 || differs "other: $(tail -n 1 "$work/other.log")"
 ! cmp -s <(numbers "$work/other") <(numbers "$work/relora") || differs '--seed does not override the stored configuration'
 
