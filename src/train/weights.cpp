@@ -59,5 +59,6 @@ void export_checkpoint(const std::string& from, const std::string& to) {
     GPT2 model(config_of(from), DType::f32);
     model.allocate_weights();
     load_merged(model, from);
-    write_huggingface(to, model_shape(model.config()), model.parameters(), int(model.config().vocab_size) - 1);
+    const std::string folder = std::filesystem::path(to + "/").parent_path().string();  // without a slash at its end
+    write_huggingface(folder, model_shape(model.config()), model.parameters(), int(model.config().vocab_size) - 1);
 }

@@ -96,7 +96,7 @@ diff "$work/marked.toml" "$work/marked/config.toml" >&2 || differs 'marked: a re
 ! cmp -s <(numbers "$work/other") <(numbers "$work/relora") || differs '--seed does not override the stored configuration'
 
 # An export from a checkpoint is the one at the end of the run; it is refused where something is already.
-./train_relora --export "$work/exported" --init-from "$work/fused/step_00000012" >"$work/export.log" 2>&1 || differs "export: $(cat "$work/export.log")"
+./train_relora --export "$work/exported/" --init-from "$work/fused/step_00000012" >"$work/export.log" 2>&1 || differs "export: $(cat "$work/export.log")"
 cmp "$work/exported/model.safetensors" "$work/fused/export/model.safetensors" || differs '--export differs from the export of the run'
 ! ./train_relora --export "$work/exported" --init-from "$work/fused/step_00000012" >"$work/export.log" 2>&1 ||
     differs '--export wrote into a folder that held something'
