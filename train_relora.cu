@@ -145,7 +145,7 @@ class Trainer {
     }
 
     // The route of each linear's adapter: that of the run that is resumed; else the fastest, as this run measures or an
-    // earlier one has; factored where there is not the memory for it.
+    // earlier one has; factored where there is not the memory for that.
     void choose_routes() {
         for (const auto& [name, value] : resumed_.options)
             if (name == kChosenRoutes) {
@@ -159,12 +159,12 @@ class Trainer {
             times = measured_times(setting);
             store_times(*times, setting, threads_);
         }
-        o_.lora.routes = fastest_routes(*times, o_.accumulation);
-        const size_t needed = low_rank_bytes(o_), available = device::bytes_available(o_.run_device);
-        if (needed > available) {
-            o_.lora.routes.fill(relora::Route::factored);
-            console_.line(format("effective weights would take memory to %zu MiB of %zu: adapters are factored", needed >> 20, available >> 20));
-        }
+        const Routes fastest = fastest_routes(*times, o_.accumulation);
+        const size_t available = device::bytes_available(o_.run_device);
+        o_.lora.routes = affordable_routes(o_, fastest, available);
+        if (o_.lora.routes != fastest)
+            console_.line(format("effective weights would take memory to %zu MiB of %zu: adapters are factored",
+                                 low_rank_bytes(o_, fastest) >> 20, available >> 20));
         if (o_.profile) console_.line(route_table(*times, o_.lora.routes, o_.lora));
     }
 

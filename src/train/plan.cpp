@@ -79,7 +79,18 @@ std::vector<PhasePlan> plan_phases(const Options& o) {
 
 }  // namespace
 
-size_t low_rank_bytes(const Options& o) { return plan_phase(o, true).total; }
+size_t low_rank_bytes(const Options& options, const Routes& routes) {
+    Options o = options;
+    o.lora.routes = routes;
+    return plan_phase(o, true).total;
+}
+
+Routes affordable_routes(const Options& o, const Routes& fastest, size_t available) {
+    Routes factored;
+    factored.fill(relora::Route::factored);
+    const size_t needed = low_rank_bytes(o, fastest);
+    return needed > available && low_rank_bytes(o, factored) < needed ? factored : fastest;
+}
 
 std::string dry_run_report(const Options& o) {
     const std::vector<PhasePlan> phases = plan_phases(o);

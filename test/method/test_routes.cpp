@@ -11,7 +11,7 @@
 #include <fstream>
 #include <random>
 
-#include "src/train/options.h"
+#include "src/train/plan.h"
 
 namespace {
 
@@ -181,6 +181,19 @@ TEST(Routes, AreChosenByCost) {
     EXPECT_EQ(to_string(fastest_routes(times, 10)), "merged,merged,merged,merged");         // 1 % is not worth it
     times[kMlpFc][int(Route::project)].micro_batch = 0.9;
     EXPECT_EQ(to_string(fastest_routes(times, 10)), "merged,merged,project,merged");
+}
+
+TEST(Routes, AreFactoredWhereMemoryIsShortAndThatTakesLess) {
+    Options o;
+    o.mode = "lora", o.device = "cpu", o.layers = 2, o.heads = 2, o.channels = 64, o.seq_len = 32, o.batch_size = 1, o.rank = 4;
+    const Routes merged{}, factored{Route::factored, Route::factored, Route::factored, Route::factored};
+    for (const char* type : {"fp32", "bf16"}) {
+        o.dtype = type;
+        o.resolve();
+        const size_t needed = low_rank_bytes(o, merged);
+        EXPECT_EQ(affordable_routes(o, merged, needed), merged);
+        EXPECT_EQ(affordable_routes(o, merged, needed - 1), o.dtype == "fp32" ? factored : merged) << type;
+    }
 }
 
 TEST(Routes, HaveNames) {
