@@ -201,8 +201,11 @@ std::optional<RouteTimes> stored_times(const RouteSetting& s, int threads) {
     RouteTimes times{};
     try {
         for (size_t i = 0; i < kLinears; i++)
-            for (size_t r = 0; r < relora::kRoutes; r++)
-                times[i][r] = {found->at(i).at(r).at(0).get<double>(), found->at(i).at(r).at(1).get<double>()};
+            for (size_t r = 0; r < relora::kRoutes; r++) {
+                const RouteTime time{found->at(i).at(r).at(0).get<double>(), found->at(i).at(r).at(1).get<double>()};
+                if (s.lora.targets[i] && !(time.micro_batch > 0 && time.update >= 0)) return {};  // no clock gave that
+                times[i][r] = time;
+            }
     } catch (const json::exception&) {
         return {};
     }

@@ -217,6 +217,12 @@ class Cache : public testing::Test {
         before.empty() ? unsetenv("XDG_CACHE_HOME") : setenv("XDG_CACHE_HOME", before.c_str(), 1);
         std::filesystem::remove_all(folder);
     }
+    // The same for every route.
+    static RouteTimes times_of(double micro_batch, double update) {
+        RouteTimes times;
+        for (auto& linear : times) linear.fill({micro_batch, update});
+        return times;
+    }
     std::string path() const { return folder + "/train_relora/adapter_times.json"; }
 };
 
@@ -247,7 +253,7 @@ TEST_F(Cache, KeepsWhatEachOfManyProcessesStores) {
     constexpr int kProcesses = 4, kSettings = 20;
     for (int process = 0; process < kProcesses; process++)
         if (fork() == 0) {
-            for (int i = 0; i < kSettings; i++) store_times({}, setting(4, 16), process * kSettings + i);
+            for (int i = 0; i < kSettings; i++) store_times(times_of(1, 0), setting(4, 16), process * kSettings + i);
             _exit(0);
         }
     for (int process = 0; process < kProcesses; process++) wait(nullptr);
@@ -259,17 +265,21 @@ TEST_F(Cache, IsWorthNothingWhenItIsDamagedAndIsWrittenAnew) {
     for (const char* text : {"", "[1, 2", "[]", "{\"a\": 1}"}) {
         std::ofstream(path()) << text;
         EXPECT_FALSE(stored_times(setting(4, 16), 2)) << text;
-        store_times({}, setting(4, 16), 2);
+        store_times(times_of(1, 0), setting(4, 16), 2);
         EXPECT_TRUE(stored_times(setting(4, 16), 2)) << text;
+    }
+    for (const auto& [micro_batch, update] : {std::pair{0.0, 0.0}, {-1.0, 0.0}, {1.0, -1.0}}) {
+        store_times(times_of(micro_batch, update), setting(4, 16), 2);
+        EXPECT_FALSE(stored_times(setting(4, 16), 2)) << micro_batch << " " << update;
     }
     std::filesystem::remove_all(folder);
     std::ofstream(folder) << "a file where the folder should be";
-    store_times({}, setting(4, 16), 2);  // no error
+    store_times(times_of(1, 0), setting(4, 16), 2);  // no error
     EXPECT_FALSE(stored_times(setting(4, 16), 2));
     // Nor has a path that can't even be looked at.
     std::filesystem::remove(folder);
     std::filesystem::create_symlink(folder, folder);
-    store_times({}, setting(4, 16), 2);
+    store_times(times_of(1, 0), setting(4, 16), 2);
     EXPECT_FALSE(stored_times(setting(4, 16), 2));
 }
 
