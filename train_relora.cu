@@ -339,6 +339,8 @@ class Trainer {
         return s;
     }
     void save(int64_t done) {
+        if (done == saved_) return;  // a signal came while this was saved
+        saved_ = done;
         const std::string folder =
             profile_.time("save", [&] { return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep); });
         console_.line("saved " + folder);
@@ -383,7 +385,7 @@ class Trainer {
         int64_t step = 0, result = 0;  // number of the update; what GPT2::update returned
     };
     std::optional<PendingReport> pending_;
-    int64_t step_ = 0, first_step_ = 0, restarts_ = 0, skipped_ = 0;
+    int64_t step_ = 0, first_step_ = 0, saved_ = -1, restarts_ = 0, skipped_ = 0;
     Ceilings ceilings_;
     double start_time_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iomanip>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 
 #include "../runtime/device.h"
@@ -288,6 +289,17 @@ ModelShape read_huggingface_shape(const std::string& folder) {
     const json j = parse_json(path);
     try {
         CHECK(j.at("model_type") == "gpt2", path, ": model_type is ", j.at("model_type").dump(), ", only \"gpt2\" can be read");
+        // Another network under the same name: GPT-2 with what these keys can change. Each may be left out.
+        const std::initializer_list<std::pair<const char*, std::vector<json>>> computed = {
+            {"activation_function", {"gelu_pytorch_tanh", "gelu_new"}},
+            {"layer_norm_epsilon", {1e-5}},
+            {"n_inner", {nullptr, 4 * int64_t(j.at("n_embd"))}},
+            {"tie_word_embeddings", {true}},
+            {"scale_attn_weights", {true}},
+            {"scale_attn_by_inverse_layer_idx", {false}}};
+        for (const auto& [key, known] : computed)
+            CHECK(!j.contains(key) || std::find(known.begin(), known.end(), j[key]) != known.end(), path, ": ", key, " is ", j[key].dump(),
+                  ", only ", known.back().dump(), " can be read");
         return {j.at("vocab_size"), j.at("n_positions"), j.at("n_layer"), j.at("n_head"), j.at("n_embd")};
     } catch (const json::exception& error) {
         FAIL(path, " is not a GPT-2 configuration: ", error.what());

@@ -174,6 +174,11 @@ refused 1 "$work/nowhere" --init-from "$work/nowhere"
 mkdir "$work/hub"
 echo '{"model_type": "bert"}' >"$work/hub/config.json"
 refused 1 'only "gpt2" can be read' --init-from "$work/hub"
+hub='"model_type": "gpt2", "vocab_size": 257, "n_positions": 32, "n_layer": 2, "n_head": 2, "n_embd": 32'
+for other in '"activation_function": "relu"' '"layer_norm_epsilon": 1e-6' '"n_inner": 64' '"tie_word_embeddings": false'; do
+    echo "{$hub, $other}" >"$work/hub/config.json"
+    refused 1 "config.json: $(echo "$other" | sed 's/"\([a-z_]*\)": */\1 is /' | sed 's/1e-6/1e-06/'), only" --init-from "$work/hub"
+done
 base=(--batch-size 4 --max-steps 4 --rank 4 --mode lora)
 refused 2 "--seq-len 64 is longer than the model's 32 positions" --init-from "$checkpoint" --seq-len 64
 base=("${sized[@]}")

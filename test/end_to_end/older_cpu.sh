@@ -3,9 +3,9 @@
 # no such limit; there the tests run once more.)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source test/end_to_end/common.bash
 export ONEDNN_MAX_CPU_ISA=AVX2
 build/tests --gtest_brief=1 --gtest_filter='Matmul*:Routes.*:ReLoRA.*:*GPT2Fixture*:Memory.*'
-source test/end_to_end/common.bash
 make_shards
 must_train bf16 --max-steps 4 --mode full --dtype bf16 --lr 1e-4
 must_train fp32 --max-steps 4 --mode full --dtype fp32 --lr 1e-4
