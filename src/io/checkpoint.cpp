@@ -289,7 +289,7 @@ ModelShape read_huggingface_shape(const std::string& folder) {
     const json j = parse_json(path);
     try {
         CHECK(j.at("model_type") == "gpt2", path, ": model_type is ", j.at("model_type").dump(), ", only \"gpt2\" can be read");
-        // Another network under the same name: GPT-2 with what these keys can change. Each may be left out.
+        // These keys can make another network of it. Each may be left out.
         const std::initializer_list<std::pair<const char*, std::vector<json>>> computed = {
             {"activation_function", {"gelu_pytorch_tanh", "gelu_new"}},
             {"layer_norm_epsilon", {1e-5}},
