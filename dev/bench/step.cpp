@@ -30,16 +30,18 @@ size_t peak_of_process() {
     return 0;
 }
 
-// Matrix-product FLOPs of a step: 2 x (forward + input gradient + weight gradient) of the head, the adapters and every
-// linear (without its weight gradient where it is frozen), and causal attention's four products at half size, forward
-// once and backward twice.
+// Matrix-product FLOPs of a step: 2 x (forward + input gradient + weight gradient) of the head and every linear (without
+// its weight gradient where it is frozen), of the adapters what their routes take per token, and causal attention's four
+// products at half size, forward once and backward twice.
 double matmul_flops(const GPT2& model, int64_t N, int64_t T) {
     const GPT2Config& c = model.config();
     double adapters = 0;
-    for (const relora::Adapter& a : model.adapters()) adapters += double(a.A.size() + a.B.size());
+    for (const relora::Adapter& a : model.adapters())
+        adapters += a.route == relora::Route::project ? 2.0 * double(a.in * a.out)
+                                                      : (a.factored() ? 6.0 : 4.0) * double(a.A.size() + a.B.size());
     const double linears = 12.0 * double(c.layers * c.channels * c.channels),
                  head = double(c.padded_vocab() * c.channels);
-    return double(N) * ((model.wrapped() ? 4.0 : 6.0) * linears + 6.0 * (head + adapters) +
+    return double(N) * ((model.wrapped() ? 4.0 : 6.0) * linears + adapters + 6.0 * head +
                         6.0 * double(c.layers * c.channels * T));
 }
 
