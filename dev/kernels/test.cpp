@@ -29,7 +29,7 @@ class Kernel : public testing::TestWithParam<Param> {
         const int64_t floats = kernels::workspace_floats(Device::cuda, DType::bf16, 0);
         CUDA_CHECK(cudaMalloc(&device_workspace, size_t(floats) * 4));
         kernels::set_workspace(Device::cuda, make_tensor(device_workspace, DType::f32, 1, floats, Device::cuda));
-        host_workspace.resize(1 << 20);
+        host_workspace.resize(size_t(kernels::workspace_floats(Device::cpu, DType::bf16, 1 << 20)));
         kernels::set_workspace(Device::cpu, make_tensor(host_workspace.data(), DType::f32, 1, int64_t(host_workspace.size())));
     }
     static void TearDownTestSuite() { cudaFree(device_workspace); }
