@@ -54,9 +54,7 @@ struct Options {
 
     // Whether each linear's route is still to be chosen, and what its time depends on.
     bool chooses_routes() const { return low_rank() && adapter_route == "auto" && lora_dropout == 0; }
-    RouteSetting route_setting() const {
-        return {config, lora, compute_type(), run_device, batch_size * seq_len, recompute == "block" ? 2 : 1};
-    }
+    RouteSetting route_setting() const { return {config, lora, compute_type(), run_device, batch_size * seq_len}; }
 
     // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.
     void resolve();

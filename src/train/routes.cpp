@@ -78,7 +78,7 @@ struct Trial {
 
     void micro_batch(Route route) {
         adapter.route = route;
-        for (int i = 0; i < s.forwards; i++) relora::linear_forward(y, x, linear, scratch, {}, activated);
+        relora::linear_forward(y, x, linear, scratch, {}, activated);
         relora::linear_backward(dx, dy, x, linear, scratch, {}, false, preactivation);
     }
     void update(Route route) {
@@ -106,7 +106,7 @@ std::string key_of(const RouteSetting& s, int threads) {
     std::string targets;
     for (const bool target : s.lora.targets) targets += target ? '1' : '0';
     return str(kVersion, "; ", device::description(s.device), "; ", s.device == Device::cpu ? str(threads, " threads; ") : "", dtype_name(s.type), "; ",
-               s.rows, " rows; ", s.forwards == 2 ? "blocks recomputed; " : "", s.config.channels, " channels; rank ", s.lora.rank, "; ", s.lora.separate_qkv ? "separate" : "fused",
+               s.rows, " rows; ", s.config.channels, " channels; rank ", s.lora.rank, "; ", s.lora.separate_qkv ? "separate" : "fused",
                "; targets ", targets);
 }
 
@@ -150,11 +150,11 @@ RouteTimes modelled_times(const RouteSetting& s) {
     for (int i = 0; i < kLinears; i++) {
         if (!s.lora.targets[i]) continue;
         const double k = double(linear_in(s.config, i)), m = double(linear_out(s.config, i)), r = double(s.lora.rank), N = double(s.rows);
-        const double sections = s.lora.sections(i), products = 2 * (1 + s.forwards) * k * m * N / large;
+        const double sections = s.lora.sections(i), products = 4 * k * m * N / large;
         // One product by r columns for each; A has rows for every section.
         const double step = 2 * r * (sections * k + m) * N / (low_rank * large), form = 2 * r * k * m / (fp32 * large);
         times[size_t(i)][int(Route::merged)] = {products + 2 * step, form};
-        times[size_t(i)][int(Route::factored)] = {products + (2 + s.forwards) * step, 0};
+        times[size_t(i)][int(Route::factored)] = {products + 3 * step, 0};
         times[size_t(i)][int(Route::project)] = {products + 2 * k * m * N / large + 4 * r * k * m / (low_rank * large), form};
     }
     return times;

@@ -13,7 +13,7 @@ using Routes = std::array<relora::Route, kLinears>;
 
 // Seconds that one linear with its adapter takes by a route.
 struct RouteTime {
-    double micro_batch = 0;  // forward, as often as it runs, and backward
+    double micro_batch = 0;  // forward and backward
     double update = 0;       // what comes once per update: the effective weight
 };
 // Zero where a linear has no adapter.
@@ -25,11 +25,10 @@ struct RouteSetting {
     DType type = DType::f32;
     Device device = Device::cpu;
     int64_t rows = 1;  // tokens in a micro-batch
-    int forwards = 1;  // of a block in a micro-batch: 2 where the backward computes it again
 };
 
 // From FLOPs, with rates that are rough: per token and linear [m, k], 4 k m for forward and dX, and for the adapter 4 r (k + m)
-// merged, 6 r (k + m) factored, or 2 k m projected; for another forward 2 k m, factored 2 r (k + m) more; per update 2 r k m to form W + s B A, per micro-batch 4 r k m to project.
+// merged, 6 r (k + m) factored, or 2 k m projected; per update 2 r k m to form W + s B A, per micro-batch 4 r k m to project.
 RouteTimes modelled_times(const RouteSetting& setting);
 // The real ops on real shapes, the shortest of a few rounds. Needs memory for one linear at a time; takes a second or so.
 RouteTimes measured_times(const RouteSetting& setting);
