@@ -129,7 +129,15 @@ awk -F '\t' 'NR > 1 && NR <= 6 { if ($2 != "full" || ($4 - 0.5 * $3) ^ 2 > 1e-14
 grep -q '^adapters *factored,factored,factored,factored$' "$work/dropout_plan" ||
     differs "--dry-run with dropout: $(grep adapters "$work/dropout_plan" | head -n 1), expected factored adapters"
 
-# A signal saves and says so with its exit code; the rest of the run is then as if nothing had happened.
+# terminate PID WHAT: the run ends by a signal, and says so with its exit code.
+terminate() {
+    local code=0
+    kill -TERM "$1"
+    wait "$1" || code=$?
+    [ "$code" -eq 143 ] || differs "$2: exit code $code, expected 143"
+}
+
+# A signal saves; the rest of the run is then as if nothing had happened.
 must_train whole "${relora[@]::6}" --max-steps 400 --merge-every 132
 ./train_relora --config "$work/whole/config.toml" --out "$work/stopped" >"$work/stopped.log" 2>&1 &
 pid=$!
@@ -137,10 +145,7 @@ for _ in $(seq 600); do
     [ ! -e "$work/stopped/metrics.jsonl" ] || [ "$(wc -l <"$work/stopped/metrics.jsonl")" -lt 20 ] || break
     sleep 0.05
 done
-kill -TERM $pid
-code=0
-wait $pid || code=$?
-[ "$code" -eq 143 ] || differs "SIGTERM: exit code $code, expected 143"
+terminate $pid SIGTERM
 [ "$(find "$work/stopped" -maxdepth 1 -name 'step_*' | wc -l)" -eq 1 ] || differs 'SIGTERM: expected one checkpoint'
 ./train_relora --out "$work/stopped" --resume >"$work/stopped.log" 2>&1 || differs "after SIGTERM: $(tail -n 1 "$work/stopped.log")"
 cmp -s <(numbers "$work/stopped") <(numbers "$work/whole") || differs 'the run that SIGTERM stopped goes on differently'
@@ -158,10 +163,7 @@ for _ in $(seq 600); do
     ! grep -q measuring "$work/early.log" || break
     sleep 0.05
 done
-kill -TERM $pid
-code=0
-wait $pid || code=$?
-[ "$code" -eq 143 ] || differs "SIGTERM before the first update: exit code $code, expected 143"
+terminate $pid 'SIGTERM before the first update'
 ./train_relora --out "$work/early" --resume >"$work/early.log" 2>&1 || differs "after an early SIGTERM: $(tail -n 1 "$work/early.log")"
 
 finish
