@@ -134,7 +134,7 @@ void GPT2::wrap(const LoraConfig& lora) {
             a.out = linear_out(config_, i);
             a.scale = float(lora.alpha / double(lora.rank));
             a.dropout = float(lora.dropout);
-            a.route = lora.dropout > 0 ? relora::Route::factored : lora.routes[size_t(i)];
+            a.route = lora.taken_routes()[size_t(i)];
             USAGE_CHECK(a.rank > 0 && a.rank <= std::min(a.in, a.out / a.sections), "--rank ", a.rank, " is not in 1..",
                         std::min(a.in, a.out / a.sections), ", the most that ", kLinearNames[i], " can have");
             const std::string base = linear.weight->name.substr(0, linear.weight->name.size() - 7);

@@ -39,7 +39,13 @@ struct LoraConfig {
     double dropout = 0;
     bool targets[kLinears] = {true, true, true, true};
     bool separate_qkv = true;
-    std::array<relora::Route, kLinears> routes{};  // merged, of every linear; with dropout all are factored
+    std::array<relora::Route, kLinears> routes{};  // merged, of every linear
+    // Those that are taken: dropout needs an input of the adapter's own.
+    std::array<relora::Route, kLinears> taken_routes() const {
+        std::array<relora::Route, kLinears> taken = routes;
+        if (dropout > 0) taken.fill(relora::Route::factored);
+        return taken;
+    }
     // Adapters that a linear carries side by side.
     int sections(int linear) const { return linear == kAttnQKV && separate_qkv ? 3 : 1; }
 };

@@ -106,7 +106,7 @@ std::string dry_run_report(const Options& o) {
     if (o.low_rank()) out << "; full-rank until update " << o.warm_start_steps;
     if (o.restarts()) out << ", then a merge every " << o.merge_every;
     out << "\n";
-    if (o.low_rank()) out << "adapters     " << to_string(o.lora.routes) << "\n";
+    if (o.low_rank()) out << "adapters     " << to_string(o.lora.taken_routes()) << "\n";
     for (const PhasePlan& p : phases)
         out << "FLOPs/token  " << std::setprecision(4) << p.flops_per_token / 1e6 << " M in the " << p.name << " phase\n";
     out << "\nmemory (MiB) ";

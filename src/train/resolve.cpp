@@ -169,9 +169,7 @@ void Options::resolve_method() {
         lora.targets[found] = true;
     }
     USAGE_CHECK(std::find(lora.targets, lora.targets + kLinears, true) != lora.targets + kLinears, "--targets is empty");
-    if (lora_dropout > 0)
-        lora.routes.fill(relora::Route::factored);
-    else if (adapter_route == "auto")
+    if (adapter_route == "auto")
         lora.routes = fastest_routes(modelled_times(route_setting()), accumulation);
     else
         lora.routes.fill(route_from(adapter_route));
