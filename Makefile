@@ -7,17 +7,23 @@ DEPS     ?=
 PROGRAMS := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 CXXFLAGS += -std=c++20 -O3 -g1 -fopenmp -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -fno-math-errno -fno-trapping-math -MMD -MP -Isrc -I.
+# The CPU to build for: this one, any of its architecture (PORTABLE=1), or one that is named as -march does.
 ifeq ($(PORTABLE),0)
 CXXFLAGS += -march=native
-ifeq ($(shell uname -m),x86_64)
-CXXFLAGS += -mprefer-vector-width=512
+else ifneq ($(PORTABLE),1)
+CXXFLAGS += -march=$(PORTABLE)
 endif
+ifeq ($(PORTABLE)-$(shell uname -m),0-x86_64)
+CXXFLAGS += -mprefer-vector-width=512
 endif
 LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
 ifneq ($(DEPS),)
-CPPFLAGS += -I$(DEPS)/usr/include -I$(DEPS)/include
-LIBDIRS  := $(wildcard $(DEPS)/usr/lib/$(shell $(CXX) -dumpmachine) $(DEPS)/lib $(DEPS)/usr/lib)
-LDFLAGS  += $(LIBDIRS:%=-L%) $(LIBDIRS:%=-Wl,-rpath,%)
+MULTIARCH := $(shell $(CXX) -print-multiarch)
+CPPFLAGS  += $(addprefix -isystem ,$(wildcard $(addprefix $(DEPS)/,usr/include/$(MULTIARCH) usr/include include)))
+LIBDIRS   := $(wildcard $(addprefix $(DEPS)/,usr/lib/$(MULTIARCH) usr/lib/$(MULTIARCH)/lapack usr/lib/$(MULTIARCH)/blas usr/lib lib/$(MULTIARCH) lib))
+# The libraries are found when the program starts, and so are those that they need themselves: RPATH holds for these too,
+# RUNPATH doesn't. The linker looks for the latter as it does for the former.
+LDFLAGS   += -Wl,--disable-new-dtags $(foreach dir,$(LIBDIRS),-L$(dir) -Wl,-rpath,$(dir) -Wl,-rpath-link,$(dir))
 endif
 
 # The CUDA half is built where nvcc 12 or newer is (older ones know no C++20), or as CUDA=0 or 1 says: for the GPU that is
@@ -72,6 +78,9 @@ $(PROGRAMS)data/rdb_strings: $(BUILD)/data/rdb_strings.cpp.o $(LIB)
 $(TEST_BIN): CXXFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
 $(TEST_BIN): $(TEST_SRC:%=$(BUILD)/%.o) $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main -llapack $(LDLIBS)
+# One file of the tests by itself, which test/kernels/adamw_bits.sh builds for several CPUs.
+$(BUILD)/adamw_bits: $(BUILD)/test/kernels/test_adamw_bits.cpp.o $(BUILD)/src/kernels/cpu/adamw.cpp.o
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main
 $(BUILD)/bench/%: $(BUILD)/dev/bench/%.cpp.o $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)

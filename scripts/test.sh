@@ -97,7 +97,7 @@ matches() {
 }
 
 run_gtest "$@"
-for script in test/end_to_end/*.sh test/cuda_on_cpu/*.sh; do
+for script in test/*/*.sh; do
     folder=${script%/*}
     name=${folder##*/}.$(basename "$script" .sh)
     if [ ! -e "$script" ] || ! matches "$name" "$@"; then continue; fi

@@ -11,25 +11,17 @@
 namespace kernels::cpu {
 namespace {
 
-// a b + c, rounded once where the machine can do so at once.
-inline float multiply_add(float a, float b, float c) {
-#ifdef FP_FAST_FMAF
-    return std::fma(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
-
-// One element: p the parameter, g its gradient. What is fused is written out, so that a GPU gets the same bits, which
-// stochastic rounding needs.
+// One element: p the parameter, g its gradient. Every product that is fused with a sum is written out, so that a GPU and
+// every CPU get the same bits, which stochastic rounding needs. On a CPU without fused instructions, or in a build that may
+// not assume them, std::fma is a call of the C library.
 inline void update(float& p, float g, float& m, float& v, const AdamWFactors& f) {
     g *= f.gradient_scale;
-    v = multiply_add(f.beta2, v, f.one_minus_beta2 * g * g);
+    v = std::fma(f.beta2, v, f.one_minus_beta2 * g * g);
     const float root = std::sqrt(v), bound = f.m_bound * root;
-    const float moved = multiply_add(f.beta1, m, f.one_minus_beta1 * g);
+    const float moved = std::fma(f.beta1, m, f.one_minus_beta1 * g);
     m = std::min(std::max(moved, -bound), bound);
-    const float step = m * f.m_correction / multiply_add(root, f.root_correction, f.eps);
-    p = multiply_add(-f.lr, multiply_add(f.weight_decay, p, step), p);
+    const float step = m * f.m_correction / std::fma(root, f.root_correction, f.eps);
+    p = std::fma(-f.lr, std::fma(f.weight_decay, p, step), p);
 }
 
 }  // namespace
