@@ -252,9 +252,9 @@ RunState read_state(const std::string& folder) {
         CHECK(state.rank > 0, path, " has adapters of rank ", state.rank, ", it should be positive");
         for (const auto& [name, value] : j.at("options").items()) state.options.push_back({name, value});
         for (const auto& [name, hash] : j.at("files").items()) {
-            const std::string actual = sha256_file(folder + "/" + name);
-            CHECK(actual == hash, folder, "/", name, " is damaged: its SHA-256 is ", actual, ", state.json says ",
-                  hash.get<std::string>(), "; use an older checkpoint");
+            const std::string actual = sha256_file(folder + "/" + name), expected = hash;
+            CHECK(actual == expected, folder, "/", name, " is damaged: its SHA-256 is ", actual, ", state.json says ", expected,
+                  "; use an older checkpoint");
         }
     } catch (const json::exception& error) {
         FAIL(path, " is not a checkpoint's state: ", error.what());
