@@ -11,6 +11,7 @@ libdnnl-dev         | dnnl.hpp dnnl                              | oneDNN: matri
 libcli11-dev        | CLI/CLI.hpp c                              | CLI11: command line and config file
 nlohmann-json3-dev  | nlohmann/json.hpp c                        | JSON: checkpoints and metrics
 libpcre2-dev        | pcre2.h pcre2-8                            | PCRE2: splits text into words for GPT-2 tokens
+ocl-icd-libopencl1  | c :libOpenCL.so.1                          | the OpenCL loader: oneDNN is linked with it
 zlib1g-dev          | zlib.h z                                   | zlib: unpacks the Jane Austen text
 libssl-dev          | openssl/evp.h crypto                       | OpenSSL: hashes of checkpoints and vocabularies
 ca-certificates     | file /etc/ssl/certs/ca-certificates.crt    | certificates, to download over https'
@@ -28,8 +29,8 @@ esac
 # Does the compiler find header $1 and the linker library $2? ("c" stands for: none needed)
 compiles_with() {
     local flags=() source='int main() {}'
-    [ -z "${DEPS:-}" ] || flags=(-I"$DEPS/usr/include" -I"$DEPS/include" -L"$DEPS/usr/lib/$(${CXX:-g++} -dumpmachine)"
-                                 -L"$DEPS/lib" -L"$DEPS/usr/lib" "-Wl,--allow-shlib-undefined")
+    [ -z "${DEPS:-}" ] || flags=(-I"$DEPS/usr/include" -I"$DEPS/include" -L"$DEPS/usr/lib" -L"$DEPS/lib"
+                                 "-L$DEPS/usr/lib/$(${CXX:-g++} -print-multiarch)"{,/lapack,/blas} "-Wl,--allow-shlib-undefined")
     [ "$1" = c ] || source=$(printf '#if !__has_include(<%s>)\n#error\n#endif\nint main() {}' "$1")
     # shellcheck disable=SC2086  # CXX may hold a wrapper, e.g. "ccache g++"
     printf '%s\n' "$source" | ${CXX:-g++} -std=c++17 -x c++ - -x none "${flags[@]}" -l"$2" -o /dev/null 2>/dev/null
