@@ -3,6 +3,7 @@ CXX      ?= g++
 BUILD    ?= build
 PORTABLE ?= 0
 DEPS     ?=
+, := ,
 # Where the programs go: here, or into another BUILD than the usual one, so that neither build takes the other's for its own.
 PROGRAMS := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
@@ -21,10 +22,11 @@ ifneq ($(DEPS),)
 MULTIARCH := $(shell $(CXX) -print-multiarch)
 CPPFLAGS  += $(addprefix -isystem ,$(wildcard $(addprefix $(DEPS)/,usr/include/$(MULTIARCH) usr/include include)))
 LIBDIRS   := $(wildcard $(addprefix $(DEPS)/,usr/lib/$(MULTIARCH) usr/lib/$(MULTIARCH)/lapack usr/lib/$(MULTIARCH)/blas usr/lib lib/$(MULTIARCH) lib))
-# The libraries are found when the program starts, and so are those that they need themselves: RPATH holds for these too,
-# RUNPATH doesn't. The linker looks for the latter as it does for the former.
-LDFLAGS   += -Wl,--disable-new-dtags $(foreach dir,$(LIBDIRS),-L$(dir) -Wl,-rpath,$(dir) -Wl,-rpath-link,$(dir))
+LDFLAGS   += $(foreach dir,$(LIBDIRS),-L$(dir) -Wl,-rpath-link,$(dir))
+override RPATHS += $(LIBDIRS)
 endif
+# Where a program finds its libraries when it starts, and these find those that they need: RPATH, as RUNPATH doesn't hold for them.
+LDFLAGS   += $(if $(RPATHS),-Wl$(,)--disable-new-dtags) $(RPATHS:%=-Wl,-rpath,'%')
 
 # The CUDA half is built where nvcc 12 or newer is (older ones know no C++20), or as CUDA=0 or 1 says: for the GPU that is
 # present, else for sm_80 with PTX, which the driver translates for a newer GPU. `make release` builds for RELEASE_ARCHS.
@@ -103,6 +105,22 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 release:
 	$(MAKE) BUILD=$(BUILD)/release CUDA=1 PORTABLE=1 ARCHS='$(RELEASE_ARCHS)' all
 
+# ---- programs to take along -----------------------------------------------------------------------------------
+# Built for the GPUs of ARCHS and a CPU of the last ten years, and packed with all that they need. They find their libraries
+# from where they lie themselves: the program, data/tokenize, build/kernel_tests, build/bench/step. bundle-on-cpu takes the
+# CUDA half executed on the CPU instead, for dev/rehearse_gpu.sh.
+BUNDLE       := $(BUILD)/bundle
+BUNDLE_MAKE   = $(MAKE) BUILD=$(BUNDLE) CUDA=1 PORTABLE=$(if $(filter x86_64,$(shell uname -m)),x86-64-v3,1) \
+                RPATHS='$$$$ORIGIN/lib $$$$ORIGIN/../lib $$$$ORIGIN/../../lib'
+BUNDLED       = train_relora=$(1)train_relora data/tokenize=$(BUNDLE)/data/tokenize build/kernel_tests=$(1)kernel_tests \
+                build/kernel_bench=$(1)kernel_bench build/bench/step=$(1)$(2)step
+bundle:
+	$(BUNDLE_MAKE) all gpu-tests kernel-bench $(BUNDLE)/bench/step
+	scripts/bundle.sh $(BUILD)/train_relora-bundle.tar.xz $(call BUNDLED,$(BUNDLE)/,bench/)
+bundle-on-cpu:
+	$(BUNDLE_MAKE) all cuda-on-cpu
+	scripts/bundle.sh $(BUILD)/train_relora-on-cpu.tar.xz $(call BUNDLED,$(BUNDLE)/cuda_on_cpu/plain/)
+
 # ---- the kernels on the GPU itself: tests and times (dev/kernels) ----
 KERNEL_BENCH := dev/kernels/bench.cpp dev/kernels/bench_cases.cpp dev/kernels/cases.cpp
 KERNEL_TEST  := $(filter-out dev/kernels/bench%,$(wildcard dev/kernels/*.cpp))
@@ -147,7 +165,7 @@ $(ON_CPU)/$(1)/train_relora: $(BUILD)/train_relora.o $(KERNELS:%=$(ON_CPU)/$(1)/
 endef
 $(foreach variant,plain asan tsan,$(eval $(call on_cpu_variant,$(variant))))
 kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/$(variant)/kernel_tests)
-cuda-on-cpu: $(ON_CPU)/plain/train_relora
+cuda-on-cpu: $(foreach program,train_relora kernel_tests kernel_bench step,$(ON_CPU)/plain/$(program))
 
 # The same tests of kernels that hold mistakes to choose from, which dev/cuda_on_cpu/mutate.py writes.
 define mutated_variant

@@ -1,36 +1,56 @@
 #!/bin/bash
-# Checks and measures the CUDA half on a machine with a GPU, in one go: each stage is reported as PASS, FAIL or SKIPPED,
-# the next one runs in any case, and the exit code is 1 if any failed.
+# Checks and measures the CUDA half on a machine with a GPU, in two calls that fit a quarter of an hour. Each stage prints its
+# verdict at once, PASS or FAIL, the most valuable first; the next one runs in any case, and the exit code is 1 if any failed.
 #
-#   dev/gpu_check.sh                    all stages, within half an hour
-#   dev/gpu_check.sh build tests        some of them, in this order
+#   dev/gpu_check.sh first        at most 300 s: tests beside training, then parity, then throughput
+#   dev/gpu_check.sh second       at most 420 s: kernels, sizes, pytorch, text, then memcheck beside racecheck
+#   dev/gpu_check.sh STAGE…       some of these, in this order; A+B runs two side by side
 #
-#   build       the program, the kernels' tests and the benchmarks; without nvcc what was built elsewhere is used
 #   tests       every kernel on the GPU against the CPU op
-#   memcheck, racecheck, initcheck, synccheck
-#               the same on small shapes under NVIDIA's compute-sanitizer
 #   training    losses beside the CPU's, restarts, graphs on and off, resume, bit for bit (test/cuda_on_cpu/training.sh)
-#   text        ReLoRA on text, as in scripts/quickstart.sh, and in bf16 with heads of 64
-#   kernels     time of every op at a model's sizes (build/kernel_bench)
-#   throughput  tokens/s, MFU and memory of GPT-2's sizes, beside PyTorch where there is one (dev/bench/compare.py)
+#   parity      GPT-2 124M through a switch, merges and resets beside PyTorch on the same GPU (dev/gpu_parity.py)
+#   throughput  tokens/s of gpt2 and gpt2-xl, full-rank and low-rank, beside the model's prediction (dev/bench/compare.py)
+#   kernels     time of every op in bf16 at the shapes of training (build/kernel_bench)
+#   sizes       the throughput of gpt2-medium and gpt2-large
+#   pytorch     that of gpt2 beside PyTorch, compiled
+#   text        ReLoRA on the quickstart's text, in fp32 against its loss, and in bf16 with heads of 64
+#   memcheck, racecheck, initcheck, synccheck
+#               small shapes under NVIDIA's compute-sanitizer; last, as they disturb times
 #
-#   DEPS=FOLDER           headers and libraries of unpacked packages, as for make
-#   PEER_PYTHON=python3   an interpreter that has torch
-#   MODELS="gpt2 gpt2-xl" of the throughput; NAME:B for another batch size
-#   LIMIT_STAGE=SECONDS   for a stage, such as LIMIT_TESTS=300
-#   LIMIT=1740            seconds for all stages together: what does not fit is skipped
-#   RESULTS=dev/results   where the report goes: DATE-GPU.txt, and its rows as DATE-GPU.jsonl; a second call appends
-#   NAME=...              another name for the two files
+# It builds nothing: `make gpu-programs` does, or a bundle has the programs (`make bundle`).
+#   OUT=dev/results       where everything goes that it writes: DATE-GPU-CALL.txt, .jsonl (rows) and .log (all that was said)
+#   PEER_PYTHON=python3   an interpreter that has torch and transformers
+#   LIMIT=SECONDS         for all stages together: what does not fit fails
+#   REHEARSAL=1           small sizes, to try the check itself where there is no GPU (dev/rehearse_gpu.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-all_stages=(build tests memcheck racecheck initcheck synccheck training text kernels throughput)
-declare -A limits=([build]=600 [tests]=300 [memcheck]=180 [racecheck]=180 [initcheck]=150 [synccheck]=150
-    [training]=240 [text]=180 [kernels]=180 [throughput]=900)
 . test/cuda_on_cpu/small_cases.bash
-trainer=${TRAINER:-./train_relora}
+. scripts/recipe.bash
 
-skip() { echo "$*"; exit 77; }
+declare -A limits=([tests]=120 [training]=120 [parity]=110 [throughput]=90 [kernels]=100 [sizes]=60 [pytorch]=110 [text]=60
+    [memcheck]=120 [racecheck]=120 [initcheck]=120 [synccheck]=120)
+peer=${PEER_PYTHON:-python3}
+if [ -z "${REHEARSAL:-}" ]; then
+    test_cases='*' shards=8
+    parity_options=()
+    bench_options=(--dtype bf16 --seconds 0.1)
+    step_options=(--grad-accum 4 --steps-per-turn 2)
+    first_models=(gpt2 gpt2-xl) other_models=(gpt2-medium gpt2-large)
+    fp32_text=("${recipe[@]}" "${low_rank[@]}" --merge-every "$merge_every")
+    bf16_text=("${fp32_text[@]}" --layers 6 --heads 6 --channels 384)
+    most_loss=1.85  # what the README says of the quickstart
+else
+    test_cases=$small_cases shards=2
+    parity_options=(--recorded test/fixtures/parity)
+    bench_options=(--dtype bf16 --small --filter '5x7x3' --repeats 3 --flush-mib 1)
+    step_options=(--batch-size 1 --seq-len 32 --rank 4 --rounds 1 --steps-per-turn 1)
+    first_models=(gpt2-nano) other_models=(gpt2-nano)
+    fp32_text=("${recipe[@]}" --layers 1 --heads 1 --channels 64 --seq-len 32 --batch-size 2 --eval-every 10 --eval-batches 2
+        --warmup-steps 2 --max-steps 30 --warm-start-steps 10 --merge-every 10 --restart-warmup-steps 2 --rank 4)
+    bf16_text=("${fp32_text[@]}")
+    most_loss=5.6  # ln(257) is 5.55
+fi
+
 fail() { echo "$*"; exit 1; }
 # Prints a command, then runs it.
 run() {
@@ -39,232 +59,246 @@ run() {
 }
 need() {
     local file
-    for file in "$@"; do [ -x "$file" ] || skip "$file is not there: it was not built"; done
+    for file in "$@"; do [ -x "$file" ] || fail "$file is not there: make gpu-programs builds it"; done
 }
 
-# ---- the stages, each in a process of its own --------------------------------------------------------------------
-
-stage_build() {
-    local targets=(all gpu-tests kernel-bench build/bench/step) log=build/gpu_check_make.log
-    if ! command -v "${NVCC:-nvcc}" >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
-        for file in train_relora data/tokenize build/kernel_tests build/kernel_bench build/bench/step; do
-            [ -x "$file" ] || fail "no nvcc, and no $file built elsewhere"
-        done
-        skip 'no nvcc: what was built elsewhere is used'
-    fi
-    mkdir -p build
-    local options=(CUDA=1 ${DEPS:+DEPS="$DEPS"})
-    command -v "${NVCC:-nvcc}" >/dev/null || options+=(NVCC=/usr/local/cuda/bin/nvcc)
-    echo "\$ make CUDA=1${DEPS:+ DEPS=FOLDER} ${targets[*]}"
-    make -j"$(nproc)" "${options[@]}" "${targets[@]}" >"$log" 2>&1 || {
-        grep -E -B2 -A6 'error|Error|undefined reference' "$log" | head -n 60 || true
-        fail "make failed; everything it said is in $log"
-    }
-    grep -E 'warning' "$log" | sort | uniq -c | head -n 20 || true
-}
+# ---- the stages, each in a process of its own; TMPDIR is a folder that goes when it ends -------------------------------
 
 stage_tests() {
     need build/kernel_tests
-    local log=build/gpu_check_tests.log code=0
-    echo '$ build/kernel_tests'
-    build/kernel_tests --gtest_color=no >"$log" 2>&1 || code=$?
-    if [ "$code" -ne 0 ]; then
-        grep -aE -A3 ': Failure$|C\+\+ exception|^terminate' "$log" | cut -c1-200 | head -n 60 || true
-        grep -aE '^\[  FAILED  \] .*/.*' "$log" | sed 's/, where GetParam.*//' | sort -u | head -n 60 || true
-    fi
-    grep -aE '^\[==========\].* ran|^\[  PASSED  \]' "$log" || true
-    [ "$code" -eq 0 ] || fail "exit code $code; everything it said is in $log"
+    local shard code=0 processes=() logs=()
+    echo "\$ build/kernel_tests --gtest_filter='$test_cases'  # in $shards shards"
+    for ((shard = 0; shard < shards; shard++)); do
+        logs+=("$TMPDIR/tests.$shard.log")
+        GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard OMP_NUM_THREADS=2 build/kernel_tests --gtest_color=no \
+            --gtest_filter="$test_cases" >"${logs[shard]}" 2>&1 &
+        processes+=($!)
+    done
+    for shard in "${!processes[@]}"; do wait "${processes[shard]}" || code=$?; done
+    cat "${logs[@]}" >>"$log"
+    cat "${logs[@]}" | grep -aE -A3 ': Failure$|C\+\+ exception|^terminate' | cut -c1-200 | head -n 60 || true
+    cat "${logs[@]}" | grep -aE '^\[  FAILED  \] .*/.*' | sed 's/, where GetParam.*//' | sort -u | head -n 60 || true
+    cat "${logs[@]}" | summary_of_tests
+    [ "$code" -eq 0 ] || fail "exit code $code of a shard"
+}
+
+stage_training() {
+    need ./train_relora data/tokenize
+    TRAINER=./train_relora run bash test/cuda_on_cpu/training.sh
+}
+
+stage_parity() {
+    need ./train_relora
+    run "$peer" dev/gpu_parity.py --device cuda --trainer ./train_relora "${parity_options[@]}" --out "$TMPDIR/parity"
+}
+
+# compare MODE MODEL…: a call of compare.py for each model, so that what is done is printed when the time is up.
+compare() {
+    need build/bench/step
+    local modes=$1 model failed=''
+    shift
+    for model in "$@"; do
+        echo
+        run python3 dev/bench/compare.py --device cuda --models "$model" --modes "$modes" --routes merged "${step_options[@]}" \
+            "${peer_options[@]}" --json "$rows" 2>>"$log" || failed+=" $model"
+    done
+    [ -z "$failed" ] || fail "compare.py failed for$failed; what it said is in $log"
+}
+peer_options=()
+stage_throughput() { compare full,relora "${first_models[@]}"; }
+stage_sizes() { compare full,relora "${other_models[@]}"; }
+stage_pytorch() {
+    "$peer" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)' 2>>"$log" ||
+        fail "no torch in $peer: PEER_PYTHON names an interpreter that has it"
+    peer_options=(--peer-python "$peer" --peers compiled)
+    compare full "${first_models[0]}"
+    compare relora "${first_models[0]}"
+}
+
+stage_kernels() {
+    need build/kernel_bench
+    run build/kernel_bench "${bench_options[@]}" --json "$rows"
+}
+
+# validation NAME: the losses of a run, in order.
+validation() { sed -nE 's/.*"val_loss":"?([^,}"]*).*/\1/p' "$TMPDIR/$1/metrics.jsonl"; }
+
+stage_text() {
+    need ./train_relora
+    ls data/austen/shards/train_*.bin data/austen/shards/val_*.bin >/dev/null 2>&1 ||
+        fail 'data/austen/shards is not there: data/make_austen_shards.sh makes it'
+    local name last
+    for name in fp32 bf16; do
+        local options=("${fp32_text[@]}")
+        [ "$name" = fp32 ] || options=("${bf16_text[@]}")
+        run ./train_relora --device cuda --mode relora --dtype "$name" "${options[@]}" --log-every 200 --sample-tokens 64 \
+            --out "$TMPDIR/$name" >"$TMPDIR/$name.log" 2>&1 ||
+            { tail -n 20 "$TMPDIR/$name.log"; fail "the run in $name failed"; }
+        cat "$TMPDIR/$name.log" >>"$log"
+        grep -aE '^step .*(merge|switch|validation)|tokens/s' "$TMPDIR/$name.log" | cut -c1-300
+        last=$(validation "$name" | tail -n 1)
+        echo "$name: validation loss $last, at most $most_loss"
+        awk "BEGIN { exit !($last < $most_loss) }" || fail "$name: the validation loss of $last is not below $most_loss"
+    done
 }
 
 # sanitized TOOL FILTER [OPTION…]
 sanitized() {
     need build/kernel_tests
-    local tool=$1 filter=$2 sanitizer log=build/gpu_check_$1.log code=0
+    local tool=$1 filter=$2 sanitizer said=$TMPDIR/$1.log code=0
     shift 2
-    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
-    [ -n "$sanitizer" ] || skip 'no compute-sanitizer'
+    sanitizer=$(found compute-sanitizer "${CUDA_HOME:-/usr/local/cuda}/bin" "${CUDA_HOME:-/usr/local/cuda}/compute-sanitizer") ||
+        fail 'compute-sanitizer is not there: it comes with the CUDA toolkit'
     echo "\$ compute-sanitizer --tool $tool $* build/kernel_tests --gtest_filter='$filter'"
     "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 "$@" \
-        build/kernel_tests --gtest_brief=1 --gtest_color=no --gtest_filter="$filter" >"$log" 2>&1 || code=$?
-    grep -E '^=========' "$log" | head -n 40 | cut -c1-200 || true
-    tail -n 3 "$log" | cut -c1-200
-    [ "$code" -eq 0 ] || fail "exit code $code; everything it said is in $log"
+        build/kernel_tests --gtest_brief=1 --gtest_color=no --gtest_filter="$filter" >"$said" 2>&1 || code=$?
+    cat "$said" >>"$log"
+    grep -E '^=========' "$said" | head -n 40 | cut -c1-200 || true
+    tail -n 3 "$said" | cut -c1-200
+    [ "$code" -eq 0 ] || fail "exit code $code"
 }
 stage_memcheck() { sanitized memcheck "$small_cases"; }
 stage_racecheck() { sanitized racecheck "$own_small_cases" --racecheck-report all; }
 stage_initcheck() { sanitized initcheck "$own_small_cases"; }
 stage_synccheck() { sanitized synccheck "$small_cases"; }
 
-stage_training() {
-    need "$trainer" data/tokenize
-    export TRAINER=$trainer
-    run bash test/cuda_on_cpu/training.sh
-}
-
-# validation NAME: the losses of a run, in order.
-validation() { sed -nE 's/.*"val_loss":"?([^,}"]*).*/\1/p' "$1/metrics.jsonl"; }
-
-stage_text() {
-    need "$trainer" data/tokenize
-    local work shards most='' first last name
-    work=$(mktemp -d)
-    # shellcheck disable=SC2064  # the folder as it is now
-    trap "rm -rf '$work'" EXIT
-    if ls data/austen/shards/train_*.bin data/austen/shards/val_*.bin >/dev/null 2>&1; then
-        shards=data/austen/shards
-        most=1.85  # what the README says of this run
-        echo 'text: six novels, as scripts/quickstart.sh has them'
-    else
-        shards=$work/shards
-        data/tokenize --val-fraction 0.05 --out "$shards" README.md dev/*.md relora.cuh train_relora.cu src/*/*.h \
-            src/*/*.cpp >"$work/tokenize.log" 2>&1 || fail "data/tokenize: $(tail -n 1 "$work/tokenize.log")"
-        echo "text: the documentation and sources of this repository; $(sed 's/^[^:]*: //' "$work/tokenize.log")"
-    fi
-    local common=(--device cuda --mode relora --train-data "$shards/train_*.bin" --val-data "$shards/val_*.bin" --rank 32
-        --warm-start-steps 400 --max-steps 1000 --merge-every 200 --restart-warmup-steps 20 --lr 2e-3 --warmup-steps 40
-        --seq-len 128 --batch-size 16 --eval-every 100 --log-every 200 --sample-tokens 64)
-    for name in fp32 bf16; do
-        local shape=(--dtype fp32 --layers 4 --heads 4 --channels 192)
-        [ "$name" = fp32 ] || shape=(--dtype bf16 --layers 6 --heads 6 --channels 384)
-        run "$trainer" "${common[@]}" "${shape[@]}" --out "$work/$name" >"$work/$name.log" 2>&1 ||
-            { tail -n 20 "$work/$name.log"; fail "the run in $name failed"; }
-        grep -avE '^(run folder|merged model)' "$work/$name.log" | sed "s|$work/||g" | cut -c1-600
-        first=$(validation "$work/$name" | head -n 1) last=$(validation "$work/$name" | tail -n 1)
-        echo "$name: validation loss $first at first, $last at last"
-        awk "BEGIN { exit !($last < ${most:-$first}) }" || fail "$name: $last is not below ${most:-the first loss}"
+# found PROGRAM FOLDER…: its path, on PATH or in one of the folders.
+found() {
+    local program=$1 folder
+    shift
+    command -v "$program" && return
+    for folder in "$@"; do
+        [ ! -x "$folder/$program" ] || { echo "$folder/$program"; return; }
     done
-}
-
-stage_kernels() {
-    need build/kernel_bench
-    run build/kernel_bench --seconds 0.3 --json "$rows"
-}
-
-stage_throughput() {
-    need build/bench/step
-    local model part shown peer=${PEER_PYTHON:-python3} failed='' compare=(python3 dev/bench/compare.py --device cuda)
-    command -v python3 >/dev/null || skip 'no python3 to run dev/bench/compare.py'
-    if "$peer" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-        "$peer" -c 'import sys, torch; print("peer: torch", torch.__version__, "on Python", sys.version.split()[0])'
-    else
-        peer=''
-        echo 'no Python with torch that sees the GPU (PEER_PYTHON): only ours'
-    fi
-    # What is ours first: PyTorch's compiler takes minutes for the large ones.
-    for part in ours ${peer:+peers}; do
-        for model in ${MODELS:-gpt2 gpt2-medium gpt2-large gpt2-xl}; do
-            # 64k tokens a step, in micro-batches of 16 sequences, of 8 for the large ones.
-            local batch=16 left=$((deadline - $(date +%s) - 10)) code=0
-            case $model in *:*) batch=${model#*:} ;; gpt2-large | gpt2-xl) batch=8 ;; esac
-            local options=(--models "$model" --grad-accum $((batch < 64 ? 64 / batch : 1)) --steps-per-turn 2 --modes 'full,relora')
-            if [ "$part" = ours ]; then options+=(--routes 'merged,factored,project'); else options+=(--peer-python "$peer"); fi
-            [ "$left" -gt 10 ] || { echo "$model ($part): not run, the time is up"; continue; }
-            echo
-            shown=${options[*]}
-            [ -z "$peer" ] || shown=${shown/"--peer-python $peer"/--peer-python python}  # its path stays out of the record
-            echo "\$ ${compare[*]} $shown"
-            timeout --foreground --kill-after=5 "$left" "${compare[@]}" "${options[@]}" --json "$rows" || code=$?
-            [ $code -eq 0 ] || echo "$model ($part): exit code $code$([ $code -ne 124 ] || echo ', out of time')"
-            [ $code -eq 0 ] || [ $code -eq 124 ] || failed+=" $model"
-        done
-    done
-    [ -z "$failed" ] || fail "failed:$failed"
+    return 1
 }
 
 # ---- the one that runs them --------------------------------------------------------------------------------------
 
-if [ "${1:-}" = --stage ]; then  # in a process of its own: STAGE ROWS DEADLINE
-    rows=$3 deadline=$4
+if [ "${1:-}" = --stage ]; then  # in a process of its own: STAGE ROWS LOG
+    rows=$3 log=$4
+    mkdir -p "$TMPDIR"
+    trap 'rm -rf "$TMPDIR"' EXIT
     "stage_$2"
     exit
 fi
-case "${1:-}" in -h | --help) sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;; esac
+case "${1:-}" in '' | -h | --help) sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;; esac
 
-stages=("$@")
-[ $# -gt 0 ] || stages=("${all_stages[@]}")
-for stage in "${stages[@]}"; do
-    [ -n "${limits[$stage]:-}" ] || { echo "dev/gpu_check.sh: no stage '$stage'; there are: ${all_stages[*]}" >&2; exit 2; }
+call=stages total=${LIMIT:-1800} groups=("$@")
+case $* in
+    first) call=first total=${LIMIT:-300} groups=(tests+training parity throughput) ;;
+    second) call=second total=${LIMIT:-420} groups=(kernels sizes pytorch text memcheck+racecheck) ;;
+esac
+for stage in ${groups[*]//+/ }; do
+    [ -n "${limits[$stage]:-}" ] || { echo "dev/gpu_check.sh: no stage '$stage'; there are: first, second, ${!limits[*]}" >&2; exit 2; }
 done
 
 smi() {
-    local all
-    all=$(nvidia-smi --query-gpu="$1" --format=csv,noheader 2>/dev/null) && printf '%s' "${all%%$'\n'*}"
+    local program all
+    program=$(found nvidia-smi /usr/bin /usr/local/bin /usr/local/nvidia/bin /opt/bin) || return 1
+    all=$("$program" --query-gpu="$1" --format=csv,noheader 2>/dev/null) && printf '%s' "${all%%$'\n'*}"
 }
 if ! gpu=$(smi name) || [ -z "$gpu" ] || [ "$gpu" = 'No devices were found' ]; then
-    why='nvidia-smi finds none'
-    command -v nvidia-smi >/dev/null || why='nvidia-smi is not there'
-    echo "dev/gpu_check.sh: no GPU on this machine: $why" >&2
+    echo 'dev/gpu_check.sh: no GPU on this machine: nvidia-smi finds none, or is not there' >&2
     exit 1
 fi
 driver=$(smi driver_version) memory=$(smi memory.total || true) capability=$(smi compute_cap || true)
-toolkit=$({ "${NVCC:-nvcc}" --version || /usr/local/cuda/bin/nvcc --version || true; } 2>/dev/null |
-    sed -n 's/.*release \([0-9.]*\).*/\1/p')
-commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+commit=$(git rev-parse --short=12 HEAD 2>/dev/null || cat COMMIT 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] || commit+=' with changes'
-if [ -n "${DEPS:-}" ]; then  # for a binary that was built where the libraries lay elsewhere
-    machine=$(uname -m)
-    export DEPS LD_LIBRARY_PATH="$DEPS/usr/lib/$machine-linux-gnu:$DEPS/usr/lib:$DEPS/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-fi
 
 slug=$(printf '%s' "$gpu" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g; s/-$//')
-results=${RESULTS:-dev/results}
-name=${NAME:-$(date -u +%Y-%m-%d)-$slug}
-mkdir -p "$results"
-report=$results/$name.txt rows=$results/$name.jsonl
+out=${OUT:-dev/results}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+name=$out/$(date -u +%Y-%m-%d)-$slug-$call
+report=$name.txt rows=$name.jsonl log=$name.log
+# Caches of the program, of PyTorch and of the driver too.
+work=$(mktemp -d "$out/work.XXXXXX")
+export XDG_CACHE_HOME=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton \
+    CUDA_CACHE_PATH=$work/cuda PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 say() { printf '%s\n' "$@" | tee -a "$report"; }
 
 [ ! -s "$report" ] || say ''
-say "\$ dev/gpu_check.sh${*:+ $*}"
-cpu=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
-say "$(date -u '+%Y-%m-%d %H:%M UTC'), $gpu, $memory, sm_${capability//./}, driver $driver, CUDA ${toolkit:-unknown}" \
-    "commit $commit; ${cpu:-unknown CPU}, $(nproc) CPUs"
+say "\$ dev/gpu_check.sh $*"
+say "$(date -u '+%Y-%m-%d %H:%M UTC'), $gpu, $memory, sm_${capability//./}, driver $driver, commit $commit"
+say "$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs"
 
 start=$(date +%s)
-total=${LIMIT:-1740}
-# What a stage leaves: its process group (timeout makes one), to end on Ctrl-C; its exit code; temporary files.
-state=$(mktemp -d)
-export TMPDIR=$state
-trap 'rm -rf "$state"' EXIT
-trap 'echo "dev/gpu_check.sh: stopped" >&2; kill -KILL -- -"$(cat "$state/process")" 2>/dev/null; wait; exit 130' INT TERM
+# Ends what is running, in the process groups that timeout makes.
+stop() {
+    local file
+    for file in "$work"/*.process; do [ ! -e "$file" ] || kill -KILL -- -"$(cat "$file")" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap stop EXIT
+trap 'echo "dev/gpu_check.sh: stopped" >&2; exit 130' INT TERM
+
+json() { printf '%s' "$1" | sed 's/[\\"]/\\&/g' | tr -d '\000-\037'; }
 summary=() any_failed=
-for stage in "${stages[@]}"; do
-    variable=LIMIT_${stage^^}
-    limit=${!variable:-${limits[$stage]}}
-    left=$((start + total - $(date +%s)))
-    say '' "== $stage"
-    began=$(date +%s)
-    if [ "$left" -lt 5 ]; then
-        result=SKIPPED why="the $total s of all stages are used up"
-    else
-        [ "$limit" -le "$left" ] || limit=$left
-        {
-            timeout --signal=KILL "$limit" bash dev/gpu_check.sh --stage "$stage" "$rows" $((began + limit)) </dev/null 2>&1 &
-            echo $! >"$state/process"
-            code=0
-            wait $! || code=$?
-            echo "$code" >"$state/code"
-        } 2>/dev/null | tee -a "$report" &
-        wait $!
-        why=$(tail -n 1 "$report")
-        case $(cat "$state/code") in
-            0) result=PASS why='' ;;
-            77) result=SKIPPED ;;
-            124 | 137) result=FAIL why="not done after $limit s" ;;
-            *) result=FAIL ;;
-        esac
-    fi
-    [ $result != FAIL ] || any_failed=1
-    seconds=$(($(date +%s) - began))
-    summary+=("$(printf '%-11s %-8s %4d s%s' "$stage" "$result" "$seconds" "${why:+  $why}")")
+# verdict STAGE SECONDS: of a stage that has ended, from its exit code.
+verdict() {
+    local stage=$1 seconds=$2 code result=FAIL why file
+    code=$(cat "$work/$stage.code")
+    why=$(tail -n 1 "$work/$stage.said" 2>/dev/null || true)
+    case $code in
+        0) result=PASS why='' ;;
+        124 | 137)
+            why="not done after $seconds s; $why"
+            for file in "$work/$stage"/*.log; do
+                [ -s "$file" ] || continue
+                cat "$file" >>"$log"
+                say "${file##*/}: $(tail -n 1 "$file" | cut -c1-200)"
+            done
+            ;;
+    esac
+    [ $result = PASS ] || any_failed=1
+    summary+=("$(printf '%-11s %-5s %4d s%s' "$stage" "$result" "$seconds" "${why:+  $why}")")
     say "-- $stage: $result ($seconds s)"
-    json() { printf '%s' "$1" | sed 's/[\\"]/\\&/g' | tr -d '\000-\037'; }
     {
         printf '{"bench": "gpu_check", "stage": "%s", "result": "%s", "seconds": %d, ' "$stage" "$result" "$seconds"
-        printf '"why": "%s", "gpu": "%s", "driver": "%s", ' "$(json "$why")" "$(json "$gpu")" "$(json "$driver")"
-        printf '"cuda": "%s", "commit": "%s"}\n' "$toolkit" "$commit"
+        printf '"why": "%s", "gpu": "%s", "driver": "%s", "commit": "%s"}\n' "$(json "$why")" "$(json "$gpu")" "$driver" "$commit"
     } >>"$rows"
+}
+# run_stage STAGE SECONDS PREFIX: to its end; what it says goes to the report as it comes.
+run_stage() {
+    local stage=$1 limit=$2 prefix=$3 code=0
+    {
+        TMPDIR=$work/$stage timeout --signal=KILL "$limit" bash dev/gpu_check.sh --stage "$stage" "$rows" "$log" </dev/null 2>&1 &
+        echo $! >"$work/$stage.process"
+        wait $! || code=$?
+        rm "$work/$stage.process"
+        echo "$code" >"$work/$stage.code"
+    } 2>/dev/null | tee "$work/$stage.said" | sed -u "s/^/$prefix/" | tee -a "$report"
+}
+for group in "${groups[@]}"; do
+    say '' "== ${group//+/, beside }"
+    began=$(date +%s)
+    left=$((start + total - began))
+    running=0
+    for stage in ${group//+/ }; do
+        limit=${limits[$stage]} prefix=''
+        [ "$group" = "$stage" ] || prefix="$stage: "
+        [ "$limit" -le "$left" ] || limit=$((left > 0 ? left : 0))
+        if [ "$limit" -lt 5 ]; then
+            echo "the $total s of all stages are used up" >"$work/$stage.said"
+            echo 1 >"$work/$stage.code"
+            verdict "$stage" 0
+            continue
+        fi
+        { run_stage "$stage" "$limit" "$prefix"; touch "$work/$stage.done"; } &
+        running=$((running + 1))
+    done
+    while [ "$running" -gt 0 ]; do
+        wait -n || true
+        for stage in ${group//+/ }; do
+            [ -e "$work/$stage.done" ] || continue
+            rm "$work/$stage.done"
+            running=$((running - 1))
+            verdict "$stage" $(($(date +%s) - began))
+        done
+    done
 done
 
 say '' "$(printf '%s\n' "${summary[@]}")" "all in $(($(date +%s) - start)) s"
-echo "$report and $rows written"
+echo "$report, $(basename "$rows") and $(basename "$log") written"
 [ -z "$any_failed" ]

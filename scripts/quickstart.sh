@@ -8,17 +8,7 @@ set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")/.."
 
-# About three minutes on two cores: a full-rank warm start, then three low-rank cycles.
-model=(--layers 4 --heads 4 --channels 192)
-batch=(--seq-len 128 --batch-size 16)
-rank=32
-max_steps=1000
-warm_start_steps=400
-merge_every=200
-restart_warmup_steps=20
-warmup_steps=40
-lr=2e-3
-eval_every=100
+. scripts/recipe.bash
 
 compare='' threads=() out=runs/quickstart-$(date +%Y%m%d-%H%M%S)
 usage() { sed -n '3,6s/^# *//p' "$0"; }
@@ -48,23 +38,14 @@ make -j"$(nproc)" >build/make.log 2>&1 || {
 echo "built ./train_relora and data/tokenize in $((SECONDS - start)) s"
 
 heading 'text: six novels by Jane Austen; train on five, validate on Persuasion'
-data/get_austen.sh data/austen
-train=()
-for novel in data/austen/*.txt; do
-    [ "$novel" = data/austen/persuasion.txt ] || train+=("$novel")
-done
-data/tokenize --overwrite --val data/austen/persuasion.txt --out data/austen/shards "${train[@]}"
+data/make_austen_shards.sh
 
 # train MODE RUN_FOLDER [OPTION…]
 train() {
     local mode=$1 folder=$2
     shift 2
-    ./train_relora --mode "$mode" --out "$folder" "$@" \
-        --train-data 'data/austen/shards/train_*.bin' --val-data 'data/austen/shards/val_*.bin' \
-        "${model[@]}" "${batch[@]}" "${threads[@]}" --max-steps "$max_steps" --lr "$lr" --warmup-steps "$warmup_steps" \
-        --eval-every "$eval_every" --log-every 50
+    ./train_relora --mode "$mode" --out "$folder" "$@" "${recipe[@]}" "${threads[@]}" --log-every 50
 }
-low_rank=(--rank "$rank" --warm-start-steps "$warm_start_steps" --restart-warmup-steps "$restart_warmup_steps")
 
 cycles=$(((max_steps - warm_start_steps) / merge_every))
 heading "ReLoRA: $warm_start_steps full-rank updates, then $cycles cycles of $merge_every updates at rank $rank"
