@@ -11,7 +11,8 @@ import pathlib
 import subprocess
 import sys
 
-from compare import comma_list, table
+from options import comma_list
+from tables import table
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STATE = ("weights", "masters", "adapters", "gradients", "moments")

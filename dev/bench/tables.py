@@ -1,0 +1,51 @@
+"""The tables of the benchmarks: aligned text from rows, which are dictionaries."""
+
+TEXT_COLUMNS = ("worker", "dtype", "mode", "route", "model")
+WHICH = [("worker", "worker", "{}"), ("model", "model", "{}"), ("B", "batch_size", "{}"), ("type", "dtype", "{}"),
+         ("mode", "mode", "{}"), ("route", "route", "{}")]
+TIMES = [("min s", "min_seconds", "{:.3f}"), ("p10 s", "p10_seconds", "{:.3f}"),
+         ("tokens/s", "tokens_per_s", "{:.0f}"), ("MFU %", "mfu_percent", "{:.1f}"),
+         ("min/ours", "min_over_ours", "{:.2f}"), ("p10/ours", "p10_over_ours", "{:.2f}"),
+         ("GEMM GFLOP/s", "gemm_gflops", "{:.0f}"),
+         ("min/floor", "min_over_floor", "{:.2f}"), ("p10/floor", "p10_over_floor", "{:.2f}"),
+         ("bf16/fp32", "bf16_over_fp32", "{:.2f}"), ("/full", "over_full", "{:.2f}"),
+         ("loader %", "loader_percent", "{:.2f}"), ("restart s", "restart_seconds", "{:.3f}"),
+         ("idle CPU %", "idle_cpu_percent", "{:.1f}")]
+
+
+def table(rows, columns):
+    """Aligned text; columns that no row has are left out, and so are model and batch size where all have the same."""
+    def cell(row, key, form):
+        if row.get(key) is None:
+            return "-"
+        return f"{row[key] / 2**20:.0f}" if form == "MiB" else form.format(row[key])
+
+    one_setting = len({(row["model"], row["batch_size"]) for row in rows}) == 1
+    used = [c for c in WHICH + columns if any(row.get(c[1]) is not None for row in rows) and
+            not (one_setting and c[1] in ("model", "batch_size"))]
+    lines = [[c[0] for c in used]] + [[cell(row, key, form) for _, key, form in used] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(used))]
+    return "\n".join("  ".join(v.ljust(w) if key in TEXT_COLUMNS else v.rjust(w)
+                               for v, w, (_, key, _) in zip(line, widths, used)).rstrip() for line in lines)
+
+
+def keys_of(dicts):
+    """All keys, in the order in which they come first."""
+    return list(dict.fromkeys(key for d in dicts for key in d))
+
+
+def parts_table(rows):
+    """Each part's share of the profiled step, in percent."""
+    rows = [row for row in rows if "part_seconds" in row]
+    shares = [dict(row, **{part: 100.0 * seconds / sum(row["part_seconds"].values())
+                           for part, seconds in row["part_seconds"].items()}) for row in rows]
+    return table(shares, [(part, part, "{:.1f}") for part in keys_of(row["part_seconds"] for row in rows)])
+
+
+def memory_table(rows):
+    flat = [dict(row, **row["ready"].get("memory", {}), **row.get("switch", {})) for row in rows]
+    categories = [c for c in keys_of(row["ready"].get("memory", {}) for row in rows) if any(row.get(c) for row in flat)]
+    return table(flat, [(category, category, "MiB") for category in categories] +
+                 [("planned", "planned_bytes", "MiB"), ("peak", "peak_bytes", "MiB"),
+                  ("peak/plan", "peak_over_planned", "{:.3f}"), ("before switch", "before_bytes", "MiB"),
+                  ("after", "after_bytes", "MiB")])
