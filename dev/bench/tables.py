@@ -13,6 +13,13 @@ TIMES = [("min s", "min_seconds", "{:.3f}"), ("p10 s", "p10_seconds", "{:.3f}"),
          ("idle CPU %", "idle_cpu_percent", "{:.1f}")]
 
 
+def aligned(lines, left):
+    """Lines of cells as text; columns in `left` are aligned to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(width) if i in left else cell.rjust(width)
+                               for i, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
 def table(rows, columns):
     """Aligned text; columns that no row has are left out, and so are model and batch size where all have the same."""
     def cell(row, key, form):
@@ -24,9 +31,7 @@ def table(rows, columns):
     used = [c for c in WHICH + columns if any(row.get(c[1]) is not None for row in rows) and
             not (one_setting and c[1] in ("model", "batch_size"))]
     lines = [[c[0] for c in used]] + [[cell(row, key, form) for _, key, form in used] for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(used))]
-    return "\n".join("  ".join(v.ljust(w) if key in TEXT_COLUMNS else v.rjust(w)
-                               for v, w, (_, key, _) in zip(line, widths, used)).rstrip() for line in lines)
+    return aligned(lines, left=[i for i, (_, key, _) in enumerate(used) if key in TEXT_COLUMNS])
 
 
 def keys_of(dicts):
