@@ -11,9 +11,9 @@ The floor of a step is its FLOPs over the best matrix-product rate that our work
 group. MFU counts 6 FLOPs a parameter (4 a frozen one) and 12 L C T for attention for each token, over the --peak-tflops
 that the GPU's maker states. Peak memory on a GPU: ours is what is in use after a step less what was before the model
 was allocated (the CUDA context is not in it, kernels and cuBLASLt are), PyTorch's is torch.cuda.max_memory_allocated.
+On a GPU that model.py knows, or with --ceilings, steps of ours stand beside the times that it predicts.
 Python's standard library only; the PyTorch workers run under the interpreter given by --peer-python.
 """
-import argparse
 import itertools
 import json
 import pathlib
@@ -22,7 +22,8 @@ import signal
 import sys
 import typing
 
-from options import comma_list
+from model import BATCH_SIZES, machine_of, measured_machine, predict
+from options import Parser, comma_list
 from tables import TIMES, memory_table, parts_table, table
 from worker import OURS, Worker, WorkerFailed
 
@@ -30,8 +31,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEER = ROOT / "dev/peers/pytorch_step.py"
 IDLE_LIMIT_PERCENT = 2.0
 EAGER, COMPILED = "torch eager", "torch compiled"
-# Sequences in a micro-batch that leave room on a GPU of 80 GB for PyTorch's logits too.
-GPU_BATCH_SIZES = {"gpt2": 16, "gpt2-medium": 16, "gpt2-large": 8, "gpt2-xl": 8}
 
 
 def percentile(values, fraction):
@@ -142,6 +141,16 @@ def run_group(plan, args):
             worker.kill()
 
 
+def predicted(worker, args):
+    """What model.py predicts for our worker on the GPU it reports, or None."""
+    machine = args.machine or machine_of(worker.ready.get("device", ""))
+    if worker.kind != OURS or args.device != "cuda" or not machine:
+        return None
+    route = worker.ready.get("routes") or worker.planned.route  # those that `auto` has chosen are in the first
+    return predict(worker.planned.model, worker.planned.batch_size, args.seq_len, args.grad_accum, worker.mode, route or "",
+                   args.rank, worker.dtype, machine)
+
+
 def rows_of(workers, group, args):
     """One row per worker; ratios only within the group, whose steps were interleaved (on a GPU: minutes apart)."""
     by_key = {(w.planned.model, w.kind, w.dtype, w.mode, w.planned.shown_route): w for w in workers}
@@ -179,6 +188,10 @@ def rows_of(workers, group, args):
             row["peak_tflops"] = args.peak_tflops
             flops_per_s = row["tokens_per_s"] * ours.ready["flops_per_token"]
             row["mfu_percent"] = 100.0 * flops_per_s / (args.peak_tflops * 1e12)
+        if prediction := predicted(w, args):
+            row.update(predicted_seconds=prediction.seconds, predicted_tokens_per_s=prediction.tokens_per_s,
+                       predicted_parts=prediction.parts,
+                       measured_over_predicted=row["tokens_per_s"] / prediction.tokens_per_s)
         if w.dtype == "bf16" and same(dtype="fp32"):
             row["bf16_over_fp32"] = min(w.seconds) / min(same(dtype="fp32").seconds)
         if w.mode != "full" and same(mode="full", route=None):
@@ -195,14 +208,14 @@ def rows_of(workers, group, args):
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description="interleaved timing of training steps")
+    parser = Parser(description="interleaved timing of training steps")
     parser.add_argument("--worker", default=str(ROOT / "build/bench/step"), help="our worker, options of its own allowed")
     parser.add_argument("--peer-python", help="an interpreter that has torch; without it only our workers run")
     parser.add_argument("--peers", type=comma_list("eager", "compiled"), default=["eager", "compiled"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--model", "--models", default="gpt2", help="NAME or NAME:BATCH_SIZE, several with commas between")
     parser.add_argument("--batch-size", type=int, help="sequences where --model names none; default: 4, on a GPU " +
-                        ", ".join(f"{size} for {name}" for name, size in GPU_BATCH_SIZES.items()))
+                        ", ".join(f"{size} for {name}" for name, size in BATCH_SIZES.items()))
     parser.add_argument("--seq-len", type=int, help="default: 256, on a GPU 1024")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtypes", type=comma_list("fp32", "bf16"), help="default: fp32,bf16, on a GPU bf16")
@@ -216,6 +229,8 @@ def parse_args():
     parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5, with --alone 2")
     parser.add_argument("--steps-per-turn", type=int, help="default: 1, on a GPU 10")
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="of MFU; default: an H100 SXM's in dense bf16")
+    parser.add_argument("--ceilings", metavar="FILE",
+                        help="predict from the rates that build/kernel_bench --json FILE measured on this GPU")
     parser.add_argument("--group-size", type=int, default=6,
                         help="workers alive at once on a CPU; about 3 GB each at 124M")
     parser.add_argument("--timeout", type=float, default=1800,
@@ -232,7 +247,7 @@ def parse_args():
     models = []
     for item in args.model.split(","):
         name, _, size = item.partition(":")
-        default = args.batch_size or (GPU_BATCH_SIZES.get(name, 16) if on_gpu else 4)
+        default = args.batch_size or (BATCH_SIZES.get(name, 16) if on_gpu else 4)
         if size and not size.isdigit():
             parser.error(f"--model {item}: the batch size is no number")
         models.append((name, int(size) if size else default))
@@ -240,10 +255,12 @@ def parse_args():
     for name in ("rounds", "group_size", "steps_per_turn", "grad_accum", "rank"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
+    try:
+        args.machine = measured_machine(args.ceilings) if args.ceilings else None
+    except ValueError as error:
+        parser.error(str(error))
     if args.alone < 0:
         parser.error(f"--alone {args.alone}: at least 1")
-    if not args.dtypes or not args.modes or not args.routes:
-        parser.error("--dtypes, --modes and --routes: at least one each")
     return args
 
 
@@ -286,8 +303,9 @@ def main():
     print(f"step of {what}, {', '.join(how)}; min and p10 over turns; tokens/s of the median; "
           "floor = FLOPs of the step / best measured GEMM rate of its type")
     print(table(rows, TIMES))
-    print("\nshare of each part of a step of ours, %; rest: bias gradients, residual sums, embeddings, between ops")
-    print(parts_table(rows))
+    print("\n" + ("ms of each part of a step of ours" if on_gpu else "share of each part of a step of ours, %") +
+          "; rest: bias gradients, residual sums, embeddings, between ops")
+    print(parts_table(rows, on_gpu))
     print("\nmemory, MiB: by category (ours planned, PyTorch's counted between steps), peak, and in use of ours before and after "
           "a switch to low rank")
     print(memory_table(rows))

@@ -4,7 +4,8 @@ TEXT_COLUMNS = ("worker", "dtype", "mode", "route", "model")
 WHICH = [("worker", "worker", "{}"), ("model", "model", "{}"), ("B", "batch_size", "{}"), ("type", "dtype", "{}"),
          ("mode", "mode", "{}"), ("route", "route", "{}")]
 TIMES = [("min s", "min_seconds", "{:.3f}"), ("p10 s", "p10_seconds", "{:.3f}"),
-         ("tokens/s", "tokens_per_s", "{:.0f}"), ("MFU %", "mfu_percent", "{:.1f}"),
+         ("tokens/s", "tokens_per_s", "{:.0f}"), ("model tok/s", "predicted_tokens_per_s", "{:.0f}"),
+         ("measured/model", "measured_over_predicted", "{:.2f}"), ("MFU %", "mfu_percent", "{:.1f}"),
          ("min/ours", "min_over_ours", "{:.2f}"), ("p10/ours", "p10_over_ours", "{:.2f}"),
          ("GEMM GFLOP/s", "gemm_gflops", "{:.0f}"),
          ("min/floor", "min_over_floor", "{:.2f}"), ("p10/floor", "p10_over_floor", "{:.2f}"),
@@ -39,12 +40,19 @@ def keys_of(dicts):
     return list(dict.fromkeys(key for d in dicts for key in d))
 
 
-def parts_table(rows):
-    """Each part's share of the profiled step, in percent."""
-    rows = [row for row in rows if "part_seconds" in row]
-    shares = [dict(row, **{part: 100.0 * seconds / sum(row["part_seconds"].values())
-                           for part, seconds in row["part_seconds"].items()}) for row in rows]
-    return table(shares, [(part, part, "{:.1f}") for part in keys_of(row["part_seconds"] for row in rows)])
+def parts_table(rows, on_gpu):
+    """Each part of the profiled step: on a CPU its share in percent, on a GPU its ms, above those that model.py predicts."""
+    lines = []
+    for row in rows:
+        measured = row.get("part_seconds")
+        if not measured:
+            continue
+        unit = 1e-3 if on_gpu else sum(measured.values()) / 100.0
+        lines.append(dict(row, **{part: seconds / unit for part, seconds in measured.items()}))
+        if "predicted_parts" in row:
+            predicted = {part: seconds / unit for part, seconds in row["predicted_parts"].items()}
+            lines.append(dict(row, worker="  predicted", **predicted))
+    return table(lines, [(part, part, "{:.1f}") for part in keys_of(row.get("part_seconds", {}) for row in rows)])
 
 
 def memory_table(rows):
