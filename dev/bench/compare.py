@@ -6,162 +6,31 @@ into memory, every round starts each worker anew in turn, for some turns after i
 before although only one worker is there at a time. With --device cuda each worker has the GPU and its memory to itself,
 one after another (or, with --alone, in rounds too), and a turn is several steps, timed together, so that the GPU is never
 idle. A step is --grad-accum micro-batches and one update. Low-rank modes have a worker of ours for each of --routes; the
-first of them is "ours" in ratios. A worker is a process with this protocol:
-    start         sets up, warms up, prints "ready {json}" with memory (bytes by category); ours also with flops_per_step,
-                  flops_per_token, planned_bytes
-    "step"        runs a turn of training steps, prints {"seconds": s, ...} of one step; ours with loader_share, the
-                  fraction of it that was spent waiting for data
-    "gemm"        ours only: measures the rate of matrix products in its type, prints {"gflops": g, ...}
-    "profile"     ours only: runs a step with its ops timed, prints {"profile": {part of the step: seconds}}
-    "restart"     ours only: merges, draws new adapters and prunes moments, prints {"restart_seconds": s}
-    "switch"      ours only, full-rank: switches to low rank as after a warm start, takes a step, prints {"before_bytes": n,
-                  "after_bytes": n}, the memory in use (of a process, or of the GPU as for the peak)
-    "quit"        prints {"peak_bytes": n} and ends
+first of them is "ours" in ratios. worker.py says what a worker is asked and answers.
 The floor of a step is its FLOPs over the best matrix-product rate that our worker of the same type reached in the same
 group. MFU counts 6 FLOPs a parameter (4 a frozen one) and 12 L C T for attention for each token, over the --peak-tflops
 that the GPU's maker states. Peak memory on a GPU: ours is what is in use after a step less what was before the model
 was allocated (the CUDA context is not in it, kernels and cuBLASLt are), PyTorch's is torch.cuda.max_memory_allocated.
+On a GPU that model.py knows, or with --ceilings, steps of ours stand beside the times that it predicts.
 Python's standard library only; the PyTorch workers run under the interpreter given by --peer-python.
 """
-import argparse
 import itertools
 import json
-import os
 import pathlib
-import select
 import shlex
 import signal
-import subprocess
 import sys
-import tempfile
-import time
 import typing
+
+from model import BATCH_SIZES, machine_of, measured_machine, predict
+from options import Parser, comma_list
+from tables import TIMES, memory_table, parts_table, table
+from worker import OURS, Worker, WorkerFailed
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEER = ROOT / "dev/peers/pytorch_step.py"
-SETTLE_SECONDS = 0.25
 IDLE_LIMIT_PERCENT = 2.0
-OURS, EAGER, COMPILED = "train_relora", "torch eager", "torch compiled"
-# Sequences in a micro-batch that leave room on a GPU of 80 GB for PyTorch's logits too.
-GPU_BATCH_SIZES = {"gpt2": 16, "gpt2-medium": 16, "gpt2-large": 8, "gpt2-xl": 8}
-
-
-def worker_environment():
-    """What makes a waiting worker free without slowing down a working one.
-
-    Inside a step, threads must spin at the end of a parallel region: the next one follows in microseconds, and
-    OMP_WAIT_POLICY=passive would pay a wake-up for each. Between turns they must sleep. So spinning stays on but is bounded:
-    GOMP_SPINCOUNT is libgomp's own default, some milliseconds, and KMP_BLOCKTIME (Intel's and LLVM's runtime) is 20 ms instead
-    of 200; an inherited wait policy would override both. A turn starts only after SETTLE_SECONDS of silence. The CPU time that a
-    worker uses while others have their turns is measured and reported.
-    """
-    environment = dict(os.environ, GOMP_SPINCOUNT="300000", KMP_BLOCKTIME="20")
-    environment.pop("OMP_WAIT_POLICY", None)
-    environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of compiler processes that outlives the compilation
-    return environment
-
-
-class WorkerFailed(Exception):
-    pass
-
-
-class Worker:
-    """One process, its answers, and the CPU time it used out of turn; with `before`, the one of an earlier start, its too."""
-
-    def __init__(self, planned, timeout, before=None):
-        self.planned, self.timeout = planned, timeout
-        self.kind, self.dtype, self.mode = planned.kind, planned.dtype, planned.mode
-        self.label = str(planned)
-        self.seconds = before.seconds[:] if before else []
-        self.gflops = before.gflops[:] if before else []
-        self.loader_shares = before.loader_shares[:] if before else []
-        self.peak_bytes = before.peak_bytes if before else None
-        self.parts = self.switch = self.restart_seconds = None
-        self.idle_cpu = self.idle_wall = 0.0
-        self.idle_since = None
-        self.pending = b""
-        self.errors = tempfile.TemporaryFile()
-        try:
-            self.process = subprocess.Popen(planned.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-                                            env=worker_environment(), bufsize=0)
-        except OSError as error:
-            raise WorkerFailed(f"{self.label}: cannot start {planned.command[0]}: {error.strerror}") from error
-        self.ready = self.read_json("ready ")
-
-    def failure(self, what):
-        self.process.kill()
-        code = self.process.wait()
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return WorkerFailed(f"{self.label}: {what} (exit status {code}): {lines[-1] if lines else 'nothing on stderr'}")
-
-    def read_json(self, prefix=""):
-        """The next line of stdout that starts with `prefix` and an object; anything else on stdout is ignored."""
-        deadline = time.monotonic() + self.timeout
-        while True:
-            while b"\n" not in self.pending:
-                if not select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                    raise self.failure(f"no answer in {self.timeout:g} s")
-                chunk = os.read(self.process.stdout.fileno(), 65536)
-                if not chunk:
-                    raise self.failure("ended without an answer")
-                self.pending += chunk
-            line, self.pending = self.pending.split(b"\n", 1)
-            text = line.decode(errors="replace")
-            if text.startswith(prefix + "{"):
-                return json.loads(text[len(prefix):])
-
-    def ask(self, word):
-        try:
-            self.process.stdin.write(word.encode() + b"\n")
-        except BrokenPipeError:
-            raise self.failure(f"gone before '{word}'") from None
-        return self.read_json()
-
-    def cpu_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def step(self):
-        answer = self.ask("step")
-        self.seconds.append(float(answer["seconds"]))
-        if "loader_share" in answer:
-            self.loader_shares.append(float(answer["loader_share"]))
-
-    def gemm(self):
-        if self.kind == OURS:
-            self.gflops.append(float(self.ask("gemm")["gflops"]))
-
-    def turn(self):
-        if self.idle_since:
-            wall, cpu = self.idle_since
-            self.idle_wall += time.monotonic() - wall
-            self.idle_cpu += self.cpu_seconds() - cpu
-        self.step()
-        self.gemm()
-        time.sleep(SETTLE_SECONDS)
-        self.idle_since = (time.monotonic(), self.cpu_seconds())
-
-    def measure_once(self):
-        """What needs no rounds."""
-        if self.kind != OURS:
-            return
-        self.parts = self.ask("profile")["profile"]
-        if self.mode == "relora":
-            self.ask("restart")  # warms up
-            self.restart_seconds = float(self.ask("restart")["restart_seconds"])
-        if self.mode == "full" and self.planned.route:
-            self.switch = self.ask("switch")
-
-    def quit(self):
-        peak = self.ask("quit")["peak_bytes"]
-        self.peak_bytes = max(peak, self.peak_bytes or 0)
-        self.process.wait(timeout=60)
-
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+EAGER, COMPILED = "torch eager", "torch compiled"
 
 
 def percentile(values, fraction):
@@ -272,6 +141,16 @@ def run_group(plan, args):
             worker.kill()
 
 
+def predicted(worker, args):
+    """What model.py predicts for our worker on the GPU it reports, or None."""
+    machine = args.machine or machine_of(worker.ready.get("device", ""))
+    if worker.kind != OURS or args.device != "cuda" or not machine:
+        return None
+    route = worker.ready.get("routes") or worker.planned.route  # those that `auto` has chosen are in the first
+    return predict(worker.planned.model, worker.planned.batch_size, args.seq_len, args.grad_accum, worker.mode, route or "",
+                   args.rank, worker.dtype, machine)
+
+
 def rows_of(workers, group, args):
     """One row per worker; ratios only within the group, whose steps were interleaved (on a GPU: minutes apart)."""
     by_key = {(w.planned.model, w.kind, w.dtype, w.mode, w.planned.shown_route): w for w in workers}
@@ -303,12 +182,16 @@ def rows_of(workers, group, args):
             floor = ours.ready["flops_per_step"] / (max(rates) * 1e9)
             row.update(flops_per_step=ours.ready["flops_per_step"], floor_seconds=floor,
                        min_over_floor=row["min_seconds"] / floor, p10_over_floor=row["p10_seconds"] / floor)
-        # Of the median, which is what a long run sees.
+        # The median is what a long run sees.
         row["tokens_per_s"] = w.planned.batch_size * args.seq_len * args.grad_accum / row["median_seconds"]
         if args.device == "cuda" and ours:
             row["peak_tflops"] = args.peak_tflops
             flops_per_s = row["tokens_per_s"] * ours.ready["flops_per_token"]
             row["mfu_percent"] = 100.0 * flops_per_s / (args.peak_tflops * 1e12)
+        if prediction := predicted(w, args):
+            row.update(predicted_seconds=prediction.seconds, predicted_tokens_per_s=prediction.tokens_per_s,
+                       predicted_parts=prediction.parts,
+                       measured_over_predicted=row["tokens_per_s"] / prediction.tokens_per_s)
         if w.dtype == "bf16" and same(dtype="fp32"):
             row["bf16_over_fp32"] = min(w.seconds) / min(same(dtype="fp32").seconds)
         if w.mode != "full" and same(mode="full", route=None):
@@ -324,76 +207,15 @@ def rows_of(workers, group, args):
     return rows
 
 
-TEXT_COLUMNS = ("worker", "dtype", "mode", "route", "model")
-WHICH = [("worker", "worker", "{}"), ("model", "model", "{}"), ("B", "batch_size", "{}"), ("type", "dtype", "{}"),
-         ("mode", "mode", "{}"), ("route", "route", "{}")]
-TIMES = [("min s", "min_seconds", "{:.3f}"), ("p10 s", "p10_seconds", "{:.3f}"),
-         ("tokens/s", "tokens_per_s", "{:.0f}"), ("MFU %", "mfu_percent", "{:.1f}"),
-         ("min/ours", "min_over_ours", "{:.2f}"), ("p10/ours", "p10_over_ours", "{:.2f}"),
-         ("GEMM GFLOP/s", "gemm_gflops", "{:.0f}"),
-         ("min/floor", "min_over_floor", "{:.2f}"), ("p10/floor", "p10_over_floor", "{:.2f}"),
-         ("bf16/fp32", "bf16_over_fp32", "{:.2f}"), ("/full", "over_full", "{:.2f}"),
-         ("loader %", "loader_percent", "{:.2f}"), ("restart s", "restart_seconds", "{:.3f}"),
-         ("idle CPU %", "idle_cpu_percent", "{:.1f}")]
-
-
-def table(rows, columns):
-    """Aligned text; columns that no row has are left out, and so are model and batch size where all have the same."""
-    def cell(row, key, form):
-        if row.get(key) is None:
-            return "-"
-        return f"{row[key] / 2**20:.0f}" if form == "MiB" else form.format(row[key])
-
-    one_setting = len({(row["model"], row["batch_size"]) for row in rows}) == 1
-    used = [c for c in WHICH + columns if any(row.get(c[1]) is not None for row in rows) and
-            not (one_setting and c[1] in ("model", "batch_size"))]
-    lines = [[c[0] for c in used]] + [[cell(row, key, form) for _, key, form in used] for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(used))]
-    return "\n".join("  ".join(v.ljust(w) if key in TEXT_COLUMNS else v.rjust(w)
-                               for v, w, (_, key, _) in zip(line, widths, used)).rstrip() for line in lines)
-
-
-def keys_of(dicts):
-    """All keys, in the order in which they come first."""
-    return list(dict.fromkeys(key for d in dicts for key in d))
-
-
-def parts_table(rows):
-    """Each part's share of the profiled step, in percent."""
-    rows = [row for row in rows if "part_seconds" in row]
-    shares = [dict(row, **{part: 100.0 * seconds / sum(row["part_seconds"].values())
-                           for part, seconds in row["part_seconds"].items()}) for row in rows]
-    return table(shares, [(part, part, "{:.1f}") for part in keys_of(row["part_seconds"] for row in rows)])
-
-
-def memory_table(rows):
-    flat = [dict(row, **row["ready"].get("memory", {}), **row.get("switch", {})) for row in rows]
-    categories = [c for c in keys_of(row["ready"].get("memory", {}) for row in rows) if any(row.get(c) for row in flat)]
-    return table(flat, [(category, category, "MiB") for category in categories] +
-                 [("planned", "planned_bytes", "MiB"), ("peak", "peak_bytes", "MiB"),
-                  ("peak/plan", "peak_over_planned", "{:.3f}"), ("before switch", "before_bytes", "MiB"),
-                  ("after", "after_bytes", "MiB")])
-
-
-def comma_list(*allowed):
-    def parse(text):
-        values = [v for v in text.split(",") if v]
-        for value in values:
-            if value not in allowed:
-                raise argparse.ArgumentTypeError(f"'{value}' is none of {', '.join(allowed)}")
-        return values
-    return parse
-
-
 def parse_args():
-    parser = argparse.ArgumentParser(description="interleaved timing of training steps")
+    parser = Parser(description="interleaved timing of training steps")
     parser.add_argument("--worker", default=str(ROOT / "build/bench/step"), help="our worker, options of its own allowed")
     parser.add_argument("--peer-python", help="an interpreter that has torch; without it only our workers run")
     parser.add_argument("--peers", type=comma_list("eager", "compiled"), default=["eager", "compiled"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--model", "--models", default="gpt2", help="NAME or NAME:BATCH_SIZE, several with commas between")
     parser.add_argument("--batch-size", type=int, help="sequences where --model names none; default: 4, on a GPU " +
-                        ", ".join(f"{size} for {name}" for name, size in GPU_BATCH_SIZES.items()))
+                        ", ".join(f"{size} for {name}" for name, size in BATCH_SIZES.items()))
     parser.add_argument("--seq-len", type=int, help="default: 256, on a GPU 1024")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtypes", type=comma_list("fp32", "bf16"), help="default: fp32,bf16, on a GPU bf16")
@@ -407,6 +229,8 @@ def parse_args():
     parser.add_argument("--rounds", type=int, help="default: 9, on a GPU 5, with --alone 2")
     parser.add_argument("--steps-per-turn", type=int, help="default: 1, on a GPU 10")
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="of MFU; default: an H100 SXM's in dense bf16")
+    parser.add_argument("--ceilings", metavar="FILE",
+                        help="predict from the rates that build/kernel_bench --json FILE measured on this GPU")
     parser.add_argument("--group-size", type=int, default=6,
                         help="workers alive at once on a CPU; about 3 GB each at 124M")
     parser.add_argument("--timeout", type=float, default=1800,
@@ -423,7 +247,7 @@ def parse_args():
     models = []
     for item in args.model.split(","):
         name, _, size = item.partition(":")
-        default = args.batch_size or (GPU_BATCH_SIZES.get(name, 16) if on_gpu else 4)
+        default = args.batch_size or (BATCH_SIZES.get(name, 16) if on_gpu else 4)
         if size and not size.isdigit():
             parser.error(f"--model {item}: the batch size is no number")
         models.append((name, int(size) if size else default))
@@ -431,10 +255,12 @@ def parse_args():
     for name in ("rounds", "group_size", "steps_per_turn", "grad_accum", "rank"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
+    try:
+        args.machine = measured_machine(args.ceilings) if args.ceilings else None
+    except ValueError as error:
+        parser.error(str(error))
     if args.alone < 0:
         parser.error(f"--alone {args.alone}: at least 1")
-    if not args.dtypes or not args.modes or not args.routes:
-        parser.error("--dtypes, --modes and --routes: at least one each")
     return args
 
 
@@ -477,8 +303,9 @@ def main():
     print(f"step of {what}, {', '.join(how)}; min and p10 over turns; tokens/s of the median; "
           "floor = FLOPs of the step / best measured GEMM rate of its type")
     print(table(rows, TIMES))
-    print("\nshare of each part of a step of ours, %; rest: bias gradients, residual sums, embeddings, between ops")
-    print(parts_table(rows))
+    print("\n" + ("ms of each part of a step of ours" if on_gpu else "share of each part of a step of ours, %") +
+          "; rest: bias gradients, residual sums, embeddings, between ops")
+    print(parts_table(rows, on_gpu))
     print("\nmemory, MiB: by category (ours planned, PyTorch's counted between steps), peak, and in use of ours before and after "
           "a switch to low rank")
     print(memory_table(rows))

@@ -5,13 +5,13 @@ the batch: weights, masters, adapters, gradients, moments; "total" is with activ
 sequences of --seq-len tokens. What lies in the host's memory is not counted, but shown where the dry run has it.
 Python's standard library only. With --json a row per line is appended to that file.
 """
-import argparse
 import json
 import pathlib
 import subprocess
 import sys
 
-from compare import comma_list, table
+from options import Parser, comma_list
+from tables import table
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STATE = ("weights", "masters", "adapters", "gradients", "moments")
@@ -67,7 +67,7 @@ def rows_of(args, model):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="planned GPU memory of full-rank training and ReLoRA")
+    parser = Parser(description="planned GPU memory of full-rank training and ReLoRA")
     parser.add_argument("--trainer", default=str(ROOT / "train_relora"))
     parser.add_argument("--models", default="gpt2,gpt2-medium,gpt2-large,gpt2-xl")
     parser.add_argument("--routes", type=comma_list("auto", "merged", "factored", "project"),
