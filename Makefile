@@ -115,7 +115,7 @@ BUNDLE_MAKE   = $(MAKE) BUILD=$(BUNDLE) CUDA=1 PORTABLE=$(if $(filter x86_64,$(s
 BUNDLED       = train_relora=$(1)train_relora data/tokenize=$(BUNDLE)/data/tokenize build/kernel_tests=$(1)kernel_tests \
                 build/kernel_bench=$(1)kernel_bench build/bench/step=$(1)$(2)step
 bundle:
-	$(BUNDLE_MAKE) all gpu-tests kernel-bench $(BUNDLE)/bench/step
+	$(BUNDLE_MAKE) gpu-programs
 	scripts/bundle.sh $(BUILD)/train_relora-bundle.tar.xz $(call BUNDLED,$(BUNDLE)/,bench/)
 bundle-on-cpu:
 	$(BUNDLE_MAKE) all cuda-on-cpu
@@ -136,6 +136,9 @@ else
 gpu-tests:
 	@echo 'make gpu-tests needs nvcc' >&2; exit 1
 endif
+
+# What dev/gpu_check.sh runs.
+gpu-programs: all gpu-tests kernel-bench $(BUILD)/bench/step
 
 # ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
 ON_CPU      := $(BUILD)/cuda_on_cpu
@@ -194,16 +197,18 @@ help:
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
 	@echo 'make gpu-tests      build the same tests for the GPU: $(BUILD)/kernel_tests'
 	@echo 'make kernel-bench   build what times every op on the GPU (or the CPU): $(BUILD)/kernel_bench'
-	@echo 'make cuda-on-cpu    the trainer with its CUDA half executed on the CPU: $(ON_CPU)/plain/train_relora'
+	@echo 'make gpu-programs   all that dev/gpu_check.sh runs: the trainer, these two and the step benchmark'
+	@echo 'make bundle         the same with the libraries they need, to unpack on a machine without any: $(BUILD)/train_relora-bundle.tar.xz'
+	@echo 'make cuda-on-cpu    the same programs with the CUDA half executed on the CPU: $(ON_CPU)/plain/train_relora, …'
 	@echo 'make mutate         plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
-	@echo 'dev/gpu_check.sh    on a machine with a GPU: build, test, sanitize, train and measure, with a report (--help)'
+	@echo 'dev/gpu_check.sh    on a machine with a GPU: test, train, measure and sanitize, with a report (--help)'
 	@echo 'make clean          remove everything that was built'
 	@echo 'CUDA=0, CUDA=1      without or with the CUDA half (default: with, where nvcc is)'
 	@echo 'ARCHS="80 90"       GPU architectures to build for (default: of the GPU that is present, else 80)'
-	@echo 'PORTABLE=1          a binary for any CPU of this architecture (default: -march=native)'
+	@echo 'PORTABLE=1          a binary for any CPU of this architecture, or for the one named as -march does (default: native)'
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release tests kernel-tests gpu-tests kernel-bench mutated-kernel-tests mutate cuda-on-cpu test bench clean help
+.PHONY: all release bundle bundle-on-cpu tests kernel-tests gpu-tests kernel-bench gpu-programs mutated-kernel-tests mutate cuda-on-cpu test bench clean help
 .SECONDARY:

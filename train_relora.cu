@@ -1,4 +1,5 @@
 // train_relora: the program, read top to bottom. Options, plan, training loop; no arithmetic.
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>

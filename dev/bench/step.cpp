@@ -3,6 +3,7 @@
 // micro-batch the loader's next batch, forward and backward, then clipping, AdamW, and the numbers of the update
 // before, which a GPU has ready by then.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>

@@ -1,4 +1,5 @@
 // Mistakes of the host: device and host memory confused, waits forgotten, graphs misused. And the program without one.
+#include <algorithm>
 #include <cstring>
 
 #include "planted_bugs.h"

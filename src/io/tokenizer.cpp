@@ -1,6 +1,7 @@
 // Text to token ids and back. Most words repeat, so encoding is mostly splitting and one look-up per word.
 #include "io/tokenizer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <sstream>

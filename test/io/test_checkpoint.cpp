@@ -1,6 +1,7 @@
 // Checkpoints: the layout that files have, the way back into memory, and which folders count as complete.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>

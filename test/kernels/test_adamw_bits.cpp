@@ -2,6 +2,7 @@
 // sum rounded once. test/kernels/fused.sh runs this file alone, built for several CPUs.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <vector>
