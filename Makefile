@@ -17,9 +17,13 @@ endif
 ifeq ($(PORTABLE)-$(shell uname -m),0-x86_64)
 CXXFLAGS += -mprefer-vector-width=512
 endif
+# clang says so where it leaves a loop of `omp simd` scalar, which is a matter of speed.
+ifneq ($(findstring clang,$(shell $(CXX) --version)),)
+CXXFLAGS += -Wno-pass-failed
+endif
 LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
 ifneq ($(DEPS),)
-MULTIARCH := $(shell $(CXX) -print-multiarch)
+MULTIARCH := $(shell uname -m)-linux-gnu
 CPPFLAGS  += $(addprefix -isystem ,$(wildcard $(addprefix $(DEPS)/,usr/include/$(MULTIARCH) usr/include include)))
 LIBDIRS   := $(wildcard $(addprefix $(DEPS)/,usr/lib/$(MULTIARCH) usr/lib/$(MULTIARCH)/lapack usr/lib/$(MULTIARCH)/blas usr/lib lib/$(MULTIARCH) lib))
 LDFLAGS   += $(foreach dir,$(LIBDIRS),-L$(dir) -Wl,-rpath-link,$(dir))

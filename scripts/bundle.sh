@@ -12,7 +12,7 @@ shift
 
 # The system's own: a program must not bring another loader or C library than the one that starts it.
 of_glibc='^(ld-linux.*|lib(c|m|dl|rt|pthread|util|resolv)\.so.*|linux-vdso.*)$'
-beside=(README.md LICENSE dev/KERNELS.md dev/gpu_check.sh dev/gpu_parity.py dev/bench/*.py dev/peers/pytorch_step.py
+beside=(README.md LICENSE dev/KERNELS.md dev/gpu_check.sh dev/gpu_parity.py dev/bench/*.py dev/peers/*.py
     test/cuda_on_cpu/training.sh test/cuda_on_cpu/small_cases.bash test/end_to_end/common.bash test/fixtures/parity
     scripts/recipe.bash data/austen/shards)
 

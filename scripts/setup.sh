@@ -30,7 +30,7 @@ esac
 compiles_with() {
     local flags=() source='int main() {}'
     [ -z "${DEPS:-}" ] || flags=(-I"$DEPS/usr/include" -I"$DEPS/include" -L"$DEPS/usr/lib" -L"$DEPS/lib"
-                                 "-L$DEPS/usr/lib/$(${CXX:-g++} -print-multiarch)"{,/lapack,/blas} "-Wl,--allow-shlib-undefined")
+                                 "-L$DEPS/usr/lib/$(uname -m)-linux-gnu"{,/lapack,/blas} "-Wl,--allow-shlib-undefined")
     [ "$1" = c ] || source=$(printf '#if !__has_include(<%s>)\n#error\n#endif\nint main() {}' "$1")
     # shellcheck disable=SC2086  # CXX may hold a wrapper, e.g. "ccache g++"
     printf '%s\n' "$source" | ${CXX:-g++} -std=c++17 -x c++ - -x none "${flags[@]}" -l"$2" -o /dev/null 2>/dev/null
