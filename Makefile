@@ -120,10 +120,10 @@ BUNDLED       = train_relora=$(1)train_relora data/tokenize=$(BUNDLE)/data/token
                 build/kernel_bench=$(1)kernel_bench build/bench/step=$(1)$(2)step
 bundle:
 	$(BUNDLE_MAKE) gpu-programs
-	scripts/bundle.sh $(BUILD)/train_relora-bundle.tar.xz $(call BUNDLED,$(BUNDLE)/,bench/)
+	TOOLS=$(BUNDLE)/data scripts/bundle.sh $(BUILD)/train_relora-bundle.tar.xz $(call BUNDLED,$(BUNDLE)/,bench/)
 bundle-on-cpu:
 	$(BUNDLE_MAKE) all cuda-on-cpu
-	scripts/bundle.sh $(BUILD)/train_relora-on-cpu.tar.xz $(call BUNDLED,$(BUNDLE)/cuda_on_cpu/plain/)
+	TOOLS=$(BUNDLE)/data scripts/bundle.sh $(BUILD)/train_relora-on-cpu.tar.xz $(call BUNDLED,$(BUNDLE)/cuda_on_cpu/plain/)
 
 # ---- the kernels on the GPU itself: tests and times (dev/kernels) ----
 KERNEL_BENCH := dev/kernels/bench.cpp dev/kernels/bench_cases.cpp dev/kernels/cases.cpp

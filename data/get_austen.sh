@@ -1,10 +1,11 @@
 #!/bin/bash
 # Jane Austen's six novels (public domain, 4 MB of text) as DIR/<novel>.txt, out of the Debian package r-cran-janeaustenr.
 # usage: data/get_austen.sh [DIR]    (default: data/austen)
+# TOOLS=FOLDER has rdb_strings of another build than the usual one.
 set -euo pipefail
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
-case "${1:-}" in -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;; esac
+case "${1:-}" in -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;; esac
 [ $# -le 1 ] || { echo "get_austen: takes one folder, got $# arguments" >&2; exit 2; }
 dir=${1:-$repo/data/austen}
 package=r-cran-janeaustenr
@@ -35,7 +36,8 @@ if complete "$dir"; then
 fi
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
     fail "needs apt-get and dpkg-deb (Debian, Ubuntu); elsewhere put any text files into a folder and give that to data/tokenize"
-[ -x "$repo/data/rdb_strings" ] || make -s -C "$repo" data/rdb_strings >&2 || fail "cannot build data/rdb_strings; run scripts/setup.sh first"
+tools=$(cd "${TOOLS:-$repo/data}" && pwd)
+[ -x "$tools/rdb_strings" ] || make -s -C "$repo" data/rdb_strings >&2 || fail "cannot build data/rdb_strings; run scripts/setup.sh first"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -48,7 +50,7 @@ fi
 apt-get -qq download "$package" >apt.log 2>&1 || fail "cannot download the Debian package $package: $(tail -n 1 apt.log)"
 dpkg-deb -x "$package"_*.deb unpacked || fail "the package $package is damaged; run this again"
 mkdir novels
-"$repo/data/rdb_strings" unpacked/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb novels || fail "cannot read the novels in $package"
+"$tools/rdb_strings" unpacked/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb novels || fail "cannot read the novels in $package"
 complete novels || fail "the novels in this version of $package have other sizes than expected: $(cd novels && stat -c '%n %s' -- *.txt | tr '\n' ' ')"
 
 cd "$OLDPWD"

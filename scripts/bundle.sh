@@ -2,10 +2,11 @@
 # Packs programs with the libraries that they need, the check of the CUDA half and the quickstart's data into one archive
 # that runs where it is unpacked: on any Linux of this architecture whose glibc is not older than the one here, without root,
 # with or without a GPU. `make bundle` builds the programs for that and calls this.
-#   scripts/bundle.sh ARCHIVE.tar.xz NAME=FILE…     NAME: where a program goes in the bundle
+#   TOOLS=FOLDER scripts/bundle.sh ARCHIVE.tar.xz NAME=FILE…
+# NAME is where a program goes in the bundle; TOOLS has tokenize and rdb_strings, to make the data if it isn't there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 2 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 fail() { echo "bundle.sh: $*" >&2; exit 1; }
 archive=$1
 shift
@@ -41,7 +42,7 @@ for library in "$root"/lib/*.so*; do
     package=$(dpkg-query -S "*/${library##*/}" 2>/dev/null | sed -n '1s/[:,].*//p' || true)
     [ -z "$package" ] || cp -Lu "/usr/share/doc/$package/copyright" "$root/lib/licenses/$package"
 done
-newest=$(find "$root" -type f \( -perm -u+x -o -name '*.so*' \) -exec objdump -T {} + 2>/dev/null |
+newest=$({ find "$root" -type f -exec objdump -T {} + 2>/dev/null || true; } |  # which fails for what is no program
     grep -oE 'GLIBC_[0-9.]+' | sort -Vu | tail -n 1)
 
 tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner -cf - train_relora-bundle |
