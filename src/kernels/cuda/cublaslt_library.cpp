@@ -3,45 +3,43 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
-#include <string>
-
+#include "../../runtime/cuda_library.h"
 #include "../../runtime/error.h"
 
 namespace {
 
-// The library of the headers' own major version: the descriptors are structures of a size that may change with it.
-struct Library {
-    void* handle = nullptr;
-    std::string problem;
-    Library() {
-        const std::string name = str("libcublasLt.so.", CUBLAS_VER_MAJOR);
-        handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-        if (!handle) problem = dlerror();
-    }
-    template <class Function>
-    Function find(const char* name) const {
-        return handle ? reinterpret_cast<Function>(dlsym(handle, name)) : nullptr;
-    }
-};
-
-const Library& library() {
-    static const Library library;
+// The library of the headers' own major version, within which calls and constants stay the same.
+const CudaLibrary& library() {
+    static const CudaLibrary library = [] {
+        CudaLibrary opened = open_cuda_library("cublasLt", "cublas", CUBLAS_VER_MAJOR);
+        if (!opened.handle)
+            opened.problem +=
+                str("; set CUDA_HOME to a toolkit of CUDA ", CUBLAS_VER_MAJOR, ", or install one, or pip install ",
+                    CUBLAS_VER_MAJOR >= 13 ? str("'nvidia-cublas==", CUBLAS_VER_MAJOR, ".*'")
+                                           : str("nvidia-cublas-cu", CUBLAS_VER_MAJOR));
+        return opened;
+    }();
     return library;
+}
+
+template <class Function>
+Function find(const char* name) {
+    return library().handle ? reinterpret_cast<Function>(dlsym(library().handle, name)) : nullptr;
 }
 
 }  // namespace
 
-#define FORWARD(name, parameters, arguments)                                             \
-    cublasStatus_t CUBLASWINAPI name parameters {                                        \
-        static const auto function = library().find<decltype(&name)>(#name);             \
-        return function ? function arguments : CUBLAS_STATUS_NOT_INITIALIZED;            \
+#define FORWARD(name, parameters, arguments)                                  \
+    cublasStatus_t CUBLASWINAPI name parameters {                             \
+        static const auto function = find<decltype(&name)>(#name);            \
+        return function ? function arguments : CUBLAS_STATUS_NOT_INITIALIZED; \
     }
 
 extern "C" {
 
 const char* CUBLASWINAPI cublasLtGetStatusName(cublasStatus_t status) {
     if (!library().handle) return library().problem.c_str();
-    static const auto function = library().find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
+    static const auto function = find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
     return function ? function(status) : "a library without cublasLtGetStatusName";
 }
 FORWARD(cublasLtCreate, (cublasLtHandle_t * handle), (handle))
