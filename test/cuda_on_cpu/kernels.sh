@@ -14,7 +14,7 @@ mode() {  # name, variant, then variables of the environment
     echo "== $name"
     env ASAN_OPTIONS=detect_leaks=0 "$@" "$program" --gtest_brief=1
 }
-mode 'forward' plain
+mode 'forward' plain EXECUTOR_LEAKS=error
 mode 'reverse' plain EXECUTOR_ORDER=reverse EXECUTOR_GUARD=0
 mode 'random' plain EXECUTOR_ORDER=random EXECUTOR_GUARD=0
 mode 'a GPU before 9.0' plain EXECUTOR_CAPABILITY=8.0 EXECUTOR_GUARD=0 GTEST_FILTER='*matmul*:*Matmul*'

@@ -44,19 +44,21 @@ const char* CUBLASWINAPI cublasLtGetStatusName(cublasStatus_t status) {
 }
 FORWARD(cublasLtCreate, (cublasLtHandle_t * handle), (handle))
 FORWARD(cublasLtDestroy, (cublasLtHandle_t handle), (handle))
-FORWARD(cublasLtMatmulDescInit_internal,
-        (cublasLtMatmulDesc_t operation, size_t size, cublasComputeType_t compute, cudaDataType_t scale),
-        (operation, size, compute, scale))
+FORWARD(cublasLtMatmulDescCreate, (cublasLtMatmulDesc_t * operation, cublasComputeType_t compute, cudaDataType_t scale),
+        (operation, compute, scale))
+FORWARD(cublasLtMatmulDescDestroy, (cublasLtMatmulDesc_t operation), (operation))
 FORWARD(cublasLtMatmulDescSetAttribute,
         (cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const void* value, size_t size),
         (operation, attribute, value, size))
-FORWARD(cublasLtMatrixLayoutInit_internal,
-        (cublasLtMatrixLayout_t layout, size_t size, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld),
-        (layout, size, type, rows, cols, ld))
+FORWARD(cublasLtMatrixLayoutCreate,
+        (cublasLtMatrixLayout_t * layout, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld),
+        (layout, type, rows, cols, ld))
+FORWARD(cublasLtMatrixLayoutDestroy, (cublasLtMatrixLayout_t layout), (layout))
 FORWARD(cublasLtMatrixLayoutSetAttribute,
         (cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const void* value, size_t size),
         (layout, attribute, value, size))
-FORWARD(cublasLtMatmulPreferenceInit_internal, (cublasLtMatmulPreference_t preference, size_t size), (preference, size))
+FORWARD(cublasLtMatmulPreferenceCreate, (cublasLtMatmulPreference_t * preference), (preference))
+FORWARD(cublasLtMatmulPreferenceDestroy, (cublasLtMatmulPreference_t preference), (preference))
 FORWARD(cublasLtMatmulPreferenceSetAttribute,
         (cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
          size_t size),
