@@ -18,6 +18,7 @@ mode 'forward' plain EXECUTOR_LEAKS=error
 mode 'reverse' plain EXECUTOR_ORDER=reverse EXECUTOR_GUARD=0
 mode 'random' plain EXECUTOR_ORDER=random EXECUTOR_GUARD=0
 mode 'a GPU before 9.0' plain EXECUTOR_CAPABILITY=8.0 EXECUTOR_GUARD=0 GTEST_FILTER='*matmul*:*Matmul*'
+mode 'the second of two GPUs' plain EXECUTOR_CAPABILITY=7.5,9.0 EXECUTOR_GUARD=0 GTEST_FILTER='Devices.*'
 mode 'deferred streams' plain EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0
 mode 'address and undefined behaviour' asan EXECUTOR_GUARD=0
 # One thread for the CPU ops, whose OpenMP runtime ThreadSanitizer doesn't know; the executor has one here anyway. It costs a

@@ -307,9 +307,8 @@ bool has_aligned_bias(const Matmul& m) { return m.bias.empty() || alignment(m.bi
 // older GPUs lost more than the GELU's own pass over memory costs.
 bool gelu_pays_in_product() {
     static const bool pays = [] {
-        int device = 0, major = 0;
-        CUDA_CHECK(cudaGetDevice(&device));
-        CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+        int major = 0;
+        CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu::current_device()));
         return major >= 9;
     }();
     return pays;
