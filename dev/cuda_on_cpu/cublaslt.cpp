@@ -265,6 +265,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         if (wish->alignment[i] == 0 || wish->alignment[i] % type_bytes(matrices[i]->type) != 0)
             return CUBLAS_STATUS_NOT_SUPPORTED;
     if (has_bias(p.op) && (p.m() == 1 || p.k() == 1)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    // The program's products are transposed ones here.
+    const executor::Options::Product& refused = executor::options().without_algorithm;
+    if (p.n() == refused.rows && p.m() == refused.cols && p.k() == refused.inner) return CUBLAS_STATUS_NOT_SUPPORTED;
 
     constexpr uint64_t kLeastWorkspace = 4096;
     constexpr int64_t kLongSum = 64;

@@ -38,6 +38,10 @@ Options from_environment() {
             die("EXECUTOR_CAPABILITY is " + capabilities +
                 ", not a compute capability such as 8.0, or several with commas");
     }
+    if (const std::string p = variable("EXECUTOR_NO_ALGORITHM"); !p.empty())
+        if (Options::Product& product = options.without_algorithm;
+            sscanf(p.c_str(), "%ldx%ldx%ld", &product.rows, &product.cols, &product.inner) != 3)
+            die("EXECUTOR_NO_ALGORITHM is " + p + ", not the sizes of a product such as 5x7x3");
     if (const std::string mib = variable("EXECUTOR_MEMORY"); !mib.empty()) options.memory_mib = std::stoul(mib);
     if (const std::string n = variable("EXECUTOR_WORKERS"); !n.empty()) options.workers = std::stoi(n);
     return options;

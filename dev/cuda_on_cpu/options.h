@@ -17,6 +17,10 @@ struct Options {
         int major = 9, minor = 0;
     };
     std::vector<Capability> devices;
+    // EXECUTOR_NO_ALGORITHM: the product for which cuBLASLt finds none, as ROWSxCOLSxINNER of a row-major result
+    struct Product {
+        long rows = 0, cols = 0, inner = 0;
+    } without_algorithm;
     size_t memory_mib = 0;         // EXECUTOR_MEMORY: the device's memory in MiB; 0: as much as the host's
     bool guard = true;             // EXECUTOR_GUARD=0: do not lock device memory while the host runs
 };

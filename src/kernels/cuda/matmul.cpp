@@ -364,9 +364,10 @@ void matmul(const Matmul& m) {
         product.bias = {};
         product.accumulate = true;
     }
-    const cublasStatus_t status = multiply(product);
-    CHECK(status == CUBLAS_STATUS_SUCCESS, "cuBLASLt has no algorithm (", cublasLtGetStatusName(status), ") for ",
-          describe(product));
+    if (const cublasStatus_t status = multiply(product); status != CUBLAS_STATUS_SUCCESS)
+        throw NoAlgorithm(
+            str("cuBLASLt has no algorithm (", cublasLtGetStatusName(status), ") for ", describe(product)), __FILE__,
+            __LINE__);
 }
 
 }  // namespace kernels::cuda
