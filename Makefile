@@ -95,7 +95,7 @@ release:
 	$(MAKE) BUILD=$(BUILD)/release CUDA=1 PORTABLE=1 ARCHS='$(RELEASE_ARCHS)' all
 
 # ---- the kernels on the GPU itself: tests and times (dev/kernels) ----
-KERNEL_BENCH := dev/kernels/bench.cpp dev/kernels/bench_cases.cpp dev/kernels/cases.cpp
+KERNEL_BENCH := $(wildcard dev/kernels/bench*.cpp) dev/kernels/cases.cpp
 KERNEL_TEST  := $(filter-out dev/kernels/bench%,$(wildcard dev/kernels/*.cpp))
 $(BUILD)/dev/kernels/%.o: private CPPFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
 $(BUILD)/kernel_bench: $(KERNEL_BENCH:%=$(BUILD)/%.o) $(LIB)
