@@ -55,14 +55,17 @@ Folders pythons() {
 }
 
 // Where the packages of a Python are that exist: PREFIX/lib/python3.12/site-packages, or Debian's dist-packages.
+// Without links, since lib64 is often one to lib, and /lib one to /usr/lib.
 Folders package_folders(const fs::path& prefix) {
     Folders found;
     for (const char* const lib : {"lib", "lib64"}) {
         std::error_code error;
         for (const fs::directory_entry& entry : fs::directory_iterator(prefix / lib, error))
             if (entry.path().filename().string().starts_with("python3"))
-                for (const char* const packages : {"site-packages", "dist-packages"})
-                    if (fs::is_directory(entry.path() / packages, error)) add(found, entry.path() / packages);
+                for (const char* const name : {"site-packages", "dist-packages"}) {
+                    const fs::path packages = fs::canonical(entry.path() / name, error);
+                    if (!error) add(found, packages);
+                }
     }
     std::sort(found.begin(), found.end());
     return found;
