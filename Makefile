@@ -126,7 +126,7 @@ bundle-on-cpu:
 	TOOLS=$(BUNDLE)/data scripts/bundle.sh $(BUILD)/train_relora-on-cpu.tar.xz $(call BUNDLED,$(BUNDLE)/cuda_on_cpu/plain/)
 
 # ---- the kernels on the GPU itself: tests and times (dev/kernels) ----
-KERNEL_BENCH := dev/kernels/bench.cpp dev/kernels/bench_cases.cpp dev/kernels/cases.cpp
+KERNEL_BENCH := $(wildcard dev/kernels/bench*.cpp) dev/kernels/cases.cpp
 KERNEL_TEST  := $(filter-out dev/kernels/bench%,$(wildcard dev/kernels/*.cpp))
 $(BUILD)/dev/kernels/%.o: private CPPFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
 $(BUILD)/kernel_bench: $(KERNEL_BENCH:%=$(BUILD)/%.o) $(LIB)

@@ -2,6 +2,7 @@
 // the CPU. Stricter than the library, so that what passes here isn't refused, or worse accepted and wrong, on a GPU:
 //   - an algorithm runs only for the descriptors and the alignments it was obtained for, and never by default;
 //   - its workspace is filled with NaN before and after use;
+//   - an object that was destroyed is refused for good, and one that never is gets reported at exit;
 //   - operands must lie in device memory; the result may share it with C (entirely) but not with anything else;
 //   - a bias over one-row or one-column operands finds no algorithm, and bias and aux must be aligned to 16 bytes;
 //   - a sum cut into parts that are reduced in place is added in another order each time.
@@ -11,10 +12,12 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <set>
+#include <string>
 
 #include "cublaslt_product.h"
+#include "options.h"
+#include "report.h"
 #include "stream_work.h"
 
 struct cublasLtContext {};
@@ -23,43 +26,64 @@ namespace {
 
 using namespace cublaslt;
 
-// ---- what the opaque structs hold --------------------------------------------------------------------------------
+// ---- the library's objects ---------------------------------------------------------------------------------------
 
 struct Preference {
-    static constexpr uint32_t kMagic = 0x50524546u;
-    uint32_t magic = kMagic, search = CUBLASLT_SEARCH_BEST_FIT, reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
+    uint32_t search = CUBLASLT_SEARCH_BEST_FIT, reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
     uint32_t alignment[4] = {256, 256, 256, 256};  // of A, B, C, D
     uint64_t workspace_bytes = 0;
 };
-static_assert(sizeof(Layout) <= sizeof(cublasLtMatrixLayoutOpaque_t));
-static_assert(sizeof(Operation) <= sizeof(cublasLtMatmulDescOpaque_t));
-static_assert(sizeof(Preference) <= sizeof(cublasLtMatmulPreferenceOpaque_t));
-static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
 
-// The contents of an opaque struct that was initialised, else null.
-template <class T, class Opaque>
-T* open(Opaque* opaque) {
-    T* t = reinterpret_cast<T*>(opaque);
-    return t && t->magic == T::kMagic ? t : nullptr;
+// Those of a type that were created and not destroyed. It outlives static objects, which destroy what they own.
+template <class T>
+std::set<const void*>& live() {
+    static auto& objects = *new std::set<const void*>;
+    return objects;
 }
 template <class T, class Opaque>
-cublasStatus_t init(Opaque* opaque, size_t bytes, const T& value) {
+cublasStatus_t create(Opaque** opaque, const T& value) {
     if (!opaque) return CUBLAS_STATUS_INVALID_VALUE;
-    if (bytes < sizeof(T)) return CUBLAS_STATUS_ALLOC_FAILED;
-    std::memset(static_cast<void*>(opaque), 0xA5, bytes);
-    new (opaque) T(value);
+    *opaque = reinterpret_cast<Opaque*>(new T(value));
+    live<T>().insert(*opaque);
     return CUBLAS_STATUS_SUCCESS;
 }
+// Keeps the memory, so that no later object has the address.
+template <class T>
+bool destroy(const void* opaque) {
+    return live<T>().erase(opaque) > 0;
+}
+template <class T>
+bool is_live(const void* opaque) {
+    return live<T>().count(opaque) > 0;
+}
+template <class T, class Opaque>
+T* open(Opaque* opaque) {
+    return is_live<T>(opaque) ? reinterpret_cast<T*>(opaque) : nullptr;
+}
+
+__attribute__((destructor)) void report_live_objects() {
+    const size_t count =
+        live<cublasLtContext>().size() + live<Operation>().size() + live<Layout>().size() + live<Preference>().size();
+    if (count > 0) executor::leaked(std::to_string(count) + " objects of cuBLASLt were never destroyed");
+}
+
+// An algorithm is passed about by value.
+static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
+cublasLtMatmulAlgo_t opaque(const Algorithm& algorithm) {
+    cublasLtMatmulAlgo_t opaque{};
+    std::memcpy(&opaque, &algorithm, sizeof(algorithm));
+    return opaque;
+}
+const Algorithm* open(const cublasLtMatmulAlgo_t* opaque) {
+    const auto* const algorithm = reinterpret_cast<const Algorithm*>(opaque);
+    return algorithm && algorithm->magic == Algorithm::kMagic ? algorithm : nullptr;
+}
+
 template <class T>
 cublasStatus_t assign(T& field, const void* value, size_t bytes) {
     if (!value || bytes != sizeof(T)) return CUBLAS_STATUS_INVALID_VALUE;
     std::memcpy(&field, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
-}
-
-std::set<cublasLtHandle_t>& handles() {
-    static std::set<cublasLtHandle_t> live;
-    return live;
 }
 
 // ---- what may be asked for ---------------------------------------------------------------------------------------
@@ -132,16 +156,9 @@ Span span(const void* data, size_t bytes) { return {static_cast<const char*>(dat
 
 extern "C" {
 
-cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
-    if (!handle) return CUBLAS_STATUS_INVALID_VALUE;
-    *handle = new cublasLtContext;
-    handles().insert(*handle);
-    return CUBLAS_STATUS_SUCCESS;
-}
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) { return create(handle, cublasLtContext{}); }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
-    if (!handles().erase(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
-    delete handle;
-    return CUBLAS_STATUS_SUCCESS;
+    return destroy<cublasLtContext>(handle) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_INITIALIZED;
 }
 
 const char* cublasLtGetStatusName(cublasStatus_t status) {
@@ -156,9 +173,12 @@ const char* cublasLtGetStatusName(cublasStatus_t status) {
     }
 }
 
-cublasStatus_t cublasLtMatrixLayoutInit_internal(cublasLtMatrixLayout_t layout, size_t bytes, cudaDataType type,
-                                                 uint64_t rows, uint64_t cols, int64_t ld) {
-    return init(layout, bytes, Layout{.type = uint32_t(type), .rows = rows, .cols = cols, .ld = ld});
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type, uint64_t rows,
+                                          uint64_t cols, int64_t ld) {
+    return create(layout, Layout{.type = uint32_t(type), .rows = rows, .cols = cols, .ld = ld});
+}
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+    return destroy<Layout>(layout) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
                                                 cublasLtMatrixLayoutAttribute_t attribute, const void* value,
@@ -177,9 +197,12 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
     }
 }
 
-cublasStatus_t cublasLtMatmulDescInit_internal(cublasLtMatmulDesc_t operation, size_t bytes,
-                                               cublasComputeType_t compute, cudaDataType_t scale) {
-    return init(operation, bytes, Operation{.compute = compute, .scale = scale});
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* operation, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+    return create(operation, Operation{.compute = compute, .scale = scale});
+}
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t operation) {
+    return destroy<Operation>(operation) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute,
                                               const void* value, size_t bytes) {
@@ -199,8 +222,11 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cu
     }
 }
 
-cublasStatus_t cublasLtMatmulPreferenceInit_internal(cublasLtMatmulPreference_t preference, size_t bytes) {
-    return init(preference, bytes, Preference{});
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
+    return create(preference, Preference{});
+}
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+    return destroy<Preference>(preference) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
                                                     cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
@@ -225,7 +251,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference, int wanted,
                                               cublasLtMatmulHeuristicResult_t* results, int* found) {
-    if (!handles().count(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
+    if (!is_live<cublasLtContext>(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
     if (wanted <= 0 || !results || !found) return CUBLAS_STATUS_INVALID_VALUE;
     *found = 0;
     Problem p;
@@ -239,6 +265,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         if (wish->alignment[i] == 0 || wish->alignment[i] % type_bytes(matrices[i]->type) != 0)
             return CUBLAS_STATUS_NOT_SUPPORTED;
     if (has_bias(p.op) && (p.m() == 1 || p.k() == 1)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    // The program's products are transposed ones here.
+    const executor::Options::Product& refused = executor::options().without_algorithm;
+    if (p.n() == refused.rows && p.m() == refused.cols && p.k() == refused.inner) return CUBLAS_STATUS_NOT_SUPPORTED;
 
     constexpr uint64_t kLeastWorkspace = 4096;
     constexpr int64_t kLongSum = 64;
@@ -255,7 +284,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         algorithm.alignment[5] = alignment(p.op.aux);
         cublasLtMatmulHeuristicResult_t& result = results[(*found)++];
         result = {};
-        init(&result.algo, sizeof(result.algo), algorithm);
+        result.algo = opaque(algorithm);
         result.workspaceSize = bytes;
         result.state = CUBLAS_STATUS_SUCCESS;
         result.wavesCount = 1;
@@ -268,11 +297,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
                               const void* C, cublasLtMatrixLayout_t c, void* D, cublasLtMatrixLayout_t d,
                               const cublasLtMatmulAlgo_t* algo, void* workspace, size_t workspace_bytes,
                               cudaStream_t stream) {
-    if (!handles().count(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
+    if (!is_live<cublasLtContext>(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
     Problem p;
     const cublasStatus_t status = read(p, operation, a, b, c, d);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
-    const Algorithm* algorithm = open<const Algorithm>(algo);
+    const Algorithm* algorithm = open(algo);
     const auto host_scalar = [](const void* s) { return s && !executor::is_device_pointer(s, sizeof(float)); };
     const Span all[] = {span(A, p.a), span(B, p.b), span(C, p.c), span(D, p.d)};
     const Span scratch = span(workspace, workspace_bytes);

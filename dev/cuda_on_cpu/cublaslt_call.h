@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "src/kernels/cuda/cublaslt_objects.h"
 #include "src/runtime/tensor.h"
 
 inline constexpr cudaDataType_t kFloat = CUDA_R_32F, kBf16 = CUDA_R_16BF;
@@ -75,10 +76,10 @@ struct Call {
     int64_t lda, ldb, ldc;
     Numbers A, B, C;
     Numbers bias, aux, workspace{kFloat, int64_t(kWorkspaceBytes) / 4, 6}, spare{kFloat, 2048, 7};
-    cublasLtHandle_t handle = nullptr;
-    cublasLtMatmulDescOpaque_t op;
-    cublasLtMatrixLayoutOpaque_t a, b, c, d;
-    cublasLtMatmulPreferenceOpaque_t preference;
+    kernels::cuda::LtHandle handle;
+    kernels::cuda::LtOperation op;
+    kernels::cuda::LtLayout a, b, c, d;
+    kernels::cuda::LtPreference preference;
     std::vector<cublasLtMatmulHeuristicResult_t> found;
     cublasLtMatmulAlgo_t algorithm{};
     float alpha = 1, beta = 0;
@@ -92,40 +93,40 @@ struct Call {
           A(type, lda * (s.ta ? s.m : s.k) * s.batch, 1, s.offset),
           B(type, ldb * (s.tb ? s.k : s.n) * s.batch, 2, s.offset), C(result, ldc * s.n * s.batch, 3, s.offset),
           bias(result, s.m, 4), aux(result, aux_ld() * s.n, 5) {
-        EXPECT_EQ(cublasLtCreate(&handle), CUBLAS_STATUS_SUCCESS);
-        EXPECT_EQ(cublasLtMatmulDescInit(&op, CUBLAS_COMPUTE_32F, CUDA_R_32F), CUBLAS_STATUS_SUCCESS);
+        using kernels::cuda::create;
+        EXPECT_EQ(create(handle, cublasLtCreate), CUBLAS_STATUS_SUCCESS);
+        EXPECT_EQ(create(op, cublasLtMatmulDescCreate, CUBLAS_COMPUTE_32F, CUDA_R_32F), CUBLAS_STATUS_SUCCESS);
         set(CUBLASLT_MATMUL_DESC_TRANSA, s.ta ? CUBLAS_OP_T : CUBLAS_OP_N);
         set(CUBLASLT_MATMUL_DESC_TRANSB, s.tb ? CUBLAS_OP_T : CUBLAS_OP_N);
-        cublasLtMatrixLayoutInit(&a, type, uint64_t(s.ta ? s.k : s.m), uint64_t(s.ta ? s.m : s.k), lda);
-        cublasLtMatrixLayoutInit(&b, type, uint64_t(s.tb ? s.n : s.k), uint64_t(s.tb ? s.k : s.n), ldb);
-        cublasLtMatrixLayoutInit(&c, result, uint64_t(s.m), uint64_t(s.n), ldc);
-        cublasLtMatrixLayoutInit(&d, result, uint64_t(s.m), uint64_t(s.n), ldc);
+        const auto make = cublasLtMatrixLayoutCreate;
+        create(a, make, type, uint64_t(s.ta ? s.k : s.m), uint64_t(s.ta ? s.m : s.k), lda);
+        create(b, make, type, uint64_t(s.tb ? s.n : s.k), uint64_t(s.tb ? s.k : s.n), ldb);
+        create(c, make, result, uint64_t(s.m), uint64_t(s.n), ldc);
+        create(d, make, result, uint64_t(s.m), uint64_t(s.n), ldc);
         const int64_t strides[] = {lda * (s.ta ? s.m : s.k), ldb * (s.tb ? s.k : s.n), ldc * s.n, ldc * s.n};
-        cublasLtMatrixLayoutOpaque_t* const layouts[] = {&a, &b, &c, &d};
+        const kernels::cuda::LtLayout* const layouts[] = {&a, &b, &c, &d};
         for (size_t i = 0; i < 4; i++) {
             set(*layouts[i], CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, s.batch);
             set(*layouts[i], CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, strides[i]);
         }
-        EXPECT_EQ(cublasLtMatmulPreferenceInit(&preference), CUBLAS_STATUS_SUCCESS);
+        EXPECT_EQ(create(preference, cublasLtMatmulPreferenceCreate), CUBLAS_STATUS_SUCCESS);
         set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(kWorkspaceBytes));
         set_alignments(s.offset ? 4 : 256);
         data_a = A.data(), data_b = B.data(), data_c = data_d = C.data(), scratch = workspace.data();
     }
-    ~Call() { cublasLtDestroy(handle); }
 
     int64_t aux_ld() const { return (s.m + 7) / 8 * 8; }
     template <class T>
     void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
-        EXPECT_EQ(cublasLtMatmulDescSetAttribute(&op, attribute, &value, sizeof(value)), CUBLAS_STATUS_SUCCESS);
+        EXPECT_EQ(kernels::cuda::set(op, attribute, value), CUBLAS_STATUS_SUCCESS);
     }
     template <class T>
     void set(cublasLtMatmulPreferenceAttributes_t attribute, const T& value) {
-        EXPECT_EQ(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof(value)),
-                  CUBLAS_STATUS_SUCCESS);
+        EXPECT_EQ(kernels::cuda::set(preference, attribute, value), CUBLAS_STATUS_SUCCESS);
     }
     template <class T>
-    void set(cublasLtMatrixLayoutOpaque_t& layout, cublasLtMatrixLayoutAttribute_t attribute, const T& value) {
-        EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(&layout, attribute, &value, sizeof(value)), CUBLAS_STATUS_SUCCESS);
+    void set(const kernels::cuda::LtLayout& layout, cublasLtMatrixLayoutAttribute_t attribute, const T& value) {
+        EXPECT_EQ(kernels::cuda::set(layout, attribute, value), CUBLAS_STATUS_SUCCESS);
     }
     void set_alignments(uint32_t bytes) {
         set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, bytes);
@@ -142,14 +143,14 @@ struct Call {
     cublasStatus_t search(int wanted = 8) {
         found.resize(8);
         int count = 0;
-        const cublasStatus_t status =
-            cublasLtMatmulAlgoGetHeuristic(handle, &op, &a, &b, &c, &d, &preference, wanted, found.data(), &count);
+        const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+            handle.get(), op.get(), a.get(), b.get(), c.get(), d.get(), preference.get(), wanted, found.data(), &count);
         found.resize(size_t(count));
         if (count > 0) algorithm = found[0].algo;
         return status;
     }
     cublasStatus_t run() {
-        return cublasLtMatmul(handle, &op, alpha_pointer, data_a, &a, data_b, &b, &beta, data_c, &c, data_d, &d,
-                              algorithm_pointer, scratch, scratch_bytes, nullptr);
+        return cublasLtMatmul(handle.get(), op.get(), alpha_pointer, data_a, a.get(), data_b, b.get(), &beta, data_c,
+                              c.get(), data_d, d.get(), algorithm_pointer, scratch, scratch_bytes, nullptr);
     }
 };

@@ -18,16 +18,13 @@ namespace cublaslt {
 // ---- what is multiplied ------------------------------------------------------------------------------------------
 
 struct Layout {
-    static constexpr uint32_t kMagic = 0x4C41594Fu;
-    uint32_t magic = kMagic, type = 0;
+    uint32_t type = 0;
     uint64_t rows = 0, cols = 0;
     int64_t ld = 0;
     int32_t order = CUBLASLT_ORDER_COL, batch_count = 1;
     int64_t batch_stride = 0;
 };
 struct Operation {
-    static constexpr uint32_t kMagic = 0x4F504552u;
-    uint32_t magic = kMagic;
     int32_t compute = 0, scale = 0, pointer_mode = CUBLASLT_POINTER_MODE_HOST;
     int32_t transpose_a = CUBLAS_OP_N, transpose_b = CUBLAS_OP_N;
     uint32_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
@@ -36,7 +33,7 @@ struct Operation {
     void* aux = nullptr;
     int64_t aux_ld = 0;
 };
-struct Algorithm {
+struct Algorithm {  // within a cublasLtMatmulAlgo_t
     static constexpr uint32_t kMagic = 0x414C474Fu;
     uint32_t magic = kMagic, reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
     uint64_t problem = 0;  // hash of the descriptors it is for

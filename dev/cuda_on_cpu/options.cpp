@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 #include <string>
 
 #include "report.h"
@@ -29,9 +30,18 @@ Options from_environment() {
     options.deferred = streams == "deferred";
     options.guard = variable("EXECUTOR_GUARD") != "0";
     if (const std::string seed = variable("EXECUTOR_SEED"); !seed.empty()) options.seed = unsigned(std::stoul(seed));
-    if (const std::string c = variable("EXECUTOR_CAPABILITY"); !c.empty())
-        if (sscanf(c.c_str(), "%d.%d", &options.major, &options.minor) != 2)
-            die("EXECUTOR_CAPABILITY is " + c + ", not a compute capability such as 8.0");
+    const std::string capabilities = variable("EXECUTOR_CAPABILITY");
+    std::istringstream each(capabilities.empty() ? "9.0" : capabilities);
+    for (std::string c; std::getline(each, c, ',');) {
+        Options::Capability& device = options.devices.emplace_back();
+        if (sscanf(c.c_str(), "%d.%d", &device.major, &device.minor) != 2)
+            die("EXECUTOR_CAPABILITY is " + capabilities +
+                ", not a compute capability such as 8.0, or several with commas");
+    }
+    if (const std::string p = variable("EXECUTOR_NO_ALGORITHM"); !p.empty())
+        if (Options::Product& product = options.without_algorithm;
+            sscanf(p.c_str(), "%ldx%ldx%ld", &product.rows, &product.cols, &product.inner) != 3)
+            die("EXECUTOR_NO_ALGORITHM is " + p + ", not the sizes of a product such as 5x7x3");
     if (const std::string mib = variable("EXECUTOR_MEMORY"); !mib.empty()) options.memory_mib = std::stoul(mib);
     if (const std::string n = variable("EXECUTOR_WORKERS"); !n.empty()) options.workers = std::stoi(n);
     return options;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 namespace executor {
@@ -109,6 +110,14 @@ void complain(const std::string& message, const CallStack& stack) {
 void die(const std::string& message, const CallStack& stack) {
     complain(message, stack);
     abort();
+}
+
+void leaked(const std::string& message) {
+    fprintf(stderr, "==CUDA-on-CPU== LEAK: %s\n", message.c_str());
+    const char* const action = getenv("EXECUTOR_LEAKS");
+    if (!action || strcmp(action, "error")) return;
+    fflush(nullptr);
+    _exit(1);
 }
 
 }  // namespace executor

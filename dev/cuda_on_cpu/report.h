@@ -20,6 +20,8 @@ std::string function_name(const void* address);
 // "==CUDA-on-CPU== ERROR: message", then the host's call stack.
 void complain(const std::string& message, const CallStack& stack = CallStack::here());
 [[noreturn]] void die(const std::string& message, const CallStack& stack = CallStack::here());
+// At exit: says what was never given back, and ends the program with code 1 if EXECUTOR_LEAKS is "error".
+void leaked(const std::string& message);
 // From inside a kernel: names the block and the thread, too.
 [[noreturn]] void kernel_error(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -1,4 +1,5 @@
-// CUDA's runtime: the device, which poses as an H100 by default, functions' attributes, and errors.
+// CUDA's runtime: the device, which poses as an H100 by default, functions' attributes, and errors. Where there are
+// several devices, they differ in compute capability alone: all have the same memory and run the same work.
 #include <algorithm>
 #include <cstring>
 
@@ -12,6 +13,9 @@ using namespace executor;
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local int current_device = 0;
+
+bool is_device(int device) { return device >= 0 && size_t(device) < options().devices.size(); }
 
 constexpr int kMultiprocessors = 132, kThreadsPerMultiprocessor = 2048, kRegisters = 65536;
 constexpr int kSharedBytesPerMultiprocessor = 228 << 10;
@@ -68,21 +72,25 @@ extern "C" {
 // ---- the device --------------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
-    *count = 1;
+    *count = int(options().devices.size());
     return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device) {
+    if (!is_device(device)) return remember(cudaErrorInvalidDevice);
+    current_device = device;
+    return cudaSuccess;
+}
 cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = current_device;
     return cudaSuccess;
 }
 // Where a toolkit's header renames this to cudaGetDeviceProperties_v2, as CUDA 12's does, it renames this definition.
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-    if (device != 0) return remember(cudaErrorInvalidDevice);
+    if (!is_device(device)) return remember(cudaErrorInvalidDevice);
     *properties = {};
     strcpy(properties->name, "CUDA on CPU");
-    properties->major = options().major;
-    properties->minor = options().minor;
+    properties->major = options().devices[size_t(device)].major;
+    properties->minor = options().devices[size_t(device)].minor;
     properties->multiProcessorCount = kMultiprocessors;
     properties->totalGlobalMem = device_bytes_total();
     properties->sharedMemPerBlock = kStaticSharedBytes;
@@ -101,10 +109,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-    if (device != 0) return remember(cudaErrorInvalidDevice);
+    if (!is_device(device)) return remember(cudaErrorInvalidDevice);
+    const Options::Capability& capability = options().devices[size_t(device)];
     switch (attribute) {
-        case cudaDevAttrComputeCapabilityMajor: *value = options().major; break;
-        case cudaDevAttrComputeCapabilityMinor: *value = options().minor; break;
+        case cudaDevAttrComputeCapabilityMajor:
+            *value = capability.major;
+            break;
+        case cudaDevAttrComputeCapabilityMinor:
+            *value = capability.minor;
+            break;
         case cudaDevAttrMultiProcessorCount: *value = kMultiprocessors; break;
         case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
         case cudaDevAttrMaxThreadsPerMultiProcessor: *value = kThreadsPerMultiprocessor; break;

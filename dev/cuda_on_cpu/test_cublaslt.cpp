@@ -171,11 +171,16 @@ constexpr cublasStatus_t kNotSupported = CUBLAS_STATUS_NOT_SUPPORTED;
 TEST(CublasLt, RefusesDescriptors) {
     const auto epilogue = [](cublasLtEpilogue_t e) { return [e](Call& call) { call.set_epilogue(e); }; };
     const Refusal refusals[] = {
-        {"a destroyed handle", [](Call& c) { cublasLtDestroy(c.handle); }, CUBLAS_STATUS_NOT_INITIALIZED},
-        {"no handle", [](Call& c) { cublasLtDestroy(c.handle), c.handle = nullptr; }, CUBLAS_STATUS_NOT_INITIALIZED},
-        {"an operation never initialised", [](Call& c) { c.op = {}; }},
-        {"a layout never initialised", [](Call& c) { c.b = {}; }},
-        {"TF32", [](Call& c) { cublasLtMatmulDescInit(&c.op, CUBLAS_COMPUTE_32F_FAST_TF32, CUDA_R_32F); },
+        {"a destroyed handle", [](Call& c) { cublasLtDestroy(c.handle.get()); }, CUBLAS_STATUS_NOT_INITIALIZED},
+        {"no handle", [](Call& c) { c.handle.reset(); }, CUBLAS_STATUS_NOT_INITIALIZED},
+        {"a destroyed operation", [](Call& c) { cublasLtMatmulDescDestroy(c.op.get()); }},
+        {"no operation", [](Call& c) { c.op.reset(); }},
+        {"a destroyed layout", [](Call& c) { cublasLtMatrixLayoutDestroy(c.b.get()); }},
+        {"no layout", [](Call& c) { c.b.reset(); }},
+        {"TF32",
+         [](Call& c) {
+             kernels::cuda::create(c.op, cublasLtMatmulDescCreate, CUBLAS_COMPUTE_32F_FAST_TF32, CUDA_R_32F);
+         },
          kNotSupported},
         {"fp16", [](Call& c) { c.set(c.a, CUBLASLT_MATRIX_LAYOUT_TYPE, CUDA_R_16F); }, kNotSupported},
         {"types that differ", [](Call& c) { c.set(c.a, CUBLASLT_MATRIX_LAYOUT_TYPE, CUDA_R_16BF); }, kNotSupported},
@@ -221,17 +226,43 @@ TEST(CublasLt, RefusesDescriptors) {
     }
 }
 
+// The product itself knows no preference.
+TEST(CublasLt, RefusesADestroyedPreference) {
+    Call call({8, 8, 8}, kFloat, kFloat);
+    EXPECT_EQ(cublasLtMatmulPreferenceDestroy(call.preference.get()), CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(call.search(), CUBLAS_STATUS_INVALID_VALUE);
+    const uint64_t bytes = 8192;
+    EXPECT_EQ(kernels::cuda::set(call.preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, bytes),
+              CUBLAS_STATUS_INVALID_VALUE);
+}
+
+// Every object is destroyed once, and as what it is, however many have been created since.
+TEST(CublasLt, RefusesToDestroyTwice) {
+    Call call({8, 8, 8}, kFloat, kFloat);
+    EXPECT_EQ(cublasLtMatrixLayoutDestroy(reinterpret_cast<cublasLtMatrixLayout_t>(call.op.get())),
+              CUBLAS_STATUS_INVALID_VALUE);
+    EXPECT_EQ(cublasLtMatmulDescDestroy(call.op.get()), CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasLtMatrixLayoutDestroy(call.a.get()), CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasLtMatmulPreferenceDestroy(call.preference.get()), CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasLtDestroy(call.handle.get()), CUBLAS_STATUS_SUCCESS);
+    const Call other({8, 8, 8}, kFloat, kFloat);
+    EXPECT_EQ(cublasLtMatmulDescDestroy(call.op.get()), CUBLAS_STATUS_INVALID_VALUE);
+    EXPECT_EQ(cublasLtMatrixLayoutDestroy(call.a.get()), CUBLAS_STATUS_INVALID_VALUE);
+    EXPECT_EQ(cublasLtMatmulPreferenceDestroy(call.preference.get()), CUBLAS_STATUS_INVALID_VALUE);
+    EXPECT_EQ(cublasLtDestroy(call.handle.get()), CUBLAS_STATUS_NOT_INITIALIZED);
+}
+
 TEST(CublasLt, RefusesAttributesOfTheWrongSize) {
     Call call({8, 8, 8}, kFloat, kFloat);
     const int64_t value = 0;
-    EXPECT_EQ(cublasLtMatmulDescSetAttribute(&call.op, CUBLASLT_MATMUL_DESC_TRANSA, &value, sizeof(value)),
+    EXPECT_EQ(cublasLtMatmulDescSetAttribute(call.op.get(), CUBLASLT_MATMUL_DESC_TRANSA, &value, sizeof(value)),
               CUBLAS_STATUS_INVALID_VALUE);
-    EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(&call.a, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &value, sizeof(value)),
+    EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(call.a.get(), CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &value, sizeof(value)),
               CUBLAS_STATUS_INVALID_VALUE);
-    EXPECT_EQ(cublasLtMatmulPreferenceSetAttribute(&call.preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+    EXPECT_EQ(cublasLtMatmulPreferenceSetAttribute(call.preference.get(), CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                                                    &value, sizeof(value)),
               CUBLAS_STATUS_INVALID_VALUE);
-    EXPECT_EQ(cublasLtMatmulDescSetAttribute(&call.op, CUBLASLT_MATMUL_DESC_TRANSA, nullptr, sizeof(int)),
+    EXPECT_EQ(cublasLtMatmulDescSetAttribute(call.op.get(), CUBLASLT_MATMUL_DESC_TRANSA, nullptr, sizeof(int)),
               CUBLAS_STATUS_INVALID_VALUE);
 }
 

@@ -122,7 +122,7 @@ Timing time(const registry::Case& test, Device device, const Flush& flush, int r
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::string device_name = RELORA_CUDA ? "cuda" : "cpu", filter = ".*", json_file;
+    std::string device_name = RELORA_CUDA ? "cuda" : "cpu", type_name, filter = ".*", json_file;
     int repeats = 50, threads = 0;
     int64_t flush_mib = 256;
     double seconds = 1;
@@ -131,6 +131,9 @@ int main(int argc, char** argv) {
     app.add_option("--device", device_name, "cuda, or cpu")
         ->check(CLI::IsMember({"cpu", "cuda"}))
         ->capture_default_str();
+    CLI::Option* const dtype =
+        app.add_option("--dtype", type_name, "bf16 or fp32: training with this compute type only")
+            ->check(CLI::IsMember({"bf16", "fp32"}));
     app.add_option("--filter", filter, "regular expression that OP/SHAPE has to contain")->capture_default_str();
     app.add_option("--repeats", repeats, "timed runs of a case")->check(CLI::Range(1, 100000))->capture_default_str();
     app.add_option("--seconds", seconds, "fewer runs, but at least three, when a case takes longer than this")
@@ -140,7 +143,7 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--json", json_file, "append a JSON line for each row to this file");
     app.add_option("--threads", threads, "of the CPU, 0 for all")->capture_default_str();
-    app.add_flag("--small", small, "the shapes that the tests use, instead of a model's");
+    app.add_flag("--small", small, "the shapes that the tests use, instead of a model's")->excludes(dtype);
     app.add_flag("--autotune", autotune, "let products choose among cuBLASLt's algorithms by time");
     CLI11_PARSE(app, argc, argv);
     try {
@@ -150,9 +153,11 @@ int main(int argc, char** argv) {
         kernels::set_threads(threads);
         kernels::set_autotune(autotune);
         const std::regex wanted(filter);
-        std::vector<const registry::Case*> cases;
-        for (const registry::Case& c : small ? registry::cases() : registry::bench_cases())
-            if (std::regex_search(c.op + "/" + c.shape, wanted)) cases.push_back(&c);
+        std::vector<DType> types;
+        for (const DType type : {DType::bf16, DType::f32})
+            if (type_name.empty() || type_name == dtype_name(type)) types.push_back(type);
+        std::vector<registry::Case> cases = small ? registry::cases() : registry::bench_cases(device, types);
+        std::erase_if(cases, [&](const auto& c) { return !std::regex_search(c.op + "/" + c.shape, wanted); });
         CHECK(!cases.empty(), "--filter ", filter, ": no case has that in its name");
 
         std::ofstream json;
@@ -184,23 +189,23 @@ int main(int argc, char** argv) {
         // The bound is what limits an op at the ceilings: its bytes at the copy's rate, or its FLOPs at the product's.
         std::printf("%-20s %-36s %10s %10s %7s %9s %9s  %s\n", "op", "shape", "min us", "p10 us", "runs", "GB/s",
                     "TFLOP/s", "of bound");
-        for (const registry::Case* c : cases) {
-            const Timing t = time(*c, device, flush, repeats, seconds);
-            const std::string type = c->shape.substr(0, 4);
+        for (const registry::Case& c : cases) {
+            const Timing t = time(c, device, flush, repeats, seconds);
+            const std::string type = c.shape.substr(0, 4);
             const double bytes_bound = t.bytes / copy_ceiling,
                          flops_bound = t.flops / product_ceiling[type == "bf16" ? type : "fp32"];
             const double best = std::max(t.seconds.front(), 1e-9);
             const double of_bound = std::max(bytes_bound, flops_bound) / best;
             const char* bound = flops_bound > bytes_bound ? "product" : "copy";
             const std::string tflops = t.flops > 0 ? format("%.2f", t.flops / best * 1e-12) : "";
-            std::printf("%-20s %-36s %10.2f %10.2f %7zu %9.1f %9s  %5.1f %% %s\n", c->op.c_str(), c->shape.c_str(),
+            std::printf("%-20s %-36s %10.2f %10.2f %7zu %9.1f %9s  %5.1f %% %s\n", c.op.c_str(), c.shape.c_str(),
                         best * 1e6, t.percentile(0.1) * 1e6, t.seconds.size(), t.bytes / best * 1e-9, tflops.c_str(),
                         100 * of_bound, bound);
             std::fflush(stdout);
             json << nlohmann::json{{"bench", "kernel"},
                                    {"device", on},
-                                   {"op", c->op},
-                                   {"shape", c->shape},
+                                   {"op", c.op},
+                                   {"shape", c.shape},
                                    {"min_us", best * 1e6},
                                    {"p10_us", t.percentile(0.1) * 1e6},
                                    {"median_us", t.percentile(0.5) * 1e6},

@@ -74,7 +74,8 @@ struct Case {
     std::function<Run(Memory&)> setup;
 };
 const std::vector<Case>& cases();
-// At the sizes of GPT-2 124M and XL, for timing only: too slow for the executor.
-const std::vector<Case>& bench_cases();
+// At the sizes of GPT-2's four models and for these compute types, the most important ones first; for timing only: too
+// slow for the executor. The head's chunks are those of the device.
+std::vector<Case> bench_cases(Device device, const std::vector<DType>& types);
 
 }  // namespace registry

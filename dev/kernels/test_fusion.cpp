@@ -30,7 +30,7 @@ int fused_elements(DType type, registry::Placement placement) {
 
 TEST(MatmulGelu, IsFusedInBf16FromCapability9OnAndWhereAligned) {
     int major = 0;
-    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu::current_device()));
     EXPECT_EQ(fused_elements(DType::bf16, registry::Placement::aligned) > 100, major >= 9);
     EXPECT_EQ(fused_elements(DType::bf16, registry::Placement::misaligned), 0);
     EXPECT_EQ(fused_elements(DType::f32, registry::Placement::aligned), 0);

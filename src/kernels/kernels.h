@@ -37,6 +37,11 @@ struct Matmul {
     Tensor aux;
     Batch batch = {};
 };
+// What matmul throws where the GPU's library has no algorithm for the product.
+class NoAlgorithm : public Error {
+  public:
+    using Error::Error;
+};
 void matmul(const Matmul& args);
 // The ops' own memory on a device, (1, workspace_floats) fp32. `largest_result`: elements of the largest bf16 product.
 int64_t workspace_floats(Device device, DType type, int64_t largest_result);

@@ -8,6 +8,7 @@ namespace {
 // Rows of logits computed at once: large enough for efficient products, small enough that they never exist whole. A GPU
 // spends relatively more on what every chunk repeats, which is to read and write the embedding's whole gradient.
 constexpr int64_t logit_bytes(Device device) { return int64_t(device == Device::cuda ? 512 : 128) << 20; }
+}  // namespace
 
 // Equal chunks: a short last one costs nearly as much.
 int64_t logit_rows(const GPT2Config& config, Device device, int64_t N) {
@@ -15,7 +16,6 @@ int64_t logit_rows(const GPT2Config& config, Device device, int64_t N) {
     const int64_t chunks = (N + most - 1) / most;
     return (N + chunks - 1) / chunks;
 }
-}  // namespace
 
 // ---- memory ------------------------------------------------------------------------------------------------------
 

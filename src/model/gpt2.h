@@ -53,6 +53,9 @@ const char* linear_name(int linear);
 int64_t linear_in(const GPT2Config& config, int linear);
 int64_t linear_out(const GPT2Config& config, int linear);
 
+// How many of N rows the head computes the logits of at once.
+int64_t logit_rows(const GPT2Config& config, Device device, int64_t N);
+
 // What the backward computes again instead of keeping it.
 enum class Recompute {
     none,

@@ -41,8 +41,8 @@ std::string cuda_problem() {
         return str("there is no usable GPU (CUDA reports: ", status == cudaSuccess ? "no device" : cudaGetErrorString(status), ")");
     }
     int major = 0, minor = 0;
-    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-    CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu::current_device()));
+    CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, gpu::current_device()));
     if (major < kOldest)
         return str("the GPU is of architecture sm_", major, minor, ", and sm_80 is the oldest that can be used");
     return "";
@@ -55,7 +55,7 @@ std::string description(Device device) {
 #if RELORA_CUDA
     if (device == Device::cuda) {
         cudaDeviceProp properties;
-        CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+        CUDA_CHECK(cudaGetDeviceProperties(&properties, gpu::current_device()));
         return str(properties.name, " (sm_", properties.major, properties.minor, ", ", properties.totalGlobalMem >> 30, " GiB)");
     }
 #endif

@@ -11,6 +11,12 @@ cudaStream_t create_stream() {
 
 }  // namespace
 
+int current_device() {
+    int device = 0;
+    CUDA_CHECK(cudaGetDevice(&device));
+    return device;
+}
+
 cudaStream_t stream() {
     static const cudaStream_t stream = create_stream();
     return stream;

@@ -14,6 +14,8 @@
 
 namespace gpu {
 
+// The device that CUDA has chosen for this thread.
+int current_device();
 // Every kernel, product and device-side copy of a step runs on this stream, in order.
 cudaStream_t stream();
 // Copies to the device go beside it.

@@ -3,62 +3,62 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
-#include <string>
-
+#include "../../runtime/cuda_library.h"
 #include "../../runtime/error.h"
 
 namespace {
 
-// The library of the headers' own major version: the descriptors are structures of a size that may change with it.
-struct Library {
-    void* handle = nullptr;
-    std::string problem;
-    Library() {
-        const std::string name = str("libcublasLt.so.", CUBLAS_VER_MAJOR);
-        handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-        if (!handle) problem = dlerror();
-    }
-    template <class Function>
-    Function find(const char* name) const {
-        return handle ? reinterpret_cast<Function>(dlsym(handle, name)) : nullptr;
-    }
-};
-
-const Library& library() {
-    static const Library library;
+// The library of the headers' own major version, within which calls and constants stay the same.
+const CudaLibrary& library() {
+    static const CudaLibrary library = [] {
+        CudaLibrary opened = open_cuda_library("cublasLt", "cublas", CUBLAS_VER_MAJOR);
+        if (!opened.handle)
+            opened.problem +=
+                str("; set CUDA_HOME to a toolkit of CUDA ", CUBLAS_VER_MAJOR, ", or install one, or pip install ",
+                    CUBLAS_VER_MAJOR >= 13 ? str("'nvidia-cublas==", CUBLAS_VER_MAJOR, ".*'")
+                                           : str("nvidia-cublas-cu", CUBLAS_VER_MAJOR));
+        return opened;
+    }();
     return library;
+}
+
+template <class Function>
+Function find(const char* name) {
+    return library().handle ? reinterpret_cast<Function>(dlsym(library().handle, name)) : nullptr;
 }
 
 }  // namespace
 
-#define FORWARD(name, parameters, arguments)                                             \
-    cublasStatus_t CUBLASWINAPI name parameters {                                        \
-        static const auto function = library().find<decltype(&name)>(#name);             \
-        return function ? function arguments : CUBLAS_STATUS_NOT_INITIALIZED;            \
+#define FORWARD(name, parameters, arguments)                                  \
+    cublasStatus_t CUBLASWINAPI name parameters {                             \
+        static const auto function = find<decltype(&name)>(#name);            \
+        return function ? function arguments : CUBLAS_STATUS_NOT_INITIALIZED; \
     }
 
 extern "C" {
 
 const char* CUBLASWINAPI cublasLtGetStatusName(cublasStatus_t status) {
     if (!library().handle) return library().problem.c_str();
-    static const auto function = library().find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
+    static const auto function = find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
     return function ? function(status) : "a library without cublasLtGetStatusName";
 }
 FORWARD(cublasLtCreate, (cublasLtHandle_t * handle), (handle))
 FORWARD(cublasLtDestroy, (cublasLtHandle_t handle), (handle))
-FORWARD(cublasLtMatmulDescInit_internal,
-        (cublasLtMatmulDesc_t operation, size_t size, cublasComputeType_t compute, cudaDataType_t scale),
-        (operation, size, compute, scale))
+FORWARD(cublasLtMatmulDescCreate, (cublasLtMatmulDesc_t * operation, cublasComputeType_t compute, cudaDataType_t scale),
+        (operation, compute, scale))
+FORWARD(cublasLtMatmulDescDestroy, (cublasLtMatmulDesc_t operation), (operation))
 FORWARD(cublasLtMatmulDescSetAttribute,
         (cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const void* value, size_t size),
         (operation, attribute, value, size))
-FORWARD(cublasLtMatrixLayoutInit_internal,
-        (cublasLtMatrixLayout_t layout, size_t size, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld),
-        (layout, size, type, rows, cols, ld))
+FORWARD(cublasLtMatrixLayoutCreate,
+        (cublasLtMatrixLayout_t * layout, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld),
+        (layout, type, rows, cols, ld))
+FORWARD(cublasLtMatrixLayoutDestroy, (cublasLtMatrixLayout_t layout), (layout))
 FORWARD(cublasLtMatrixLayoutSetAttribute,
         (cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const void* value, size_t size),
         (layout, attribute, value, size))
-FORWARD(cublasLtMatmulPreferenceInit_internal, (cublasLtMatmulPreference_t preference, size_t size), (preference, size))
+FORWARD(cublasLtMatmulPreferenceCreate, (cublasLtMatmulPreference_t * preference), (preference))
+FORWARD(cublasLtMatmulPreferenceDestroy, (cublasLtMatmulPreference_t preference), (preference))
 FORWARD(cublasLtMatmulPreferenceSetAttribute,
         (cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
          size_t size),

@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "../../runtime/gpu.h"
+#include "cublaslt_objects.h"
 #include "cuda.h"
 
 #define CUBLAS_CHECK(call, product)                                                                              \
@@ -120,67 +121,55 @@ std::string describe(const Matmul& m) {
 
 // ---- cuBLASLt's objects ------------------------------------------------------------------------------------------
 
-// Created at the first product, when the CUDA runtime exists, and so destroyed ahead of it. A status at exit, where the
-// GPU may be beyond use, helps nobody.
-cublasLtHandle_t handle() {
-    static const struct Library {
-        cublasLtHandle_t handle = nullptr;
-        Library() {
-            gpu::stream();
-            const cublasStatus_t status = cublasLtCreate(&handle);
-            CHECK(status == CUBLAS_STATUS_SUCCESS, "cuBLASLt can't be used: ", cublasLtGetStatusName(status));
-        }
-        ~Library() { cublasLtDestroy(handle); }
-    } library;
-    return library.handle;
-}
-
-// What cublasLtMatmul takes besides the operands. The descriptors are plain memory that nothing has to destroy.
+// What cublasLtMatmul takes besides the operands.
 struct Plan {
-    cublasLtMatmulDescOpaque_t operation;
-    cublasLtMatrixLayoutOpaque_t a, b, c;
+    LtOperation operation;
+    LtLayout a, b, c;
     cublasLtMatmulAlgo_t algorithm;
-    // Of the search for an algorithm; this one until there was a search.
+    // What the search for an algorithm came to; this one until there was a search.
     cublasStatus_t status = CUBLAS_STATUS_NOT_INITIALIZED;
 };
 
-template <class T>
-cublasStatus_t set(cublasLtMatmulDescOpaque_t& operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
-    return cublasLtMatmulDescSetAttribute(&operation, attribute, &value, sizeof(value));
+// Created at the first product, when the CUDA runtime exists and cuBLASLt is loaded, and so destroyed ahead of both.
+struct Library {
+    LtHandle handle;
+    std::unordered_map<Shape, Plan, ShapeHash> plans;
+    Library() {
+        gpu::stream();
+        const cublasStatus_t status = create(handle, cublasLtCreate);
+        CHECK(status == CUBLAS_STATUS_SUCCESS, "cuBLASLt can't be used: ", cublasLtGetStatusName(status));
+    }
+};
+Library& library() {
+    static Library library;
+    return library;
 }
-template <class T>
-cublasStatus_t set(cublasLtMatmulPreferenceOpaque_t& preference, cublasLtMatmulPreferenceAttributes_t attribute,
-                   const T& value) {
-    return cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof(value));
-}
-
-template <class T>
-cublasStatus_t set(cublasLtMatrixLayoutOpaque_t& layout, cublasLtMatrixLayoutAttribute_t attribute, const T& value) {
-    return cublasLtMatrixLayoutSetAttribute(&layout, attribute, &value, sizeof(value));
-}
+cublasLtHandle_t handle() { return library().handle.get(); }
 
 // A row-major matrix as cuBLASLt sees it: transposed. `distance`: elements to that of the next product of the batch.
-void describe_matrix(cublasLtMatrixLayoutOpaque_t& layout, const Tensor& t, int64_t distance, const Matmul& m) {
-    CUBLAS_CHECK(cublasLtMatrixLayoutInit(&layout, cuda_type(t.dtype), uint64_t(t.cols), uint64_t(t.rows),
-                                          leading_dimension(t)), m);
+void describe_matrix(LtLayout& layout, const Tensor& t, int64_t distance, const Matmul& m) {
+    CUBLAS_CHECK(create(layout, cublasLtMatrixLayoutCreate, cuda_type(t.dtype), uint64_t(t.cols), uint64_t(t.rows),
+                        leading_dimension(t)),
+                 m);
     if (m.batch.count == 1) return;
     CUBLAS_CHECK(set(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, int32_t(m.batch.count)), m);
     CUBLAS_CHECK(set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, distance), m);
 }
 
 // The pointers that belong to the operation rather than to cublasLtMatmul's arguments, which differ from call to call.
-void point_at_epilogue_operands(Plan& plan, const Matmul& m) {
+void point_at_epilogue_operands(const Plan& plan, const Matmul& m) {
     if (!m.bias.empty())
         CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
     if (!m.aux.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.aux.data), m);
 }
 
 // `result` stands for c.
-cublasStatus_t run_cublasLtMatmul(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const Matmul& m, void* result) {
+cublasStatus_t run_cublasLtMatmul(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const Matmul& m,
+                                  void* result) {
     const float alpha = m.alpha, beta = m.accumulate ? 1.0f : 0.0f;
-    return cublasLtMatmul(handle(), &plan.operation, &alpha, m.b.data, &plan.b, m.a.data, &plan.a, &beta, result,
-                          &plan.c, result, &plan.c, &algorithm, matmul_workspace(), size_t(kMatmulWorkspaceBytes),
-                          gpu::stream());
+    return cublasLtMatmul(handle(), plan.operation.get(), &alpha, m.b.data, plan.b.get(), m.a.data, plan.a.get(), &beta,
+                          result, plan.c.get(), result, plan.c.get(), &algorithm, matmul_workspace(),
+                          size_t(kMatmulWorkspaceBytes), gpu::stream());
 }
 
 // ---- the choice of an algorithm ----------------------------------------------------------------------------------
@@ -192,24 +181,24 @@ struct Candidates {
     const cublasLtMatmulAlgo_t& operator[](int i) const { return results[size_t(i)].algo; }
 };
 
-cublasStatus_t suggest(Candidates& candidates, Plan& plan, const Shape& shape, const Matmul& m, int wanted) {
+cublasStatus_t suggest(Candidates& candidates, const Plan& plan, const Shape& shape, const Matmul& m, int wanted) {
     // A sum over K may be cut into parts only if those are kept in fp32 and added in a step of their own. The schemes
     // ruled out round the parts to the type of the result; INPLACE, which adds them up in c as they come, does so even
     // in c itself.
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    cublasLtMatmulPreferenceOpaque_t preference;
-    CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference), m);
+    LtPreference preference;
+    CUBLAS_CHECK(create(preference, cublasLtMatmulPreferenceCreate), m);
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(kMatmulWorkspaceBytes)), m);
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions), m);
-    // Of the addresses; the layouts tell it the leading dimensions.
+    // Alignments of the addresses; the layouts tell it the leading dimensions.
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.b_alignment), m);
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.a_alignment), m);
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.c_alignment), m);
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.c_alignment), m);
     int found = 0;
-    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(), &plan.operation, &plan.b, &plan.a, &plan.c,
-                                                                 &plan.c, &preference, wanted,
-                                                                 candidates.results.data(), &found);
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(),
+                                       plan.c.get(), preference.get(), wanted, candidates.results.data(), &found);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     for (int i = 0; i < found; i++)
         if (candidates.results[size_t(i)].state == CUBLAS_STATUS_SUCCESS)
@@ -232,7 +221,7 @@ struct DeviceMemory {
 // The fastest candidate on the real operands; the first where timing is impossible, which is while the stream is being
 // captured (nothing runs then) and where memory is short. Timed runs write to c, which the real one is about to
 // overwrite; only where it adds to c, they write to zeroed memory of the same layout instead.
-int fastest(const Candidates& candidates, Plan& plan, const Shape& shape, const Matmul& m) {
+int fastest(const Candidates& candidates, const Plan& plan, const Shape& shape, const Matmul& m) {
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     CUDA_CHECK(cudaStreamIsCapturing(gpu::stream(), &capture));
     if (candidates.count == 1 || capture != cudaStreamCaptureStatusNone) return 0;
@@ -268,7 +257,7 @@ int fastest(const Candidates& candidates, Plan& plan, const Shape& shape, const 
 }
 
 cublasStatus_t prepare(Plan& plan, const Shape& shape, const Matmul& m) {
-    CUBLAS_CHECK(cublasLtMatmulDescInit(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), m);
+    CUBLAS_CHECK(create(plan.operation, cublasLtMatmulDescCreate, CUBLAS_COMPUTE_32F, CUDA_R_32F), m);
     CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, m.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N), m);
     CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, m.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N), m);
     CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, shape.epilogue), m);
@@ -288,9 +277,8 @@ cublasStatus_t prepare(Plan& plan, const Shape& shape, const Matmul& m) {
 
 // Returns why, if cuBLASLt has no algorithm for the product.
 cublasStatus_t multiply(const Matmul& m) {
-    static std::unordered_map<Shape, Plan, ShapeHash> plans;
     const Shape shape = shape_of(m);
-    Plan& plan = plans[shape];
+    Plan& plan = library().plans[shape];
     if (plan.status == CUBLAS_STATUS_NOT_INITIALIZED) plan.status = prepare(plan, shape, m);
     if (plan.status != CUBLAS_STATUS_SUCCESS) return plan.status;
     point_at_epilogue_operands(plan, m);
@@ -319,9 +307,8 @@ bool has_aligned_bias(const Matmul& m) { return m.bias.empty() || alignment(m.bi
 // older GPUs lost more than the GELU's own pass over memory costs.
 bool gelu_pays_in_product() {
     static const bool pays = [] {
-        int device = 0, major = 0;
-        CUDA_CHECK(cudaGetDevice(&device));
-        CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+        int major = 0;
+        CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu::current_device()));
         return major >= 9;
     }();
     return pays;
@@ -356,7 +343,7 @@ void set_autotune(bool on) { autotune = on; }
 
 std::string matmul_problem() {
     try {
-        handle();
+        library();
         return "";
     } catch (const Error& error) {
         return error.what();
@@ -377,9 +364,10 @@ void matmul(const Matmul& m) {
         product.bias = {};
         product.accumulate = true;
     }
-    const cublasStatus_t status = multiply(product);
-    CHECK(status == CUBLAS_STATUS_SUCCESS, "cuBLASLt has no algorithm (", cublasLtGetStatusName(status), ") for ",
-          describe(product));
+    if (const cublasStatus_t status = multiply(product); status != CUBLAS_STATUS_SUCCESS)
+        throw NoAlgorithm(
+            str("cuBLASLt has no algorithm (", cublasLtGetStatusName(status), ") for ", describe(product)), __FILE__,
+            __LINE__);
 }
 
 }  // namespace kernels::cuda

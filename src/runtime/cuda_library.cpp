@@ -1,0 +1,104 @@
+#include "cuda_library.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+#include <vector>
+
+#include "error.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using Folders = std::vector<fs::path>;
+
+std::string variable(const char* name) {
+    const char* const value = std::getenv(name);
+    return value ? value : "";
+}
+
+void add(Folders& folders, const fs::path& folder) {
+    if (std::find(folders.begin(), folders.end(), folder) == folders.end()) folders.push_back(folder);
+}
+
+// Where CUDA is installed as a whole. Conda unpacks its packages of it into the environment itself.
+Folders toolkits(int major) {
+    Folders found;
+    for (const char* const name : {"CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX"})
+        if (const std::string value = variable(name); !value.empty()) add(found, value);
+    add(found, "/usr/local/cuda");
+    add(found, str("/usr/local/cuda-", major));
+    return found;
+}
+
+// The installations and virtual environments of Python: those that variables name, those that an interpreter on the
+// PATH belongs to, and where Debian's Python and `pip install --user` put packages.
+Folders pythons() {
+    Folders found;
+    for (const char* const name : {"VIRTUAL_ENV", "CONDA_PREFIX"})
+        if (const std::string value = variable(name); !value.empty()) add(found, value);
+    std::istringstream path(variable("PATH"));
+    for (std::string folder; std::getline(path, folder, ':');) {
+        std::error_code error;
+        const fs::path python = fs::path(folder) / "python3", interpreter = fs::canonical(python, error);
+        if (folder.empty() || error) continue;
+        // The python3 of a virtual environment is a link to the interpreter that it was made with; both have packages.
+        for (const fs::path& program : {python, interpreter}) add(found, program.parent_path().parent_path());
+    }
+    add(found, "/usr/local");
+    if (const std::string home = variable("HOME"); !home.empty()) add(found, fs::path(home) / ".local");
+    return found;
+}
+
+// Where the packages of a Python are that exist: PREFIX/lib/python3.12/site-packages, or Debian's dist-packages.
+// Without links, since lib64 is often one to lib, and /lib one to /usr/lib.
+Folders package_folders(const fs::path& prefix) {
+    Folders found;
+    for (const char* const lib : {"lib", "lib64"}) {
+        std::error_code error;
+        for (const fs::directory_entry& entry : fs::directory_iterator(prefix / lib, error))
+            if (entry.path().filename().string().starts_with("python3"))
+                for (const char* const name : {"site-packages", "dist-packages"}) {
+                    const fs::path packages = fs::canonical(entry.path() / name, error);
+                    if (!error) add(found, packages);
+                }
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+Folders library_folders(const std::string& package, int major) {
+    Folders folders;
+    for (const fs::path& toolkit : toolkits(major))
+        for (const char* const lib : {"lib64", "lib", "targets/x86_64-linux/lib"}) add(folders, toolkit / lib);
+    // NVIDIA's packages share a folder since CUDA 13, and had one each in CUDA 12.
+    const fs::path within = fs::path("nvidia") / (major >= 13 ? str("cu", major) : package) / "lib";
+    for (const fs::path& python : pythons())
+        for (const fs::path& packages : package_folders(python)) add(folders, packages / within);
+    return folders;
+}
+
+}  // namespace
+
+CudaLibrary open_cuda_library(const std::string& name, const std::string& package, int major) {
+    const std::string file = str("lib", name, ".so.", major);
+    CudaLibrary library;
+    const auto open = [&](const fs::path& path) {
+        library.handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (!library.handle) library.problem += str(library.problem.empty() ? "" : "; ", dlerror());
+        return library.handle != nullptr;
+    };
+    if (open(file)) return library;
+    std::string looked_in;
+    for (const fs::path& folder : library_folders(package, major)) {
+        std::error_code error;
+        if (fs::exists(folder / file, error) && open(folder / file)) return library;
+        looked_in += str(looked_in.empty() ? "" : ", ", folder.string());
+    }
+    library.problem += "; looked in " + looked_in;
+    return library;
+}
