@@ -42,7 +42,7 @@ if [ -z "${REHEARSAL:-}" ]; then
 else
     test_cases=$small_cases shards=2
     parity_options=(--recorded test/fixtures/parity)
-    bench_options=(--dtype bf16 --small --filter '5x7x3' --repeats 3 --flush-mib 1)
+    bench_options=(--small --filter '5x7x3' --repeats 3 --flush-mib 1)
     step_options=(--batch-size 1 --seq-len 32 --rank 4 --rounds 1 --steps-per-turn 1)
     first_models=(gpt2-nano) other_models=(gpt2-nano)
     fp32_text=("${recipe[@]}" --layers 1 --heads 1 --channels 64 --seq-len 32 --batch-size 2 --eval-every 10 --eval-batches 2
@@ -64,6 +64,20 @@ need() {
 
 # ---- the stages, each in a process of its own; TMPDIR is a folder that goes when it ends -------------------------------
 
+# The tables and the last lines of all shards (dev/kernels/tally.cpp) as one; a shard without a last line didn't come to its end.
+sum_up_shards() {
+    awk -v shards="$shards" '
+        /^op +cases/ { table = 1; next }
+        /cases without an algorithm, [0-9]+ wrong$/ { table = 0; ended++; without += $1; wrong += $6; next }
+        table { cases[$1] += $2; all += $2; if ($3 + 0 > most[$1]) most[$1] = $3 }
+        END {
+            printf "%-22s %6s  %s\n", "op", "cases", "largest distance / tolerance"
+            fflush()
+            for (op in cases) printf "%-22s %6d  %.3g\n", op, cases[op], most[op] | "sort"
+            close("sort")
+            printf "%d cases compared: %d wrong, %d without an algorithm; %d of %d shards came to their end\n", all, wrong, without, ended, shards
+        }'
+}
 stage_tests() {
     need build/kernel_tests
     local shard code=0 processes=() logs=()
@@ -78,7 +92,7 @@ stage_tests() {
     cat "${logs[@]}" >>"$log"
     cat "${logs[@]}" | grep -aE -A3 ': Failure$|C\+\+ exception|^terminate' | cut -c1-200 | head -n 60 || true
     cat "${logs[@]}" | grep -aE '^\[  FAILED  \] .*/.*' | sed 's/, where GetParam.*//' | sort -u | head -n 60 || true
-    cat "${logs[@]}" | summary_of_tests
+    cat "${logs[@]}" | sum_up_shards
     [ "$code" -eq 0 ] || fail "exit code $code of a shard"
 }
 
@@ -97,20 +111,22 @@ compare() {
     need build/bench/step
     local modes=$1 model failed=''
     shift
+    # For the prediction: of this machine, where the kernels have been timed.
+    ! grep -q '"ceilings"' "$rows" 2>/dev/null || more_options+=(--ceilings "$rows")
     for model in "$@"; do
         echo
         run python3 dev/bench/compare.py --device cuda --models "$model" --modes "$modes" --routes merged "${step_options[@]}" \
-            "${peer_options[@]}" --json "$rows" 2>>"$log" || failed+=" $model"
+            "${more_options[@]}" --json "$rows" 2>>"$log" || failed+=" $model"
     done
     [ -z "$failed" ] || fail "compare.py failed for$failed; what it said is in $log"
 }
-peer_options=()
+more_options=()
 stage_throughput() { compare full,relora "${first_models[@]}"; }
 stage_sizes() { compare full,relora "${other_models[@]}"; }
 stage_pytorch() {
     "$peer" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)' 2>>"$log" ||
         fail "no torch in $peer: PEER_PYTHON names an interpreter that has it"
-    peer_options=(--peer-python "$peer" --peers compiled)
+    more_options=(--peer-python "$peer" --peers compiled)
     compare full "${first_models[0]}"
     compare relora "${first_models[0]}"
 }
@@ -189,7 +205,7 @@ case $* in
     first) call=first total=${LIMIT:-300} groups=(tests+training parity throughput) ;;
     second) call=second total=${LIMIT:-420} groups=(kernels sizes pytorch text memcheck+racecheck) ;;
 esac
-for stage in ${groups[*]//+/ }; do
+for stage in $(tr + ' ' <<<"${groups[*]}"); do
     [ -n "${limits[$stage]:-}" ] || { echo "dev/gpu_check.sh: no stage '$stage'; there are: first, second, ${!limits[*]}" >&2; exit 2; }
 done
 
