@@ -18,6 +18,7 @@ PyTorch is missing. test/fixtures/parity, which the tests use, was made by
 """
 import argparse
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -40,47 +41,45 @@ def course_name(compute_type, device):
 
 class Quantity(typing.NamedTuple):
     """Numbers of the course that are compared together."""
-    what: str
+    what: str  # {} is how many
     key: str  # of metrics.jsonl
-    relative: bool
     limits: dict  # type -> largest difference
+    relative: bool = False
+    phase: str = ""  # only its updates
 
     def pick(self, numbers, switch):
-        """Those of them that this is about, of key -> values."""
-        values = numbers[self.key]
-        if self.what.startswith("full"):
-            return values[:switch]
-        return values[switch:] if self.what.startswith("low-rank") else values
+        """These of key -> values."""
+        values = numbers.get(self.key, [])
+        return {"full": values[:switch], "low-rank": values[switch:]}.get(self.phase, values)
 
 
-# Ten times what rounding alone was seen to do, or more.
+# Rounding alone moves them by LIMITS_MEASURED
 LOSS = {"fp32": 5e-6, "bf16": 1e-3}
 NORM = {"fp32": 1e-5, "bf16": 1e-2}
 QUANTITIES = (
-    Quantity("full: loss", "loss", False, LOSS),
-    Quantity("full: gradient norm", "grad_norm", True, NORM),
-    Quantity("low-rank: loss", "loss", False, LOSS),
-    Quantity("low-rank: gradient norm", "grad_norm", True, NORM),
-    Quantity("merges: loss before", "loss_before", False, LOSS),
-    Quantity("merges: loss after", "loss_after", False, LOSS),
-    Quantity("merges: norm of the change", "delta_norm", True, NORM),
-    Quantity("resets: share of zeros", "zeroed_fraction", False, {"fp32": 1e-9, "bf16": 1e-9}),
-    Quantity("merged model: loss", "val_loss", False, LOSS),
+    Quantity("full: loss of {} updates", "loss", LOSS, phase="full"),
+    Quantity("full: gradient norm of {} updates", "grad_norm", NORM, relative=True, phase="full"),
+    Quantity("low-rank: loss of {} updates", "loss", LOSS, phase="low-rank"),
+    Quantity("low-rank: gradient norm of {} updates", "grad_norm", NORM, relative=True, phase="low-rank"),
+    Quantity("low-rank: loss before {} merges", "loss_before", LOSS),
+    Quantity("low-rank: loss after {} merges", "loss_after", LOSS),
+    Quantity("low-rank: norm of what {} merges added", "delta_norm", NORM, relative=True),
+    Quantity("low-rank: share of zeros after {} resets", "zeroed_fraction", {"fp32": 1e-9, "bf16": 1e-9}),
+    Quantity("merged model: loss", "val_loss", LOSS),
 )
 
 
 def compare(what, ours, expected, limit, relative=False):
     """Prints the largest difference beside its limit; returns whether it is within."""
-    if len(ours) != len(expected) or not expected:
+    if len(ours) != len(expected):
         print(f"{what}: {len(ours)} values, expected {len(expected)}: FAIL", flush=True)
         return False
     far = [abs(a - b) / (abs(b) if relative else 1) for a, b in zip(ours, expected)]
-    most = max(far, key=lambda x: float("inf") if x != x else x)
-    passed = most <= limit
-    print(f"{what}, {len(ours)} values: largest {'relative ' * relative}difference {most:.1e}, limit {limit:.0e}: "
+    worst = max(range(len(far)), key=lambda i: math.inf if math.isnan(far[i]) else far[i])
+    passed = far[worst] <= limit
+    print(f"{what}: largest {'relative ' * relative}difference {far[worst]:.1e}, limit {limit:.0e}: "
           f"{'PASS' if passed else 'FAIL'}", flush=True)
     if not passed:
-        worst = far.index(most)
         print(f"    value {worst + 1} is {ours[worst]:.9g}, expected {expected[worst]:.9g}", flush=True)
     return passed
 
@@ -101,19 +100,17 @@ def read_metrics(path):
     numbers = {}
     for line in path.read_text().splitlines():
         for key, value in json.loads(line).items():
-            numbers.setdefault(key, []).append(float("nan") if value is None else value)
+            numbers.setdefault(key, []).append(math.nan if value is None else value)
     return numbers
 
 
 def train(trainer, recorded, options, compute_type, device, out, extra):
     """Runs the trainer from the recorded weights on the recorded tokens; returns the numbers of its metrics."""
-    config = out / f"{compute_type}.toml"
-    shard = str(recorded / "tokens.bin")
-    all_options = {**options, "init-from": str(recorded), "train-data": shard, "val-data": shard, "eval-every": 0,
-                   "eval-batches": 0, "sample-tokens": 0}
-    config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in all_options.items()))
-    folder, log = out / compute_type, out / f"{compute_type}.log"
-    command = [str(trainer.resolve()), "--config", str(config), "--out", str(folder), "--device", device, "--dtype", compute_type, *extra]
+    config, log, folder = out / f"{compute_type}.toml", out / f"{compute_type}.log", out / compute_type
+    config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))
+    command = [trainer.resolve(), "--config", config, "--out", folder, "--device", device, "--dtype", compute_type,
+               "--init-from", recorded, "--train-data", recorded / "tokens.bin", "--val-data", recorded / "tokens.bin",
+               "--eval-every", "0", "--eval-batches", "0", "--sample-tokens", "0", *extra]
     print(f"{trainer.name} {compute_type}: {options['max-steps']} updates …", file=sys.stderr, flush=True)
     start = time.monotonic()
     with open(log, "w") as output:
@@ -128,20 +125,26 @@ def train(trainer, recorded, options, compute_type, device, out, extra):
 
 
 def check(recorded, trainer, device, out, types=TYPES, extra=()):
-    """Compares runs of the trainer with the recorded course; returns (whether all is close, type -> loss of the merged model)."""
+    """Compares runs of the trainer with the recorded course.
+
+    Returns whether all is close, and type -> [loss of the merged model].
+    """
+    path = recorded / "reference.json"
     try:
-        reference = json.loads((recorded / "reference.json").read_text())
-        options, expected = reference["options"], reference["expected"]
-        courses = {t: expected[course_name(t, device)] for t in types}
-    except (OSError, ValueError, KeyError) as error:
-        raise Failure(f"{recorded} holds no recorded course for this: {type(error).__name__}: {error}", 2) from error
+        reference = json.loads(path.read_text())
+        options, courses = reference["options"], {t: reference["expected"][course_name(t, device)] for t in types}
+    except OSError as error:
+        raise Failure(f"--recorded {recorded}: {path}: {error.strerror}; --record FOLDER writes one", 2) from error
+    except (ValueError, KeyError) as error:
+        raise Failure(f"{path} has no {error}; record it anew", 2) from error
     passed, merged = True, {}
     for compute_type, course in courses.items():
         numbers = train(trainer, recorded, options, compute_type, device, out, extra)
         for quantity in QUANTITIES:
             ours, theirs = (quantity.pick(side, options["warm-start-steps"]) for side in (numbers, course))
-            passed &= compare(f"{compute_type} {quantity.what}", ours, theirs, quantity.limits[compute_type], quantity.relative)
-        merged[compute_type] = numbers["val_loss"][-1]
+            passed &= compare(f"{compute_type} {quantity.what.format(len(theirs))}", ours, theirs,
+                              quantity.limits[compute_type], quantity.relative)
+        merged[compute_type] = numbers["val_loss"]
     return passed, merged
 
 
@@ -205,12 +208,12 @@ def parse_args():
     parser.add_argument("--dtype", choices=TYPES, help="only this type (default: both)")
     parser.add_argument("--trainer", type=pathlib.Path, default=ROOT / "train_relora", help="default: the one built here")
     parser.add_argument("--out", type=pathlib.Path, help="a new folder for all that is written (default: a temporary one)")
-    parser.add_argument("--record", type=pathlib.Path, metavar="FOLDER", help="only record PyTorch's course, into this new folder")
+    parser.add_argument("--record", type=pathlib.Path, metavar="FOLDER", help="only record PyTorch's course, in this new folder")
     parser.add_argument("--recorded", type=pathlib.Path, metavar="FOLDER", help="compare with what is recorded there")
     recording = parser.add_argument_group("what is recorded")
     for name, default in SIZES.items():
         recording.add_argument("--" + name, type=positive, metavar="N", help=f"default: {default}")
-    recording.add_argument("--lr", type=rate, help="peak learning rate of the full-rank phase, half that of the other; default: 1e-4")
+    recording.add_argument("--lr", type=rate, help="peak rate of the full-rank phase, half that of the other; default: 1e-4")
     recording.add_argument("--weights", choices=TYPES, help="type in which the weights are stored; default: fp32")
     arguments, extra = sys.argv[1:], []
     if "--" in arguments:
@@ -224,13 +227,21 @@ def parse_args():
     named = [name for name, value in given.items() if value]
     if args.recorded and (args.record or named):
         parser.error(f"--{named[0] if named else 'record'} is for recording, --recorded {args.recorded} is there already")
-    if args.record and (extra or args.out):
-        parser.error(f"--record {args.record} runs no trainer: {'--out' if args.out else extra[0]} is not for it")
-    if not args.record and not os.access(args.trainer, os.X_OK):
-        parser.error(f"--trainer {args.trainer} is not there: build it with make, or name another")
+    idle = ["--out"] * bool(args.out) + ["--dtype"] * bool(args.dtype) + extra
+    if args.record and idle:
+        parser.error(f"--record {args.record} runs no trainer: {idle[0]} is not for it")
+    if not args.record and not (args.trainer.is_file() and os.access(args.trainer, os.X_OK)):
+        parser.error(f"--trainer {args.trainer} is no program: build it with make, or name another")
     for name, folder in (("record", args.record), ("out", args.out)):
         if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             parser.error(f"--{name} {folder} is not an empty folder; give a new one")
+    for name, value, most, of in (("seq-len", args.sizes["seq-len"], args.sizes["positions"], "--positions"),
+                                  ("rank", args.sizes["rank"], args.sizes["channels"], "--channels"),
+                                  ("vocab-size", args.sizes["vocab-size"], 65536, "tokens of 16 bits")):
+        if value > most:
+            parser.error(f"--{name} {value} is above {most}, the most that {of} lets")
+    if args.sizes["channels"] % args.sizes["heads"]:
+        parser.error(f"--heads {args.sizes['heads']} doesn't divide --channels {args.sizes['channels']}")
     return args
 
 
@@ -242,7 +253,7 @@ def compare_with_pytorch(args, out):
     passed, merged = check(recorded, args.trainer, args.device, out, args.types, args.extra)
     for compute_type in args.types:
         loss = course.loss_of(out / compute_type / "export", recorded / "tokens.bin", options, compute_type, args.device)
-        passed &= compare(f"{compute_type} export: loss in transformers", [loss], [merged[compute_type]], LOSS[compute_type])
+        passed &= compare(f"{compute_type} export: loss in transformers", merged[compute_type], [loss], LOSS[compute_type])
     return passed
 
 
@@ -250,7 +261,8 @@ def main():
     args = parse_args()
     try:
         if args.record:
-            import_course(args.device).record(args.record, args.sizes, course_options(args.sizes, args.lr), args.weights, args.device)
+            options = course_options(args.sizes, args.lr)
+            import_course(args.device).record(args.record, args.sizes, options, args.weights, args.device)
             return 0
         with tempfile.TemporaryDirectory(prefix="gpu_parity_") as temporary:
             out = (args.out or pathlib.Path(temporary)).resolve()

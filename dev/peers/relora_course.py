@@ -14,13 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.utils import logging
 
 LINEARS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Which W the sum W + s*B*A is formed from: in bf16 a GPU holds only the rounded one.
-COURSES = {"fp32": (torch.float32, torch.float32), "bf16 cuda": (torch.bfloat16, torch.bfloat16), "bf16 cpu": (torch.bfloat16, torch.float32)}
+COURSES = {"fp32": (torch.float32, torch.float32), "bf16 cuda": (torch.bfloat16, torch.bfloat16),
+           "bf16 cpu": (torch.bfloat16, torch.float32)}
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8  # the program's defaults
 SEQUENCES_AT_ONCE = 4  # of 1024 tokens: their logits over GPT-2's vocabulary take 0.8 GB in fp32
+
+logging.disable_progress_bar()
 
 
 def progress(text):
@@ -144,7 +148,8 @@ class Course:
         return losses.double().sum()
 
     def parts(self, sequences):
-        return [slice(first, first + SEQUENCES_AT_ONCE) for first in range(0, sequences, SEQUENCES_AT_ONCE)]
+        """Slices of the first sequences."""
+        return [slice(first, min(first + SEQUENCES_AT_ONCE, sequences)) for first in range(0, sequences, SEQUENCES_AT_ONCE)]
 
     @torch.no_grad()
     def loss(self, sequences):
@@ -200,7 +205,8 @@ class Course:
                 rank = self.options["rank"]
                 a = [uniforms(rank * n_in, self.options["seed"], 2, 4 * (4 * layer + place) + section, merges, self.device)
                      for section in range(self.sections(linear))]
-                self.adapters[linear] = ((2 * torch.cat(a) - 1) * n_in**-0.5).view(-1, n_in), torch.zeros(n_out, rank, device=self.device)
+                self.adapters[linear] = (((2 * torch.cat(a) - 1) * n_in**-0.5).view(-1, n_in),
+                                         torch.zeros(n_out, rank, device=self.device))
 
     def switch(self):
         self.draw_adapters(0)
@@ -268,12 +274,14 @@ class Course:
 def loss_of(folder, shard, options, compute_type, device):
     """The loss of a Hugging Face folder on all tokens of a shard."""
     model = GPT2LMHeadModel.from_pretrained(folder).to(device)
-    return Course(model, read_shard(shard), options, TYPES[compute_type], torch.float32).loss(options["total-batch-tokens"] // options["seq-len"])
+    course = Course(model, read_shard(shard), options, TYPES[compute_type], torch.float32)
+    return course.loss(len(course.inputs))
 
 
 def record(folder, shape, options, stored_type, device, names=tuple(COURSES)):
     """Writes a model, a shard of one update's tokens and reference.json, the numbers of the courses with these names."""
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     folder.mkdir(parents=True, exist_ok=True)
     progress(f"making a model of {shape['layers']} layers, {shape['channels']} channels")
     model = write_model(folder, shape, stored_type, options["seed"], device)

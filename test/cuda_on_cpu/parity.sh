@@ -8,5 +8,6 @@ if [ -z "${TRAINER:-}" ]; then
 fi
 source test/end_to_end/common.bash
 EXECUTOR_GUARD=0 python3 dev/gpu_parity.py --recorded test/fixtures/parity --device cuda --out "$work/parity" \
-    --trainer "${TRAINER:-build/cuda_on_cpu/plain/train_relora}" -- --threads 2 "$@" || differs 'not as close to PyTorch as it should be'
+    --trainer "${TRAINER:-build/cuda_on_cpu/plain/train_relora}" -- --threads 2 "$@" ||
+    differs 'not as close to PyTorch as it should be'
 finish
