@@ -8,7 +8,7 @@ data, so that the order of the data decides nothing.
     python3 dev/gpu_parity.py --device cuda --trainer ./train_relora     both, on a GPU (needs torch and transformers)
     python3 dev/gpu_parity.py --record FOLDER                            PyTorch's part only
     python3 dev/gpu_parity.py --recorded FOLDER --trainer ./train_relora only the trainer's, without PyTorch or the export
-    … -- --adapter-route factored                                        options after -- go to the trainer
+    … -- --adapter-route project                                         options after -- go to the trainer
 
 Exit code 0: all is as close as it should be; 1: something is not, or the trainer failed; 2: bad usage, or a program or
 PyTorch is missing. test/fixtures/parity, which the tests use, was made by
