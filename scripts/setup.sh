@@ -18,7 +18,8 @@ ca-certificates     | file /etc/ssl/certs/ca-certificates.crt    | certificates,
 test_needs='
 libgtest-dev        | gtest/gtest.h gtest                        | GoogleTest: the tests
 libboost-context-dev | boost/context/fiber.hpp boost_context      | Boost.Context: CUDA threads on the CPU, in the tests
-liblapack-dev       | c lapack                                   | LAPACK: singular values, in the tests'
+liblapack-dev       | c lapack                                   | LAPACK: singular values, in the tests
+python3             | command python3                            | Python: compares runs with recorded ones, in the tests'
 
 case ${1:-} in
     '') ;;
