@@ -36,8 +36,8 @@ if [ -z "${REHEARSAL:-}" ]; then
     bench_options=(--dtype bf16 --seconds 0.1)
     step_options=(--grad-accum 4 --steps-per-turn 2)
     first_models=(gpt2 gpt2-xl) other_models=(gpt2-medium gpt2-large)
-    fp32_text=("${recipe[@]}" "${low_rank[@]}" --merge-every "$merge_every")
-    bf16_text=("${fp32_text[@]}" --layers 6 --heads 6 --channels 384)
+    restarts=("${course[@]}" "${low_rank[@]}" --merge-every "$merge_every")
+    larger=(--layers 6 --heads 6 --channels 384 --seq-len 128 --batch-size 16)
     most_loss=1.85  # what the README says of the quickstart
 else
     test_cases=$small_cases shards=2
@@ -45,9 +45,10 @@ else
     bench_options=(--small --filter '5x7x3' --repeats 3 --flush-mib 1)
     step_options=(--batch-size 1 --seq-len 32 --rank 4 --rounds 1 --steps-per-turn 1)
     first_models=(gpt2-nano) other_models=(gpt2-nano)
-    fp32_text=("${recipe[@]}" --layers 1 --heads 1 --channels 64 --seq-len 32 --batch-size 2 --eval-every 10 --eval-batches 2
-        --warmup-steps 2 --max-steps 30 --warm-start-steps 10 --merge-every 10 --restart-warmup-steps 2 --rank 4)
-    bf16_text=("${fp32_text[@]}")
+    shape=(--layers 1 --heads 1 --channels 64 --seq-len 32 --batch-size 2)
+    restarts=(--rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 10 --restart-warmup-steps 2 --warmup-steps 2
+        --lr 2e-3 --eval-every 10 --eval-batches 2)
+    larger=("${shape[@]}")
     most_loss=5.6  # ln(257) is 5.55
 fi
 
@@ -145,10 +146,9 @@ stage_text() {
         fail 'data/austen/shards is not there: data/make_austen_shards.sh makes it'
     local name last
     for name in fp32 bf16; do
-        local options=("${fp32_text[@]}")
-        [ "$name" = fp32 ] || options=("${bf16_text[@]}")
-        run ./train_relora --device cuda --mode relora --dtype "$name" "${options[@]}" --log-every 200 --sample-tokens 64 \
-            --out "$TMPDIR/$name" >"$TMPDIR/$name.log" 2>&1 ||
+        [ "$name" = fp32 ] || shape=("${larger[@]}")
+        run ./train_relora --device cuda --mode relora --dtype "$name" "${data[@]}" "${shape[@]}" "${restarts[@]}" \
+            --log-every 200 --sample-tokens 64 --out "$TMPDIR/$name" >"$TMPDIR/$name.log" 2>&1 ||
             { tail -n 20 "$TMPDIR/$name.log"; fail "the run in $name failed"; }
         cat "$TMPDIR/$name.log" >>"$log"
         grep -aE '^step .*(merge|switch|validation)|tokens/s' "$TMPDIR/$name.log" | cut -c1-300

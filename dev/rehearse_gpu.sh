@@ -84,10 +84,10 @@ stage_bundle() {
         data/tokenize --help >help; build/kernel_tests --gtest_list_tests | tail -n 1
         build/kernel_bench --device cpu --small --filter gelu_forward/fp32_67x24 --repeats 3 --flush-mib 1 --threads 2 | tail -n 1
         . scripts/recipe.bash
-        ./train_relora --device cpu "${recipe[@]}" "${low_rank[@]}" --max-steps 6 --warm-start-steps 3 --merge-every 3 \
-            --restart-warmup-steps 0 --warmup-steps 0 --eval-every 0 --out ~/run --threads 2 | grep -a "merge 1"
+        ./train_relora --device cpu "${data[@]}" "${shape[@]}" --rank 4 --max-steps 6 --warm-start-steps 3 --merge-every 3 \
+            --restart-warmup-steps 0 --warmup-steps 0 --lr 1e-3 --out ~/run --threads 2 | grep -a "merge 1"
         python3 dev/bench/compare.py --model gpt2-nano --batch-size 1 --seq-len 32 --rounds 1 --dtypes fp32 >compared 2>&1
-        refuses ./train_relora --device cuda "${recipe[@]}" --mode full --out ~/cuda
+        refuses ./train_relora --device cuda "${data[@]}" "${shape[@]}" --mode full --out ~/cuda
         refuses dev/gpu_check.sh first'
 }
 

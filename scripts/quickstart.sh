@@ -44,7 +44,8 @@ data/make_austen_shards.sh
 train() {
     local mode=$1 folder=$2
     shift 2
-    ./train_relora --mode "$mode" --out "$folder" "$@" "${recipe[@]}" "${threads[@]}" --log-every 50
+    ./train_relora --mode "$mode" --out "$folder" "$@" \
+        "${data[@]}" "${shape[@]}" "${course[@]}" "${threads[@]}" --log-every 50
 }
 
 cycles=$(((max_steps - warm_start_steps) / merge_every))

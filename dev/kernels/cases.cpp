@@ -313,8 +313,8 @@ void add_matmul(Cases& all) {
             for (const int transposes : {0, 1, 2})
                 for (const bool accumulate : {false, true}) {
                     const bool ta = transposes == 1, tb = transposes == 2;
-                    const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", accumulate ? "_added" : "");
-                    all.push_back({"matmul_batch", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                    const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", accumulate ? "_added" : "", "_batch");
+                    all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
                         constexpr int64_t kCount = 3;
                         kernels::Matmul a{.transpose_a = ta, .transpose_b = tb, .alpha = accumulate ? 1.0f : 0.5f, .accumulate = accumulate};
                         const int64_t a_cols = ta ? M : K, b_rows = tb ? N : K, b_cols = tb ? K : N;
