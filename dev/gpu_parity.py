@@ -53,7 +53,8 @@ class Quantity(typing.NamedTuple):
         return {"full": values[:switch], "low-rank": values[switch:]}.get(self.phase, values)
 
 
-# Rounding alone moves them by LIMITS_MEASURED
+# Rounding alone moved losses by up to 5e-7 in fp32 and 7e-4 in bf16, norms by 2e-6 and 2e-3: of 124M with 512 tokens an update
+# on a CPU, and of test/fixtures/parity there and on the executor. More tokens average more of it away.
 LOSS = {"fp32": 5e-6, "bf16": 1e-3}
 NORM = {"fp32": 1e-5, "bf16": 1e-2}
 QUANTITIES = (
@@ -166,7 +167,7 @@ def import_course(device):
 
 SIZES = {"layers": 12, "heads": 12, "channels": 768, "vocab-size": 50257, "positions": 1024, "seq-len": 1024, "batch-size": 8,
          "micro-steps": 2, "rank": 128, "alpha": 32}
-PEAK_RATE = 1e-4
+PEAK_RATE = 5e-5
 
 
 def course_options(sizes, rate):
@@ -213,7 +214,7 @@ def parse_args():
     recording = parser.add_argument_group("what is recorded")
     for name, default in SIZES.items():
         recording.add_argument("--" + name, type=positive, metavar="N", help=f"default: {default}")
-    recording.add_argument("--lr", type=rate, help="peak rate of the full-rank phase, half that of the other; default: 1e-4")
+    recording.add_argument("--lr", type=rate, help="peak rate of the full-rank phase, half that of the other; default: 5e-5")
     recording.add_argument("--weights", choices=TYPES, help="type in which the weights are stored; default: fp32")
     arguments, extra = sys.argv[1:], []
     if "--" in arguments:
