@@ -53,9 +53,10 @@ else
 fi
 
 fail() { echo "$*"; exit 1; }
-# Prints a command, then runs it.
+# Prints a command, without the paths of this machine, then runs it.
 run() {
-    echo "\$ $*"
+    local shown=${*//"$OUT"/OUT}
+    echo "\$ ${shown//"$peer"/python3}"
     "$@"
 }
 need() {
@@ -128,8 +129,11 @@ stage_pytorch() {
     "$peer" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)' 2>>"$log" ||
         fail "no torch in $peer: PEER_PYTHON names an interpreter that has it"
     more_options=(--peer-python "$peer" --peers compiled)
-    compare full "${first_models[0]}"
-    compare relora "${first_models[0]}"
+    local mode
+    for mode in full relora; do
+        compare "$mode" "${first_models[0]}"
+        grep -q "\"worker\": \"torch compiled\".*\"mode\": \"$mode\"" "$rows" || fail "PyTorch gave no time; what it said is in $log"
+    done
 }
 
 stage_kernels() {
@@ -151,6 +155,7 @@ stage_text() {
             --log-every 200 --sample-tokens 64 --out "$TMPDIR/$name" >"$TMPDIR/$name.log" 2>&1 ||
             { tail -n 20 "$TMPDIR/$name.log"; fail "the run in $name failed"; }
         cat "$TMPDIR/$name.log" >>"$log"
+        head -n 1 "$TMPDIR/$name.log"
         grep -aE '^step .*(merge|switch|validation)|tokens/s' "$TMPDIR/$name.log" | cut -c1-300
         last=$(validation "$name" | tail -n 1)
         echo "$name: validation loss $last, at most $most_loss"
@@ -223,13 +228,13 @@ commit=$(git rev-parse --short=12 HEAD 2>/dev/null || cat COMMIT 2>/dev/null || 
 [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] || commit+=' with changes'
 
 slug=$(printf '%s' "$gpu" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g; s/-$//')
-out=${OUT:-dev/results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-name=$out/$(date -u +%Y-%m-%d)-$slug-$call
+mkdir -p "${OUT:=dev/results}"
+OUT=$(cd "$OUT" && pwd)
+export OUT
+name=$OUT/$(date -u +%Y-%m-%d)-$slug-$call
 report=$name.txt rows=$name.jsonl log=$name.log
 # Caches of the program, of PyTorch and of the driver too.
-work=$(mktemp -d "$out/work.XXXXXX")
+work=$(mktemp -d "$OUT/work.XXXXXX")
 export XDG_CACHE_HOME=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton \
     CUDA_CACHE_PATH=$work/cuda PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 say() { printf '%s\n' "$@" | tee -a "$report"; }
