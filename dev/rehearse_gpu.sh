@@ -25,8 +25,8 @@ if [ -z "${REHEARSAL_NAMESPACE:-}" ]; then  # so that all mounts go when this en
         heading 'a bare Debian 13'
         rm -rf "$folder"
         mkdir -p "$folder"
-        mirror=$(sed -n 's/^URIs: *//p; s/^deb *\(\[[^]]*\]\)\{0,1\} *\([^ ]*\).*/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/* \
-            2>/dev/null | head -n 1)
+        mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+            sed -nE '/^(URIs:|deb) /{s/^(URIs:|deb( *\[[^]]*\])?) *([^ ]*).*/\3/p;q}' || true)
         debootstrap --variant=minbase --include=g++,make,python3,xz-utils trixie "$base" ${mirror:+"$mirror"} >"$folder/log" ||
             fail "debootstrap failed: $(tail -n 1 "$folder/log")"
         touch "$folder/complete"
