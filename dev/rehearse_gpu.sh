@@ -16,6 +16,11 @@ base=$folder/system run=$folder/run
 fail() { echo "rehearse_gpu.sh: $*" >&2; exit 1; }
 heading() { printf '\n== %s\n' "$*"; }
 case ${1:-} in -h | --help) sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;; esac
+stages=("$@")
+[ $# -gt 0 ] || stages=(bundle check deps)
+for stage in "${stages[@]}"; do
+    case $stage in bundle | check | deps) ;; *) fail "no stage '$stage'; there are bundle, check and deps" ;; esac
+done
 [ "$(id -u)" -eq 0 ] || fail 'needs root, for chroot'
 if [ -z "${REHEARSAL_NAMESPACE:-}" ]; then  # so that all mounts go when this ends, and there is no network
     command -v debootstrap >/dev/null || fail 'needs debootstrap: apt-get install debootstrap'
@@ -33,7 +38,8 @@ if [ -z "${REHEARSAL_NAMESPACE:-}" ]; then  # so that all mounts go when this en
     fi
     heading 'programs to take along'
     mkdir -p build
-    for target in bundle bundle-on-cpu; do
+    for stage in "${stages[@]}"; do
+        case $stage in bundle) target=bundle ;; check) target=bundle-on-cpu ;; *) continue ;; esac
         make -j"$(nproc)" ARCHS="${ARCHS:-90}" $target >build/rehearsal_make.log 2>&1 ||
             { grep -E -A6 'error|Error|bundle.sh' build/rehearsal_make.log | head -n 40 >&2; fail "make $target failed"; }
         tail -n 1 build/rehearsal_make.log
@@ -41,9 +47,6 @@ if [ -z "${REHEARSAL_NAMESPACE:-}" ]; then  # so that all mounts go when this en
     export REHEARSAL_NAMESPACE=1
     exec unshare --mount --net --propagation private -- bash "$0" "$@"
 fi
-stages=("$@")
-[ $# -gt 0 ] || stages=(bundle check deps)
-
 mkdir -p "$run"
 mount -t tmpfs -o size=4g rehearsal "$run"
 cp -a "$base/." "$run/"
@@ -104,7 +107,7 @@ stage_deps() {
     local packages libraries
     packages=$(sed -n "/^needs=/,/^test_needs=/p" scripts/setup.sh | sed "s/^needs='//" | awk '$1 ~ /^(lib|zlib|ocl|nlohmann)/ { print $1 }')
     # shellcheck disable=SC2086  # words
-    libraries=$(dpkg-query -W -f '${Depends}, ' $packages | tr ',|' '\n\n' | awk '$1 ~ /^(lib|zlib)/ && $1 !~ /^lib(c6|gcc|stdc)/ { print $1 }')
+    libraries=$(dpkg-query -W -f '${Depends}, ' $packages | tr ',|' '\n\n' | awk '$1 ~ /^(lib|zlib)/ && $1 !~ /^lib(c6|c-dev|gcc|stdc)/ { print $1 }')
     mkdir -p "$run/deps"
     # shellcheck disable=SC2086
     dpkg -L $packages $libraries | sort -u | while read -r file; do
