@@ -34,7 +34,7 @@ struct Preference {
     uint64_t workspace_bytes = 0;
 };
 
-// Those of a type that were created and not destroyed. It outlives static objects, which destroy what they own.
+// The objects of a type that were created and not destroyed. It outlives static objects, which destroy what they own.
 template <class T>
 std::set<const void*>& live() {
     static auto& objects = *new std::set<const void*>;

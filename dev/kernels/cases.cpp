@@ -313,17 +313,23 @@ void add_matmul(Cases& all) {
             for (const int transposes : {0, 1, 2})
                 for (const bool accumulate : {false, true}) {
                     const bool ta = transposes == 1, tb = transposes == 2;
-                    const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", accumulate ? "_added" : "", "_batch");
+                    const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "",
+                                                  tb ? "_tb" : "", accumulate ? "_added" : "", "_batch");
                     all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
-                        constexpr int64_t kCount = 3;
-                        kernels::Matmul a{.transpose_a = ta, .transpose_b = tb, .alpha = accumulate ? 1.0f : 0.5f, .accumulate = accumulate};
-                        const int64_t a_cols = ta ? M : K, b_rows = tb ? N : K, b_cols = tb ? K : N;
-                        a.a = m.random(ta ? K : M, kCount * a_cols, type).col_range(0, a_cols);
-                        a.b = m.random(kCount * b_rows, b_cols, type).row_range(0, b_rows);
-                        a.c = ta ? m.random(kCount * M, N, DType::f32).row_range(0, M) : m.random(M, kCount * N, type).col_range(0, N);
-                        a.batch = {.count = kCount, .a = a_cols, .b = b_rows * b_cols, .c = ta ? M * N : N};
-                        return [=] { kernels::matmul(a); };
-                    }});
+                                       constexpr int64_t kCount = 3;
+                                       kernels::Matmul a{.transpose_a = ta,
+                                                         .transpose_b = tb,
+                                                         .alpha = accumulate ? 1.0f : 0.5f,
+                                                         .accumulate = accumulate};
+                                       const int64_t a_cols = ta ? M : K, b_rows = tb ? N : K, b_cols = tb ? K : N;
+                                       a.a = m.random(ta ? K : M, kCount * a_cols, type).col_range(0, a_cols);
+                                       a.b = m.random(kCount * b_rows, b_cols, type).row_range(0, b_rows);
+                                       a.c = ta ? m.random(kCount * M, N, DType::f32).row_range(0, M)
+                                                : m.random(M, kCount * N, type).col_range(0, N);
+                                       a.batch = {
+                                           .count = kCount, .a = a_cols, .b = b_rows * b_cols, .c = ta ? M * N : N};
+                                       return [=] { kernels::matmul(a); };
+                                   }});
                 }
     // The MLP's: forward with and without bias, the gradient of its input.
     for (const DType type : kTypes)

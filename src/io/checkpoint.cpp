@@ -253,8 +253,8 @@ RunState read_state(const std::string& folder) {
         for (const auto& [name, value] : j.at("options").items()) state.options.push_back({name, value});
         for (const auto& [name, hash] : j.at("files").items()) {
             const std::string actual = sha256_file(folder + "/" + name), expected = hash;
-            CHECK(actual == expected, folder, "/", name, " is damaged: its SHA-256 is ", actual, ", state.json says ", expected,
-                  "; use an older checkpoint");
+            CHECK(actual == expected, folder, "/", name, " is damaged: its SHA-256 is ", actual, ", state.json says ",
+                  expected, "; use an older checkpoint");
         }
     } catch (const json::exception& error) {
         FAIL(path, " is not a checkpoint's state: ", error.what());

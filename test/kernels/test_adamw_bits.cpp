@@ -1,5 +1,5 @@
-// AdamW gives the same bits on every CPU and in every build: those of its formula with each product that is fused with a
-// sum rounded once. test/kernels/fused.sh runs this file alone, built for several CPUs.
+// AdamW gives the same bits on every CPU and in every build: those of its formula with each product that is fused with
+// a sum rounded once. test/kernels/fused.sh runs this file alone, built for several CPUs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace {
 
 using kernels::cpu::AdamWFactors;
 
-// At least 64 bits of mantissa, and in most cases 113: the product of two floats is exact in it. Rounding the sum twice, to
-// this type and to float, could only matter where the sum lies within 2^-64 of the middle between two floats.
+// At least 64 bits of mantissa, and in most cases 113: the product of two floats is exact in it. Rounding the sum
+// twice, to this type and to float, could only matter where the sum lies within 2^-64 of the middle between two floats.
 #ifdef __SIZEOF_FLOAT128__
 using Wide = __float128;
 #else
@@ -27,9 +27,17 @@ float product(float a, float b) {
     return result;
 }
 
-constexpr AdamWFactors kFactors = {.lr = 3e-3f, .beta1 = 0.9f, .one_minus_beta1 = 1 - 0.9f, .beta2 = 0.95f,
-                                   .one_minus_beta2 = 1 - 0.95f, .m_correction = 1.8f, .root_correction = 2.3f,
-                                   .m_bound = 1.166f, .eps = 1e-8f, .weight_decay = 0.1f, .gradient_scale = 0.37f};
+constexpr AdamWFactors kFactors = {.lr = 3e-3f,
+                                   .beta1 = 0.9f,
+                                   .one_minus_beta1 = 1 - 0.9f,
+                                   .beta2 = 0.95f,
+                                   .one_minus_beta2 = 1 - 0.95f,
+                                   .m_correction = 1.8f,
+                                   .root_correction = 2.3f,
+                                   .m_bound = 1.166f,
+                                   .eps = 1e-8f,
+                                   .weight_decay = 0.1f,
+                                   .gradient_scale = 0.37f};
 
 struct State {
     float p, g, m, v;
@@ -76,9 +84,11 @@ int different(const std::vector<State>& start, const Update& update) {
 
 TEST(AdamWBits, AreThoseOfTheFormulaFusedOnEveryCpu) {
     const std::vector<State> start = states();
-    EXPECT_EQ(different(start, [&](float* p, const float* g, float* m, float* v) {
-                  kernels::cpu::adamw<float>(p, nullptr, g, m, v, int64_t(start.size()), kFactors);
-              }), 0);
+    EXPECT_EQ(different(start,
+                        [&](float* p, const float* g, float* m, float* v) {
+                            kernels::cpu::adamw<float>(p, nullptr, g, m, v, int64_t(start.size()), kFactors);
+                        }),
+              0);
 }
 
 TEST(AdamWBits, AreRoundedFromThoseWithoutMasters) {
@@ -90,10 +100,14 @@ TEST(AdamWBits, AreRoundedFromThoseWithoutMasters) {
     std::vector<uint16_t> want;
     for (size_t i = 0; i < start.size(); i++)
         want.push_back(rng::round_to_bf16(std::bit_cast<uint32_t>(expected(start[i]).p), stream.bits(i)));
-    EXPECT_EQ(different(start, [&](float* p, const float* g, float* m, float* v) {
-                  kernels::cpu::adamw_rounding(weights.data(), g, m, v, int64_t(start.size()), kFactors, stream);
-                  for (size_t i = 0; i < start.size(); i++) p[i] = expected(start[i]).p;  // m and v are compared here
-              }), 0);
+    EXPECT_EQ(different(start,
+                        [&](float* p, const float* g, float* m, float* v) {
+                            kernels::cpu::adamw_rounding(weights.data(), g, m, v, int64_t(start.size()), kFactors,
+                                                         stream);
+                            for (size_t i = 0; i < start.size(); i++)
+                                p[i] = expected(start[i]).p;  // m and v are compared here
+                        }),
+              0);
     for (size_t i = 0; i < start.size(); i++) ASSERT_EQ(weights[i].bits, want[i]) << "element " << i;
 }
 

@@ -1,11 +1,11 @@
 // The vector functions against libm in fp64.
-#include "kernels/cpu/vector_math.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+
+#include "kernels/cpu/vector_math.h"
 
 using namespace kernels::cpu;
 

@@ -1,6 +1,4 @@
 // The routes of an adapter: the same gradients by each, the cost model, the choice, and the file that keeps measurements.
-#include "src/train/routes.h"
-
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -13,6 +11,7 @@
 #include <random>
 
 #include "src/train/plan.h"
+#include "src/train/routes.h"
 
 namespace {
 

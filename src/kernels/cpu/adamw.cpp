@@ -11,9 +11,9 @@
 namespace kernels::cpu {
 namespace {
 
-// One element: p the parameter, g its gradient. Every product that is fused with a sum is written out, so that a GPU and
-// every CPU get the same bits, which stochastic rounding needs. On a CPU without fused instructions, or in a build that may
-// not assume them, std::fma is a call of the C library.
+// One element: p the parameter, g its gradient. Every product that is fused with a sum is written out, so that a GPU
+// and every CPU get the same bits, which stochastic rounding needs. On a CPU without fused instructions, or in a build
+// that may not assume them, std::fma is a call of the C library.
 inline void update(float& p, float g, float& m, float& v, const AdamWFactors& f) {
     g *= f.gradient_scale;
     v = std::fma(f.beta2, v, f.one_minus_beta2 * g * g);
