@@ -11,33 +11,43 @@
 namespace kernels::cpu {
 namespace {
 
-// One element: p the parameter, g its gradient. Every product that is fused with a sum is written out, so that a GPU
-// and every CPU get the same bits, which stochastic rounding needs. On a CPU without fused instructions, or in a build
-// that may not assume them, std::fma is a call of the C library.
-inline void update(float& p, float g, float& m, float& v, const AdamWFactors& f) {
-    g *= f.gradient_scale;
-    v = std::fma(f.beta2, v, f.one_minus_beta2 * g * g);
-    const float root = std::sqrt(v), bound = f.m_bound * root;
-    const float moved = std::fma(f.beta1, m, f.one_minus_beta1 * g);
-    m = std::min(std::max(moved, -bound), bound);
-    const float step = m * f.m_correction / std::fma(root, f.root_correction, f.eps);
-    p = std::fma(-f.lr, std::fma(f.weight_decay, p, step), p);
+// In a build for any x86-64 the loop exists twice, and the one with fused instructions runs where the CPU has them:
+// without them std::fma is a call of the C library, which takes eight times as long.
+#if defined(__x86_64__) && !defined(__FMA__)
+#define WITH_FUSED_INSTRUCTIONS __attribute__((target_clones("fma", "default")))
+#else
+#define WITH_FUSED_INSTRUCTIONS
+#endif
+
+// n elements: p the parameters, g their gradient. Every product that is fused with a sum is written out, so that a GPU
+// and every CPU get the same bits, which stochastic rounding needs.
+WITH_FUSED_INSTRUCTIONS
+void update(float* p, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gradient[i] * f.gradient_scale;
+        v[i] = std::fma(f.beta2, v[i], f.one_minus_beta2 * g * g);
+        const float root = std::sqrt(v[i]), bound = f.m_bound * root;
+        const float moved = std::fma(f.beta1, m[i], f.one_minus_beta1 * g);
+        m[i] = std::min(std::max(moved, -bound), bound);
+        const float step = m[i] * f.m_correction / std::fma(root, f.root_correction, f.eps);
+        p[i] = std::fma(-f.lr, std::fma(f.weight_decay, p[i], step), p[i]);
+    }
 }
+
+constexpr int64_t kBlock = 2048;  // elements that are still in the L1 cache when they are rounded
 
 }  // namespace
 
 template <class T>
 void adamw(float* master, T* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f) {
     for_parts(n, [=](Range part) {
-        if (weight) {
+        for (int64_t first = part.first; first < part.last; first += kBlock) {
+            const int64_t last = std::min(first + kBlock, part.last);
+            update(master + first, gradient + first, m + first, v + first, last - first, f);
+            if (!weight) continue;
 #pragma omp simd
-            for (int64_t i = part.first; i < part.last; i++) {
-                update(master[i], gradient[i], m[i], v[i], f);
-                store(weight[i], master[i]);
-            }
-        } else {
-#pragma omp simd
-            for (int64_t i = part.first; i < part.last; i++) update(master[i], gradient[i], m[i], v[i], f);
+            for (int64_t i = first; i < last; i++) store(weight[i], master[i]);
         }
     });
 }
@@ -45,13 +55,13 @@ void adamw(float* master, T* weight, const float* gradient, float* m, float* v, 
 void adamw_rounding(bf16* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f,
                     const rng::Stream& stream) {
     for_random_runs(n, stream, [=](int64_t first, int64_t count, const uint32_t* words) {
+        float p[kRandomRun];
 #pragma omp simd
-        for (int64_t k = 0; k < count; k++) {
-            const int64_t i = first + k;
-            float p = float(weight[i]);
-            update(p, gradient[i], m[i], v[i], f);
-            weight[i].bits = rng::round_to_bf16(std::bit_cast<uint32_t>(p), words[k]);
-        }
+        for (int64_t k = 0; k < count; k++) p[k] = float(weight[first + k]);
+        update(p, gradient + first, m + first, v + first, count, f);
+#pragma omp simd
+        for (int64_t k = 0; k < count; k++)
+            weight[first + k].bits = rng::round_to_bf16(std::bit_cast<uint32_t>(p[k]), words[k]);
     });
 }
 
