@@ -47,6 +47,7 @@ class Planned(typing.NamedTuple):
     kind: str
     model: str
     batch_size: int
+    device: str
     dtype: str
     mode: str
     route: str  # of our adapters: in a full-rank worker of those after a switch, None without
@@ -74,12 +75,15 @@ def planned_workers(args):
             peer = [args.peer_python, str(PEER)] + options
             commands += [(EAGER, None, peer)] if "eager" in args.peers else []
             commands += [(COMPILED, None, peer + ["--compile"])] if "compiled" in args.peers else []
-        plan += [Planned(kind, model, batch_size, dtype, mode, route, command) for kind, route, command in commands]
+        plan += [Planned(kind, model, batch_size, args.device, dtype, mode, route, command) for kind, route, command in commands]
     return plan
 
 
 def run_alone(plan, args, starts, steps):
-    """Each worker alone, `starts` times in turn. Returns those that gave results, and whether one of ours failed."""
+    """Each worker alone, `starts` times in turn. Returns those that gave times, and whether one of ours failed.
+
+    What has been timed is printed at once, and stays where what follows fails: it may have taken minutes.
+    """
     done, failed = {}, set()
     for start in range(starts):
         first = start % len(plan)
@@ -94,10 +98,12 @@ def run_alone(plan, args, starts, steps):
                 for _ in range(steps):
                     worker.step()
                 worker.gemm()
+                done[name] = worker
+                tokens = planned.batch_size * args.seq_len * args.grad_accum
+                print(f"{name}: min {min(worker.seconds):.4f} s, {tokens / percentile(worker.seconds, 0.5):.0f} tokens/s", flush=True)
                 if start + 1 == starts:
                     worker.measure_once()
                 worker.quit()
-                done[name] = worker
             except WorkerFailed as error:
                 failed.add(name)
                 print(f"left out: {error}", file=sys.stderr)
@@ -202,7 +208,8 @@ def rows_of(workers, group, args):
             row["switch"] = w.switch
         if "planned_bytes" in w.ready:
             row["planned_bytes"] = w.ready["planned_bytes"]
-            row["peak_over_planned"] = w.peak_bytes / w.ready["planned_bytes"]
+            if w.peak_bytes is not None:
+                row["peak_over_planned"] = w.peak_bytes / w.ready["planned_bytes"]
         rows.append(row)
     return rows
 

@@ -24,18 +24,20 @@ SETTLE_SECONDS = 0.25
 OURS = "train_relora"
 
 
-def worker_environment():
+def worker_environment(device):
     """What makes a waiting worker free without slowing down a working one.
 
     Inside a step, threads must spin at the end of a parallel region: the next one follows in microseconds, and
     OMP_WAIT_POLICY=passive would pay a wake-up for each. Between turns they must sleep. So spinning stays on but is bounded:
     GOMP_SPINCOUNT is libgomp's own default, some milliseconds, and KMP_BLOCKTIME (Intel's and LLVM's runtime) is 20 ms instead
     of 200; an inherited wait policy would override both. A turn starts only after SETTLE_SECONDS of silence. The CPU time that a
-    worker uses while others have their turns is measured and reported.
+    worker uses while others have their turns is measured and reported. For the same reason PyTorch compiles without its pool of
+    processes, which would outlive the compilation, except where the steps that are timed run on a GPU.
     """
     environment = dict(os.environ, GOMP_SPINCOUNT="300000", KMP_BLOCKTIME="20")
     environment.pop("OMP_WAIT_POLICY", None)
-    environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of compiler processes that outlives the compilation
+    if device == "cpu":
+        environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     return environment
 
 
@@ -61,7 +63,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile()
         try:
             self.process = subprocess.Popen(planned.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-                                            env=worker_environment(), bufsize=0)
+                                            env=worker_environment(planned.device), bufsize=0)
         except OSError as error:
             raise WorkerFailed(f"{self.label}: cannot start {planned.command[0]}: {error.strerror}") from error
         self.ready = self.read_json("ready ")

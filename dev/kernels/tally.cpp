@@ -1,9 +1,11 @@
 #include "tally.h"
 
+#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 
 namespace tally {
@@ -21,7 +23,14 @@ class Tally : public testing::EmptyTestEventListener {
 
     void OnTestStart(const testing::TestInfo&) override { lacks_algorithm = false; }
     void OnTestEnd(const testing::TestInfo& test) override {
-        if (test.result()->Failed()) (lacks_algorithm ? without_algorithm_ : wrong_)++;
+        if (!test.result()->Failed()) return;
+        (lacks_algorithm ? without_algorithm_ : wrong_)++;
+        // After a fault in a kernel every call of this process fails, and so would all tests that follow.
+        const cudaError_t status = cudaDeviceSynchronize();
+        if (status == cudaSuccess) return;
+        std::printf("GPU lost in %s: %s\n", test.name(), cudaGetErrorString(status));
+        std::fflush(stdout);
+        std::_Exit(1);
     }
     void OnTestProgramEnd(const testing::UnitTest&) override {
         if (!ops.empty()) std::printf("%-22s %6s  %s\n", "op", "cases", "largest distance / tolerance");

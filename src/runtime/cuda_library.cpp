@@ -44,10 +44,16 @@ Folders pythons() {
     std::istringstream path(variable("PATH"));
     for (std::string folder; std::getline(path, folder, ':');) {
         std::error_code error;
-        const fs::path python = fs::path(folder) / "python3", interpreter = fs::canonical(python, error);
-        if (folder.empty() || error) continue;
-        // The python3 of a virtual environment is a link to the interpreter that it was made with; both have packages.
-        for (const fs::path& program : {python, interpreter}) add(found, program.parent_path().parent_path());
+        fs::path python = fs::path(folder) / "python3";
+        if (folder.empty() || !fs::exists(python, error)) continue;
+        // The python3 of a virtual environment is a link to the interpreter that it was made with, and there may be a
+        // link to it: each of these places may have packages.
+        while (true) {
+            add(found, python.parent_path().parent_path());
+            const fs::path target = fs::read_symlink(python, error);
+            if (error) break;
+            python = (python.parent_path() / target).lexically_normal();
+        }
     }
     add(found, "/usr/local");
     if (const std::string home = variable("HOME"); !home.empty()) add(found, fs::path(home) / ".local");

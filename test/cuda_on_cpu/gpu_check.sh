@@ -55,7 +55,22 @@ says '^-- memcheck: FAIL'
 says 'compute-sanitizer is not there'
 says '^-- text: PASS'
 
-# A wrong number fails: the product of another GELU.
+# A fault of the GPU takes no other op along.
+rm "$check/build/kernel_tests"
+cat >"$check/build/kernel_tests" <<'EOF'
+#!/bin/bash
+case $* in
+    *'-:*/sum_*') printf '%s\n' 'op cases distance' 'add 1 0.5' '0 cases without an algorithm, 0 wrong' ;;
+    *) echo 'GPU lost in DoesWhatTheCpuOpDoes/sum_fp32_5: a fault'; exit 1 ;;
+esac
+EOF
+chmod +x "$check/build/kernel_tests"
+check 1 tests
+says '^GPU lost in DoesWhatTheCpuOpDoes/sum_fp32_5: a fault'
+says '^2 cases compared: 0 wrong, 0 without an algorithm; 2 of 2 shards'
+says '^-- tests: FAIL'
+
+# A wrong number fails.
 sed -i 's/"loss": \[/"loss": [1.0, /' "$check"/test/fixtures/parity/reference.json
 check 1 parity
 says '^-- parity: FAIL'

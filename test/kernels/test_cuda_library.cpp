@@ -117,6 +117,10 @@ TEST_F(CudaLibrarySearch, FollowsThePathToAVirtualEnvironmentAndToWhatItWasMadeW
     EXPECT_EQ(opened(), "base/" + packages);
     put("venv/" + packages);
     EXPECT_EQ(opened(), "venv/" + packages);
+    fs::create_directories(root_ / "bin");
+    fs::create_symlink(root_ / "venv/bin/python3", root_ / "bin/python3");
+    set("PATH", "bin");
+    EXPECT_EQ(opened(), "venv/" + packages);
 }
 
 TEST_F(CudaLibrarySearch, TakesTheMajorVersionThatItIsAskedFor) {
