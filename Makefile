@@ -3,6 +3,7 @@ CXX      ?= g++
 BUILD    ?= build
 PORTABLE ?= 0
 DEPS     ?=
+# A comma within a function's argument.
 , := ,
 # Where the programs go: here, or into another BUILD than the usual one, so that neither build takes the other's for its own.
 PROGRAMS := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
@@ -118,9 +119,14 @@ BUNDLE_MAKE   = $(MAKE) BUILD=$(BUNDLE) CUDA=1 PORTABLE=$(if $(filter x86_64,$(s
                 RPATHS='$$$$ORIGIN/lib $$$$ORIGIN/../lib $$$$ORIGIN/../../lib'
 BUNDLED       = train_relora=$(1)train_relora data/tokenize=$(BUNDLE)/data/tokenize build/kernel_tests=$(1)kernel_tests \
                 build/kernel_bench=$(1)kernel_bench build/bench/step=$(1)$(2)step
+ifeq ($(CUDA),1)
 bundle:
 	$(BUNDLE_MAKE) gpu-programs
 	TOOLS=$(BUNDLE)/data scripts/bundle.sh $(BUILD)/train_relora-bundle.tar.xz $(call BUNDLED,$(BUNDLE)/,bench/)
+else
+bundle:
+	@echo 'make bundle needs nvcc' >&2; exit 1
+endif
 bundle-on-cpu:
 	$(BUNDLE_MAKE) all cuda-on-cpu
 	TOOLS=$(BUNDLE)/data scripts/bundle.sh $(BUILD)/train_relora-on-cpu.tar.xz $(call BUNDLED,$(BUNDLE)/cuda_on_cpu/plain/)

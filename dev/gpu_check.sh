@@ -4,7 +4,7 @@
 #
 #   dev/gpu_check.sh first        at most 300 s: tests, training and parity side by side, then throughput
 #   dev/gpu_check.sh second       at most 420 s: kernels, sizes, text, pytorch, then memcheck beside racecheck
-#   dev/gpu_check.sh STAGE…       some of these, in this order; A+B runs two side by side
+#   dev/gpu_check.sh STAGE…       some of these, in this order; A+B runs them side by side
 #
 #   tests       every kernel on the GPU against the CPU op
 #   training    losses beside the CPU's, restarts, graphs on and off, resume, bit for bit (test/cuda_on_cpu/training.sh)
