@@ -6,3 +6,8 @@ if [ ! -e "$CUDA_HOME/include/cublasLt.h" ]; then
     echo "no CUDA headers: $CUDA_HOME/include/cublasLt.h is not there; set CUDA_HOME"
     exit 77
 fi
+# build TARGET: ends the test where make fails.
+build() {
+    mkdir -p build
+    make -j"$(nproc)" "$1" >"build/make_$1.log" 2>&1 || { tail -n 30 "build/make_$1.log"; exit 1; }
+}

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 . test/cuda_on_cpu/common.bash
 . test/cuda_on_cpu/small_cases.bash
 
-make -j"$(nproc)" kernel-tests >build/make_kernels.log 2>&1 || { tail -n 30 build/make_kernels.log; exit 1; }
+build kernel-tests
 
 mode() {  # name, variant, then variables of the environment
     local name=$1 program=build/cuda_on_cpu/$2/kernel_tests

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${TRAINER:-}" ]; then
     . test/cuda_on_cpu/common.bash
-    make -j"$(nproc)" cuda-on-cpu >build/make_trainer.log 2>&1 || { tail -n 30 build/make_trainer.log; exit 1; }
+    build cuda-on-cpu
 fi
 source test/end_to_end/common.bash
 on_device=${TRAINER:-build/cuda_on_cpu/plain/train_relora}
