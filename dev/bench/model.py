@@ -8,6 +8,7 @@ Python's standard library only; compare.py imports predict() and shows its times
 """
 import dataclasses
 import json
+import signal
 
 from ops import MODELS, PARTS, ROUTES, gaps, linear_ops, linear_update_ops, optimizer_ops, other_ops, total_seconds
 from options import Parser, above_zero, at_least_one, comma_list
@@ -154,6 +155,7 @@ def print_model(name, batch_size, args, machine):
 
 
 def main():
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
     parser = Parser(description="predicted time of a training step on a GPU; nothing is measured")
     parser.add_argument("--model", "--models", type=comma_list(*MODELS), default=list(BATCH_SIZES))
     parser.add_argument("--batch-size", type=at_least_one, help="default: " +
