@@ -146,12 +146,15 @@ stage_pytorch() {
     "$peer" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)' 2>>"$log" ||
         fail "no torch in $peer: PEER_PYTHON names an interpreter that has it"
     more_options=(--peer-python "$peer" --peers compiled)
-    local mode
+    local mode before
     for mode in full relora; do
+        before=$(pytorch_rows)
         compare "$mode" "${first_models[0]}"
-        grep -q "\"worker\": \"torch compiled\".*\"mode\": \"$mode\"" "$rows" || fail "PyTorch gave no time; what it said is in $log"
+        [ "$(pytorch_rows)" -gt "$before" ] || fail "PyTorch gave no time; what it said is in $log"
     done
 }
+# How many there are: compare.py leaves PyTorch out where it fails, and an earlier call may have had it.
+pytorch_rows() { cat "$rows" 2>/dev/null | grep -c '"worker": "torch compiled"' || true; }
 
 stage_kernels() {
     need build/kernel_bench

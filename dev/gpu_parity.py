@@ -28,6 +28,9 @@ import time
 import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "dev/bench"))
+from options import Parser, at_least_one  # noqa: E402  # the benchmarks'
+
 TYPES = ("fp32", "bf16")
 
 
@@ -186,12 +189,6 @@ def course_options(sizes, rate):
 # ---- the command line ----------------------------------------------------------------------------------------------
 
 
-def positive(text):
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
-    return int(text)
-
-
 def rate(text):
     try:
         value = float(text)
@@ -203,8 +200,8 @@ def rate(text):
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description="a short ReLoRA run of the trainer beside the same run in PyTorch",
-                                     usage="%(prog)s [options] [-- options of the trainer]")
+    parser = Parser(description="a short ReLoRA run of the trainer beside the same run in PyTorch",
+                    usage="%(prog)s [options] [-- options of the trainer]")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--dtype", choices=TYPES, help="only this type (default: both)")
     parser.add_argument("--trainer", type=pathlib.Path, default=ROOT / "train_relora", help="default: the one built here")
@@ -213,7 +210,7 @@ def parse_args():
     parser.add_argument("--recorded", type=pathlib.Path, metavar="FOLDER", help="compare with what is recorded there")
     recording = parser.add_argument_group("what is recorded")
     for name, default in SIZES.items():
-        recording.add_argument("--" + name, type=positive, metavar="N", help=f"default: {default}")
+        recording.add_argument("--" + name, type=at_least_one, metavar="N", help=f"default: {default}")
     recording.add_argument("--lr", type=rate, help="peak rate of the full-rank phase, half that of the other; default: 5e-5")
     recording.add_argument("--weights", choices=TYPES, help="type in which the weights are stored; default: fp32")
     arguments, extra = sys.argv[1:], []

@@ -96,9 +96,9 @@ while [ ! -x "$1" ]; do shift; done
 exec "$@"
 EOF
     chmod +x "$run/usr/local/nvidia/bin/nvidia-smi" "$run/usr/local/bin/compute-sanitizer"
-    local check='cd train_relora-bundle; EXECUTOR_GUARD=0 REHEARSAL=1 OUT=~/out dev/gpu_check.sh'
-    guest "LIMIT=900; export LIMIT; $check first"
-    guest "LIMIT=900; export LIMIT; if $check second; then exit 1; fi" | tee "$run/second"
+    local check='cd train_relora-bundle; EXECUTOR_GUARD=0 REHEARSAL=1 LIMIT=900 OUT=~/out dev/gpu_check.sh'
+    guest "$check first"
+    guest "if $check second; then exit 1; fi" | tee "$run/second"
     [ "$(grep '^-- .*FAIL' "$run/second")" = "-- pytorch: FAIL (0 s)" ]
     ls -l "$run/home/guest/out"
 }
