@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "src/kernels/kernels.h"
-#include "src/runtime/parameter.h"
+#include "kernels/kernels.h"
+#include "runtime/parameter.h"
 
 namespace relora {
 
@@ -31,9 +31,12 @@ struct Schedule {
     // The base schedule after warm-up, at progress p in [0, 1] from the end of warm-up to the end.
     double base(double p) const {
         switch (kind) {
-            case ScheduleKind::cosine: return floor + (1 - floor) * 0.5 * (1 + std::cos(M_PI * p));
-            case ScheduleKind::linear: return 1 - (1 - floor) * p;
-            case ScheduleKind::constant: return 1;
+            case ScheduleKind::cosine:
+                return floor + (1 - floor) * 0.5 * (1 + std::cos(M_PI * p));
+            case ScheduleKind::linear:
+                return 1 - (1 - floor) * p;
+            case ScheduleKind::constant:
+                return 1;
             case ScheduleKind::wsd: {
                 const double start = 1 - decay_fraction;
                 return p < start ? 1 : 1 - (1 - floor) * (p - start) / std::max(decay_fraction, 1e-12);
@@ -80,8 +83,8 @@ struct Adapter {
     float dropout = 0;  // on the adapter's input only
     Parameter A, B;     // [sections * r, in], [out, r]
     Route route = Route::merged;
-    Tensor effective;   // unless factored: [out, in] compute type, W + s B A
-    Tensor u;           // (N, sections * r): s x A^T; factored: kept for the backward, merged: scratch shared by all
+    Tensor effective;  // unless factored: [out, in] compute type, W + s B A
+    Tensor u;          // (N, sections * r): s x A^T; factored: kept for the backward, merged: scratch shared by all
 
     bool factored() const { return route == Route::factored; }
     Tensor A_section(const Tensor& t, int i) const { return t.row_range(i * rank, rank); }
@@ -115,7 +118,8 @@ struct Linear {
 inline Tensor adapter_input(const Adapter& adapter, const Tensor& x, const Scratch& scratch, const Pass& pass) {
     if (adapter.dropout == 0 || !pass.training) return x;
     Tensor dropped = scratch.dropped.reuse(x.dtype, x.rows, x.cols);
-    kernels::dropout(dropped, x, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index), false);
+    kernels::dropout(dropped, x, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index),
+                     false);
     return dropped;
 }
 
@@ -133,7 +137,8 @@ inline Sections by_cols(const Adapter& adapter, const Tensor& t) {
     return {t.col_range(0, cols), cols};
 }
 // c = a b for all sections in one call.
-inline void multiply_sections(const Adapter& adapter, const Sections& a, const Sections& b, const Sections& c, kernels::Matmul how) {
+inline void multiply_sections(const Adapter& adapter, const Sections& a, const Sections& b, const Sections& c,
+                              kernels::Matmul how) {
     how.a = a.first, how.b = b.first, how.c = c.first;
     how.batch = {.count = adapter.sections, .a = a.distance, .b = b.distance, .c = c.distance};
     kernels::matmul(how);
@@ -142,13 +147,13 @@ inline void multiply_sections(const Adapter& adapter, const Sections& a, const S
 // s B A in the scratch, fp32.
 inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
-    multiply_sections(adapter, by_rows(adapter, adapter.B.master), by_rows(adapter, adapter.A.master), by_rows(adapter, delta),
-                      {.alpha = adapter.scale});
+    multiply_sections(adapter, by_rows(adapter, adapter.B.master), by_rows(adapter, adapter.A.master),
+                      by_rows(adapter, delta), {.alpha = adapter.scale});
     return delta;
 }
 
-// Of a merged adapter, W + s B A, formed in fp32 and rounded once: to be called when W, A or B have changed. `frozen` is W
-// in fp32 or in the compute type.
+// Of a merged adapter, W + s B A, formed in fp32 and rounded once: to be called when W, A or B have changed. `frozen`
+// is W in fp32 or in the compute type.
 inline void form_effective_weight(const Adapter& adapter, const Tensor& frozen, const Scratch& scratch) {
     if (!adapter.factored()) kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
 }
@@ -168,8 +173,7 @@ inline void project_input(const Tensor& u, const Tensor& input, const Adapter& a
 // a factored adapter adds to y after it.
 inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linear, const Scratch& scratch,
                            const Pass& pass, const Tensor& activated = {}) {
-    kernels::Matmul product{
-        .a = x, .b = weight_of(linear), .c = y, .bias = linear.bias->weight, .transpose_b = true};
+    kernels::Matmul product{.a = x, .b = weight_of(linear), .c = y, .bias = linear.bias->weight, .transpose_b = true};
     if (!is_factored(linear) && !activated.empty()) {
         product.c = activated;
         product.epilogue = kernels::Epilogue::gelu;
@@ -186,12 +190,14 @@ inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linea
     if (!activated.empty()) kernels::gelu_forward(activated, y);
 }
 
-// dA, dB of a linear from s dW = s dY^T x, which the scratch holds only until they are known. In bf16 dW is rounded, as u and du
-// are on the other routes: products of fp32 run at less than a tenth of the rate on a GPU.
-inline void project_gradient(const Tensor& dy, const Tensor& x, const Adapter& adapter, const Scratch& scratch, bool accumulate) {
+// dA, dB of a linear from s dW = s dY^T x, which the scratch holds only until they are known. In bf16 dW is rounded, as
+// u and du are on the other routes: products of fp32 run at less than a tenth of the rate on a GPU.
+inline void project_gradient(const Tensor& dy, const Tensor& x, const Adapter& adapter, const Scratch& scratch,
+                             bool accumulate) {
     const Tensor dw = scratch.delta.reuse(x.dtype, adapter.out, adapter.in);
     kernels::matmul({.a = dy, .b = x, .c = dw, .transpose_a = true, .alpha = adapter.scale});
-    const Sections A = by_rows(adapter, adapter.A.weight), B = by_rows(adapter, adapter.B.weight), dW = by_rows(adapter, dw);
+    const Sections A = by_rows(adapter, adapter.A.weight), B = by_rows(adapter, adapter.B.weight),
+                   dW = by_rows(adapter, dw);
     multiply_sections(adapter, dW, A, by_rows(adapter, adapter.B.gradient),
                       {.transpose_b = true, .accumulate = accumulate});
     multiply_sections(adapter, B, dW, by_rows(adapter, adapter.A.gradient),
@@ -205,8 +211,7 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
                             const Tensor& preactivation = {}) {
     kernels::bias_backward(linear.bias->gradient, dy, accumulate);
     if (linear.weight->trains)
-        kernels::matmul(
-            {.a = dy, .b = x, .c = linear.weight->gradient, .transpose_a = true, .accumulate = accumulate});
+        kernels::matmul({.a = dy, .b = x, .c = linear.weight->gradient, .transpose_a = true, .accumulate = accumulate});
     kernels::Matmul product{.a = dy, .b = weight_of(linear), .c = dx};
     if (!is_factored(linear) && !preactivation.empty()) {
         product.epilogue = kernels::Epilogue::gelu_backward;
@@ -219,7 +224,8 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     const Tensor u = adapter.u.row_range(0, x.rows);
     const Tensor du = scratch.du.reuse(x.dtype, x.rows, adapter.sections * adapter.rank);
     if (!adapter.factored()) project_input(u, x, adapter);
-    multiply_sections(adapter, by_cols(adapter, dy), by_rows(adapter, adapter.B.weight), by_cols(adapter, du), {.alpha = adapter.scale});
+    multiply_sections(adapter, by_cols(adapter, dy), by_rows(adapter, adapter.B.weight), by_cols(adapter, du),
+                      {.alpha = adapter.scale});
     multiply_sections(adapter, by_cols(adapter, dy), by_cols(adapter, u), by_rows(adapter, adapter.B.gradient),
                       {.transpose_a = true, .accumulate = accumulate});
     const Tensor input = adapter_input(adapter, x, scratch, pass);
@@ -235,7 +241,8 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     if (!preactivation.empty()) kernels::gelu_backward(dx, dx, preactivation);
 }
 
-// A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), B = 0: at the wrap (restart 0) and at every restart.
+// A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), B = 0: at the wrap (restart 0) and at every
+// restart.
 inline void initialise(Adapter& adapter, uint64_t seed, uint64_t restart) {
     for (int i = 0; i < adapter.sections; i++)
         kernels::fill_uniform(adapter.A_section(adapter.A.master, i), float(1.0 / std::sqrt(double(adapter.in))),
@@ -278,19 +285,21 @@ inline ZeroedCount reset_moment(const Tensor& t, const Reset& reset, const Tenso
     if (reset.kind == ResetKind::zero) {
         kernels::zero(t);
     } else if (reset.kind == ResetKind::magnitude) {
-        least = most = std::max(zeros_before, kernels::prune_magnitude(t, reset.fraction, scratch.reuse(DType::f32, 1, n)));
+        least = most =
+            std::max(zeros_before, kernels::prune_magnitude(t, reset.fraction, scratch.reuse(DType::f32, 1, n)));
     } else {
         least = kernels::prune_random(t, float(reset.fraction), stream);
         most = std::min(n, least + zeros_before);
     }
     const int64_t zeros = kernels::count_zeros(t);
-    CHECK(zeros >= least && zeros <= most, "an optimizer reset left ", zeros, " of ", n, " moments at zero, it should be ",
-          least, most == least ? "" : str(" to ", most));
+    CHECK(zeros >= least && zeros <= most, "an optimizer reset left ", zeros, " of ", n,
+          " moments at zero, it should be ", least, most == least ? "" : str(" to ", most));
     return {zeros, n};
 }
 
 // Resets the AdamW moments of A and B; each stacked tensor, m and v, is pruned on its own.
-inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scratch& scratch, uint64_t seed, uint64_t restart) {
+inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scratch& scratch, uint64_t seed,
+                                 uint64_t restart) {
     ZeroedCount sum;
     if (reset.kind == ResetKind::none) return sum;
     for (int which = 0; which < 4; which++) {

@@ -5,16 +5,16 @@
 #include <memory>
 #include <optional>
 
-#include "src/io/files.h"
-#include "src/io/metrics.h"
-#include "src/kernels/op_timer.h"
-#include "src/runtime/device.h"
-#include "src/runtime/signals.h"
-#include "src/train/console.h"
-#include "src/train/plan.h"
-#include "src/train/profile.h"
-#include "src/train/sample.h"
-#include "src/train/weights.h"
+#include "io/files.h"
+#include "io/metrics.h"
+#include "kernels/op_timer.h"
+#include "runtime/device.h"
+#include "runtime/signals.h"
+#include "train/console.h"
+#include "train/plan.h"
+#include "train/profile.h"
+#include "train/sample.h"
+#include "train/weights.h"
 
 namespace fs = std::filesystem;
 
@@ -37,7 +37,8 @@ void complete_from_files(Options& o) {
     if (!o.init_from.empty()) o.config = config_of(resumed.empty() ? o.init_from : resumed);
     if (o.vocab_size < 0 && o.init_from.empty()) {
         const Tokenizer tokenizer = find_tokenizer(o);
-        const bool known = !tokenizer.is_byte_level() || fs::exists(fs::path(o.train_data).parent_path() / "tokenizer.bin");
+        const bool known =
+            !tokenizer.is_byte_level() || fs::exists(fs::path(o.train_data).parent_path() / "tokenizer.bin");
         if (known) o.vocab_size = tokenizer.vocab_size();
     }
 }
@@ -46,7 +47,8 @@ constexpr const char* kChosenRoutes = "adapter-routes";  // in a checkpoint: wha
 
 class Trainer {
   public:
-    explicit Trainer(Options& options) : o_(options), plan_(options), model_(o_.config, o_.compute_type(), o_.run_device, o_.masters == "fp32") {}
+    explicit Trainer(Options& options)
+        : o_(options), plan_(options), model_(o_.config, o_.compute_type(), o_.run_device, o_.masters == "fp32") {}
 
     int run() {
         open_data();
@@ -66,7 +68,8 @@ class Trainer {
     // ---- set-up
 
     void open_data() {
-        USAGE_CHECK(!o_.train_data.empty(), "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
+        USAGE_CHECK(!o_.train_data.empty(),
+                    "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
         train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
         const int B = int(o_.batch_size), T = int(o_.seq_len);
         CHECK(train_set_->num_windows(T) >= o_.batch_size * o_.accumulation, "--train-data ", o_.train_data, " has ",
@@ -83,8 +86,9 @@ class Trainer {
         if (o_.sample_tokens > 0) {
             tokenizer_ = find_tokenizer(o_);
             for (const int id : first_tokens(*tokenizer_, o_.prompt))
-                USAGE_CHECK(id < o_.config.vocab_size, "samples begin with token ", id, " of the tokenizer, beyond the model's vocabulary of ",
-                            o_.config.vocab_size, " tokens; give --tokenizer, another --prompt, or --sample-tokens 0");
+                USAGE_CHECK(id < o_.config.vocab_size, "samples begin with token ", id,
+                            " of the tokenizer, beyond the model's vocabulary of ", o_.config.vocab_size,
+                            " tokens; give --tokenizer, another --prompt, or --sample-tokens 0");
         }
         inputs_.resize(size_t(B * T));
         targets_.resize(size_t(B * T));
@@ -103,10 +107,11 @@ class Trainer {
             resumed_ = read_state(resumed_from_);
             for (const auto& [name, value] : o_.trajectory())
                 for (const auto& [stored_name, stored] : resumed_.options)
-                    USAGE_CHECK(name != stored_name || value == stored, "--resume: --", name, " is ", value, ", but ", resumed_from_,
-                                " was made with ", stored, "; a resumed run must go on with the same");
+                    USAGE_CHECK(name != stored_name || value == stored, "--resume: --", name, " is ", value, ", but ",
+                                resumed_from_, " was made with ", stored, "; a resumed run must go on with the same");
         } else {
-            USAGE_CHECK(!has_run, "--out ", o_.out, " already holds a run; add --resume to continue it, or give another folder");
+            USAGE_CHECK(!has_run, "--out ", o_.out,
+                        " already holds a run; add --resume to continue it, or give another folder");
         }
         std::error_code error;
         fs::create_directories(o_.out, error);
@@ -131,15 +136,18 @@ class Trainer {
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         const int64_t needed = checkpoint_bytes(model_.parameters()), free = free_bytes(o_.out);
-        CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20, " MiB are free");
+        CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20,
+              " MiB are free");
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
         kernels::set_op_timing(o_.profile);
         model_.set_graphs(!o_.no_cuda_graph && !o_.profile);
         const std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
-        console_.line(format("%lld parameters, %lld trained in this phase; %lld tokens per update; %s; products reach %.0f GFLOP/s in %s",
-                             (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
-                             (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
+        console_.line(
+            format("%lld parameters, %lld trained in this phase; %lld tokens per update; %s; products reach %.0f "
+                   "GFLOP/s in %s",
+                   (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
+                   (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
         if (o_.resume) console_.line("resumed from " + resumed_from_);
         start_time_ = seconds_now();
         first_step_ = step_;
@@ -180,7 +188,9 @@ class Trainer {
     }
 
     bool on_gpu() const { return o_.run_device == Device::cuda; }
-    PhaseShape phase_shape() const { return {.B = o_.batch_size, .T = o_.seq_len, .recompute = recompute_from(o_.recompute)}; }
+    PhaseShape phase_shape() const {
+        return {.B = o_.batch_size, .T = o_.seq_len, .recompute = recompute_from(o_.recompute)};
+    }
 
     // ---- one update
 
@@ -189,11 +199,13 @@ class Trainer {
         PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
         const double rate = plan_.rate(step_);
-        const kernels::AdamW hyper{.beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay, .seed = o_.seed};
+        const kernels::AdamW hyper{
+            .beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay, .seed = o_.seed};
         model_.begin_update(rate, hyper);
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             loader_->next(inputs_.data(), targets_.data());
-            const relora::Pass pass{.seed = o_.seed, .index = uint64_t(step_ * o_.accumulation + micro), .training = true};
+            const relora::Pass pass{
+                .seed = o_.seed, .index = uint64_t(step_ * o_.accumulation + micro), .training = true};
             timed("model", [&] {
                 model_.forward_backward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len,
                                         1.0f / float(o_.accumulation), micro > 0, pass);
@@ -201,7 +213,8 @@ class Trainer {
         }
         profile_.add("data", loader_->wait_seconds() - waited);
         timed("optimizer", [&] { report.result = model_.update(hyper, o_.grad_clip); });
-        // A GPU is given this update before the numbers of the one before are waited for, so that it never waits for the host.
+        // A GPU is given this update before the numbers of the one before are waited for, so that it never waits for
+        // the host.
         report_pending();
         pending_ = report;
         const int64_t done = step_ + 1;
@@ -231,10 +244,11 @@ class Trainer {
         model_.wrap(o_.lora);
         model_.allocate_phase(phase_shape());
         model_.initialise_adapters(o_.seed, 0);
-        console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB", (long long)step_,
-                             (long long)o_.rank, (long long)model_.num_trained(), double(before) / (1 << 20),
-                             double(device::bytes_in_use(o_.run_device)) / (1 << 20)));
-        metrics_->write(MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
+        console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB",
+                             (long long)step_, (long long)o_.rank, (long long)model_.num_trained(),
+                             double(before) / (1 << 20), double(device::bytes_in_use(o_.run_device)) / (1 << 20)));
+        metrics_->write(
+            MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
     }
 
     // The end of a cycle: merge, re-initialise, reset, each when the plan says so.
@@ -248,12 +262,14 @@ class Trainer {
             restarts_++;
             model_.initialise_adapters(o_.seed, uint64_t(restarts_));
             const double after = fixed_loss();
-            text = format("merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_, delta, before, after);
+            text = format("merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_,
+                          delta, before, after);
             line.add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
         }
         if (plan_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
             const relora::ZeroedCount zeroed = model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1));
-            text += format("%s%.4f %% of the adapters' moments are zero", text.empty() ? "" : "; ", 100 * zeroed.fraction());
+            text += format("%s%.4f %% of the adapters' moments are zero", text.empty() ? "" : "; ",
+                           100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());
         }
         if (text.empty()) return;  // only the rate restarts
@@ -261,7 +277,9 @@ class Trainer {
         metrics_->write(line.add("restart", restarts_));
     }
 
-    double fixed_loss() { return model_.forward(fixed_inputs_.data(), fixed_targets_.data(), o_.batch_size, o_.seq_len); }
+    double fixed_loss() {
+        return model_.forward(fixed_inputs_.data(), fixed_targets_.data(), o_.batch_size, o_.seq_len);
+    }
 
     // ---- reports
 
@@ -295,10 +313,11 @@ class Trainer {
                             .add("mfu", mfu)
                             .add("restart", restarts_));
         const double eta = (seconds_now() - start_time_) / double(done - first_step_) * double(o_.max_steps - done);
-        console_.progress(format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  ETA %s",
-                                 (long long)done, (long long)o_.max_steps, plan_.phase(step), result.loss, rate, result.gradient_norm, tokens_per_s,
-                                 100 * mfu, duration(eta).c_str()),
-                          done % o_.log_every == 0 || done == o_.max_steps);
+        console_.progress(
+            format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  ETA %s",
+                   (long long)done, (long long)o_.max_steps, plan_.phase(step), result.loss, rate, result.gradient_norm,
+                   tokens_per_s, 100 * mfu, duration(eta).c_str()),
+            done % o_.log_every == 0 || done == o_.max_steps);
     }
 
     double validate(int64_t done) {
@@ -308,17 +327,23 @@ class Trainer {
             val_loader_->restore({});  // always the same batches
             for (int64_t i = 0; i < eval_batches_; i++) {
                 val_loader_->next(inputs_.data(), targets_.data());
-                loss += model_.forward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len) / double(eval_batches_);
+                loss +=
+                    model_.forward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len) / double(eval_batches_);
             }
         });
-        metrics_->write(MetricsLine().add("step", done).add("phase", plan_.phase(done - 1)).add("val_loss", loss).add("restart", restarts_));
+        metrics_->write(MetricsLine()
+                            .add("step", done)
+                            .add("phase", plan_.phase(done - 1))
+                            .add("val_loss", loss)
+                            .add("restart", restarts_));
         console_.line(format("step %lld: validation loss %.4f", (long long)done, loss));
         return loss;
     }
 
     void print_sample(int64_t done) {
         if (!tokenizer_) return;
-        const SampleConfig config{o_.prompt, o_.sample_tokens, o_.temperature, o_.top_k, o_.seed, uint64_t(done), o_.seq_len};
+        const SampleConfig config{o_.prompt, o_.sample_tokens, o_.temperature, o_.top_k,
+                                  o_.seed,   uint64_t(done),   o_.seq_len};
         console_.line(format("step %lld: sample", (long long)done));
         console_.line(profile_.time("sample", [&] { return sample_text(model_, *tokenizer_, config); }));
     }
@@ -350,8 +375,9 @@ class Trainer {
     int finish() {
         if (step_ > first_step_ || !o_.resume) save(step_);  // a signal may have come before the first update
         if (signals::pending) {
-            console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ", (long long)step_,
-                                 (long long)o_.max_steps) + o_.out);
+            console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ",
+                                 (long long)step_, (long long)o_.max_steps) +
+                          o_.out);
             return 128 + signals::pending;
         }
         validate(step_);

@@ -1,11 +1,12 @@
-// Whether the low-rank products of an adapter are faster stacked on those of its weight, so that x and dY are read once:
-// x [W; A]^T gives y and u, dY [W | B] gives dX and du. Each is timed in turn with the two products apart, r = 128.
+// Whether the low-rank products of an adapter are faster stacked on those of its weight, so that x and dY are read
+// once: x [W; A]^T gives y and u, dY [W | B] gives dX and du. Each is timed in turn with the two products apart, r =
+// 128.
 #include <algorithm>
 #include <cstdio>
 
-#include "src/kernels/kernels.h"
-#include "src/model/gpt2.h"
-#include "src/runtime/clock.h"
+#include "kernels/kernels.h"
+#include "model/gpt2.h"
+#include "runtime/clock.h"
 
 namespace {
 
@@ -47,7 +48,8 @@ class Products {
 
 int main() {
     std::printf("%lld rows, r = %lld; least of %d rounds, ms\n", (long long)kRows, (long long)kRank, kRounds);
-    std::printf("%-6s %-5s %-12s %-7s %9s %9s %9s %9s\n", "C", "type", "linear", "product", "weight", "low-rank", "stacked", "/ apart");
+    std::printf("%-6s %-5s %-12s %-7s %9s %9s %9s %9s\n", "C", "type", "linear", "product", "weight", "low-rank",
+                "stacked", "/ apart");
     for (const char* name : {"gpt2", "gpt2-medium", "gpt2-large"})
         for (const DType type : {DType::f32, DType::bf16}) {
             const GPT2Config config = named_config(name);
@@ -56,7 +58,8 @@ int main() {
             for (int i = 0; i < kLinears; i++)
                 for (const bool forward : {true, false}) {
                     if (i == kAttnQKV && !forward) continue;  // the adapters of q, k and v see a part of dY each
-                    const int64_t in = linear_in(config, i), out = linear_out(config, i), rank = (i == kAttnQKV ? 3 : 1) * kRank;
+                    const int64_t in = linear_in(config, i), out = linear_out(config, i),
+                                  rank = (i == kAttnQKV ? 3 : 1) * kRank;
                     const int64_t columns = forward ? out : in, depth = forward ? in : out;
                     double weight = 1e9, low_rank = 1e9, stacked = 1e9;
                     for (int round = 0; round < kRounds; round++) {
@@ -64,11 +67,15 @@ int main() {
                         low_rank = std::min(low_rank, products.seconds({rank, depth, forward}));
                         stacked = std::min(stacked, products.seconds({columns + rank, depth, forward}));
                     }
-                    std::printf("%-6lld %-5s %-12s %-7s %9.3f %9.3f %9.3f %9.3f\n", (long long)C, dtype_name(type), linear_name(i),
-                                forward ? "[W; A]" : "[W | B]", 1e3 * weight, 1e3 * low_rank, 1e3 * stacked, stacked / (weight + low_rank));
-                    std::printf("{\"bench\": \"low_rank_products\", \"channels\": %lld, \"dtype\": \"%s\", \"linear\": \"%s\", \"forward\": %s, "
-                                "\"weight_seconds\": %g, \"low_rank_seconds\": %g, \"stacked_seconds\": %g}\n",
-                                (long long)C, dtype_name(type), linear_name(i), forward ? "true" : "false", weight, low_rank, stacked);
+                    std::printf("%-6lld %-5s %-12s %-7s %9.3f %9.3f %9.3f %9.3f\n", (long long)C, dtype_name(type),
+                                linear_name(i), forward ? "[W; A]" : "[W | B]", 1e3 * weight, 1e3 * low_rank,
+                                1e3 * stacked, stacked / (weight + low_rank));
+                    std::printf(
+                        "{\"bench\": \"low_rank_products\", \"channels\": %lld, \"dtype\": \"%s\", \"linear\": \"%s\", "
+                        "\"forward\": %s, "
+                        "\"weight_seconds\": %g, \"low_rank_seconds\": %g, \"stacked_seconds\": %g}\n",
+                        (long long)C, dtype_name(type), linear_name(i), forward ? "true" : "false", weight, low_rank,
+                        stacked);
                 }
         }
 }

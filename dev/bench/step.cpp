@@ -10,12 +10,12 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "src/io/data_loader.h"
-#include "src/io/shard_writer.h"
-#include "src/kernels/op_timer.h"
-#include "src/model/gpt2.h"
-#include "src/train/profile.h"
-#include "src/train/routes.h"
+#include "io/data_loader.h"
+#include "io/shard_writer.h"
+#include "kernels/op_timer.h"
+#include "model/gpt2.h"
+#include "train/profile.h"
+#include "train/routes.h"
 
 namespace {
 
@@ -31,9 +31,9 @@ size_t peak_of_process() {
     return 0;
 }
 
-// Matrix-product FLOPs of a step: 2 x (forward + input gradient + weight gradient) of the head and every linear (without
-// its weight gradient where it is frozen), of the adapters what their routes take per token, and causal attention's four
-// products at half size, forward once and backward twice.
+// Matrix-product FLOPs of a step: 2 x (forward + input gradient + weight gradient) of the head and every linear
+// (without its weight gradient where it is frozen), of the adapters what their routes take per token, and causal
+// attention's four products at half size, forward once and backward twice.
 double matmul_flops(const GPT2& model, int64_t N, int64_t T) {
     const GPT2Config& c = model.config();
     double adapters = 0;
@@ -42,8 +42,8 @@ double matmul_flops(const GPT2& model, int64_t N, int64_t T) {
                                                       : (a.factored() ? 6.0 : 4.0) * double(a.A.size() + a.B.size());
     const double linears = 12.0 * double(c.layers * c.channels * c.channels),
                  head = double(c.padded_vocab() * c.channels);
-    return double(N) * ((model.wrapped() ? 4.0 : 6.0) * linears + adapters + 6.0 * head +
-                        6.0 * double(c.layers * c.channels * T));
+    return double(N) *
+           ((model.wrapped() ? 4.0 : 6.0) * linears + adapters + 6.0 * head + 6.0 * double(c.layers * c.channels * T));
 }
 
 // A data set of random tokens, in a shard whose file is gone once it is mapped.

@@ -1,12 +1,13 @@
 // Tokens per second of the GPT-2 encoder on one thread, with an empty word cache and a warm one.
 //   build/bench/tokenizer [VOCABULARY [TEXT…]]
+#include "io/tokenizer.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
-#include "src/io/files.h"
-#include "src/io/tokenizer.h"
-#include "src/train/profile.h"
+#include "io/files.h"
+#include "train/profile.h"
 
 int main(int argc, char** argv) {
     try {
@@ -30,10 +31,12 @@ int main(int argc, char** argv) {
                 tokens = ids.size();
             }
         }
-        std::printf("tokenizer, one thread, %zu bytes, %zu tokens: %.1f M tokens/s with an empty word cache, %.1f M warm\n",
-                    text.size(), tokens, double(tokens) / cold * 1e-6, double(tokens) / warm * 1e-6);
-        std::printf("{\"bench\": \"tokenizer\", \"tokens\": %zu, \"cold_tokens_per_s\": %.0f, \"warm_tokens_per_s\": %.0f}\n", tokens,
-                    double(tokens) / cold, double(tokens) / warm);
+        std::printf(
+            "tokenizer, one thread, %zu bytes, %zu tokens: %.1f M tokens/s with an empty word cache, %.1f M warm\n",
+            text.size(), tokens, double(tokens) / cold * 1e-6, double(tokens) / warm * 1e-6);
+        std::printf(
+            "{\"bench\": \"tokenizer\", \"tokens\": %zu, \"cold_tokens_per_s\": %.0f, \"warm_tokens_per_s\": %.0f}\n",
+            tokens, double(tokens) / cold, double(tokens) / warm);
     } catch (const Error& error) {
         std::fprintf(stderr, "tokenizer: %s\n", error.what());
         return 1;

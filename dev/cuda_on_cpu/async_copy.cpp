@@ -4,8 +4,8 @@
 // arguments because the compiler would replace a call of constant size.
 #include <cstring>
 
-#include "multiprocessor.h"
-#include "report.h"
+#include "dev/cuda_on_cpu/multiprocessor.h"
+#include "dev/cuda_on_cpu/report.h"
 
 namespace executor {
 

@@ -1,13 +1,13 @@
-#include "capture.h"
+#include "dev/cuda_on_cpu/capture.h"
 
 #include <algorithm>
 #include <random>
 #include <string>
 #include <utility>
 
-#include "options.h"
-#include "report.h"
-#include "streams.h"
+#include "dev/cuda_on_cpu/options.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/streams.h"
 
 namespace executor {
 

@@ -1,9 +1,9 @@
 // Barriers, shuffles and votes as a kernel calls them. Only barriers and fences order memory: a shuffle does not.
 #include <cstdint>
 
-#include "multiprocessor.h"
-#include "sanitizers.h"
-#include "tags.h"
+#include "dev/cuda_on_cpu/multiprocessor.h"
+#include "dev/cuda_on_cpu/sanitizers.h"
+#include "dev/cuda_on_cpu/tags.h"
 
 namespace executor {
 

@@ -10,8 +10,8 @@
 #include <random>
 #include <vector>
 
-#include "src/kernels/cuda/cublaslt_objects.h"
-#include "src/runtime/tensor.h"
+#include "kernels/cuda/cublaslt_objects.h"
+#include "runtime/tensor.h"
 
 inline constexpr cudaDataType_t kFloat = CUDA_R_32F, kBf16 = CUDA_R_16BF;
 inline size_t type_bytes(cudaDataType_t type) { return type == kFloat ? 4 : 2; }
@@ -89,10 +89,15 @@ struct Call {
     const cublasLtMatmulAlgo_t* algorithm_pointer = &algorithm;
 
     Call(const Sizes& sizes, cudaDataType_t type, cudaDataType_t result)
-        : s(sizes), lda((s.ta ? s.k : s.m) + s.gap), ldb((s.tb ? s.n : s.k) + s.gap), ldc(s.m + s.gap),
+        : s(sizes),
+          lda((s.ta ? s.k : s.m) + s.gap),
+          ldb((s.tb ? s.n : s.k) + s.gap),
+          ldc(s.m + s.gap),
           A(type, lda * (s.ta ? s.m : s.k) * s.batch, 1, s.offset),
-          B(type, ldb * (s.tb ? s.k : s.n) * s.batch, 2, s.offset), C(result, ldc * s.n * s.batch, 3, s.offset),
-          bias(result, s.m, 4), aux(result, aux_ld() * s.n, 5) {
+          B(type, ldb * (s.tb ? s.k : s.n) * s.batch, 2, s.offset),
+          C(result, ldc * s.n * s.batch, 3, s.offset),
+          bias(result, s.m, 4),
+          aux(result, aux_ld() * s.n, 5) {
         using kernels::cuda::create;
         EXPECT_EQ(create(handle, cublasLtCreate), CUBLAS_STATUS_SUCCESS);
         EXPECT_EQ(create(op, cublasLtMatmulDescCreate, CUBLAS_COMPUTE_32F, CUDA_R_32F), CUBLAS_STATUS_SUCCESS);

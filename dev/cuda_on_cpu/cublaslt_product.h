@@ -11,7 +11,7 @@
 #include <limits>
 #include <vector>
 
-#include "src/runtime/tensor.h"
+#include "runtime/tensor.h"
 
 namespace cublaslt {
 

@@ -14,8 +14,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "collectives.h"
-#include "intrinsics.h"
+#include "dev/cuda_on_cpu/collectives.h"
+#include "dev/cuda_on_cpu/intrinsics.h"
 
 #undef __global__
 #undef __device__

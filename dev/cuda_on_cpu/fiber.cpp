@@ -1,11 +1,11 @@
-#include "fiber.h"
+#include "dev/cuda_on_cpu/fiber.h"
 
 #include <sys/mman.h>
 
 #include <cstdint>
 
-#include "report.h"
-#include "sanitizers.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/sanitizers.h"
 
 namespace executor {
 

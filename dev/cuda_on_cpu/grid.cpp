@@ -1,4 +1,4 @@
-#include "grid.h"
+#include "dev/cuda_on_cpu/grid.h"
 
 #include <omp.h>
 
@@ -7,11 +7,11 @@
 #include <map>
 #include <mutex>
 
-#include "multiprocessor.h"
-#include "options.h"
-#include "report.h"
-#include "sanitizers.h"
-#include "tags.h"
+#include "dev/cuda_on_cpu/multiprocessor.h"
+#include "dev/cuda_on_cpu/options.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/sanitizers.h"
+#include "dev/cuda_on_cpu/tags.h"
 
 namespace executor {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "executor.h"
+#include "dev/cuda_on_cpu/executor.h"
 
 namespace executor {
 

@@ -1,4 +1,4 @@
-#include "guard.h"
+#include "dev/cuda_on_cpu/guard.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "fiber.h"
-#include "memory.h"
-#include "report.h"
+#include "dev/cuda_on_cpu/fiber.h"
+#include "dev/cuda_on_cpu/memory.h"
+#include "dev/cuda_on_cpu/report.h"
 
 namespace executor {
 

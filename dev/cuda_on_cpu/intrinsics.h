@@ -76,12 +76,30 @@ inline T atomicCAS(T* p, std::type_identity_t<T> expected, std::type_identity_t<
 
 // ---- loads and stores with a cache hint --------------------------------------------------------------------------
 
-template <class T> inline T __ldg(const T* p) { return *p; }
-template <class T> inline T __ldca(const T* p) { return *p; }
-template <class T> inline T __ldcg(const T* p) { return *p; }
-template <class T> inline T __ldcs(const T* p) { return *p; }
-template <class T> inline void __stcg(T* p, std::type_identity_t<T> v) { *p = v; }
-template <class T> inline void __stcs(T* p, std::type_identity_t<T> v) { *p = v; }
+template <class T>
+inline T __ldg(const T* p) {
+    return *p;
+}
+template <class T>
+inline T __ldca(const T* p) {
+    return *p;
+}
+template <class T>
+inline T __ldcg(const T* p) {
+    return *p;
+}
+template <class T>
+inline T __ldcs(const T* p) {
+    return *p;
+}
+template <class T>
+inline void __stcg(T* p, std::type_identity_t<T> v) {
+    *p = v;
+}
+template <class T>
+inline void __stcs(T* p, std::type_identity_t<T> v) {
+    *p = v;
+}
 
 // ---- bits --------------------------------------------------------------------------------------------------------
 
@@ -98,7 +116,7 @@ inline int __clzll(long long x) { return x ? __builtin_clzll((unsigned long long
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned(uint64_t(a) * b >> 32); }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-    return (unsigned long long)((unsigned __int128)(a) * b >> 64);
+    return (unsigned long long)((unsigned __int128)(a)*b >> 64);
 }
 
 // ---- maths: the fast approximations are the exact functions here -------------------------------------------------

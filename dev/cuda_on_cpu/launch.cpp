@@ -1,11 +1,11 @@
 // Launches and other work, on their way to a stream.
-#include "grid.h"
-#include "memory.h"
-#include "multiprocessor.h"
-#include "report.h"
-#include "runtime.h"
-#include "stream_work.h"
-#include "streams.h"
+#include "dev/cuda_on_cpu/grid.h"
+#include "dev/cuda_on_cpu/memory.h"
+#include "dev/cuda_on_cpu/multiprocessor.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/runtime.h"
+#include "dev/cuda_on_cpu/stream_work.h"
+#include "dev/cuda_on_cpu/streams.h"
 
 namespace executor {
 

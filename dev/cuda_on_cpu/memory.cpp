@@ -1,4 +1,4 @@
-#include "memory.h"
+#include "dev/cuda_on_cpu/memory.h"
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -12,11 +12,11 @@
 #include <map>
 #include <mutex>
 
-#include "guard.h"
-#include "options.h"
-#include "report.h"
-#include "sanitizers.h"
-#include "stream_work.h"
+#include "dev/cuda_on_cpu/guard.h"
+#include "dev/cuda_on_cpu/options.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/sanitizers.h"
+#include "dev/cuda_on_cpu/stream_work.h"
 
 namespace executor {
 

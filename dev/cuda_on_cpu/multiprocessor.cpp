@@ -1,5 +1,5 @@
 // The scheduling of one block: who runs next, who waits for whom, and what the sanitizers are told about it.
-#include "multiprocessor.h"
+#include "dev/cuda_on_cpu/multiprocessor.h"
 
 #include <algorithm>
 #include <cstdarg>
@@ -8,9 +8,9 @@
 #include <map>
 #include <string>
 
-#include "report.h"
-#include "sanitizers.h"
-#include "tags.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/sanitizers.h"
+#include "dev/cuda_on_cpu/tags.h"
 
 namespace executor {
 

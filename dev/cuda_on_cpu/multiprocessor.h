@@ -10,13 +10,13 @@
 #include <random>
 #include <vector>
 
-#include "collectives.h"
-#include "executor.h"
-#include "fiber.h"
-#include "guard.h"
-#include "options.h"
-#include "sanitizers.h"
-#include "shared_memory.h"
+#include "dev/cuda_on_cpu/collectives.h"
+#include "dev/cuda_on_cpu/executor.h"
+#include "dev/cuda_on_cpu/fiber.h"
+#include "dev/cuda_on_cpu/guard.h"
+#include "dev/cuda_on_cpu/options.h"
+#include "dev/cuda_on_cpu/sanitizers.h"
+#include "dev/cuda_on_cpu/shared_memory.h"
 
 namespace executor {
 

@@ -1,11 +1,11 @@
-#include "options.h"
+#include "dev/cuda_on_cpu/options.h"
 
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
 #include <string>
 
-#include "report.h"
+#include "dev/cuda_on_cpu/report.h"
 
 namespace executor {
 

@@ -1,5 +1,5 @@
 // planted_bugs NAME runs one program; without a name, lists the programs as "name|modes that must catch it".
-#include "planted_bugs.h"
+#include "dev/cuda_on_cpu/planted_bugs.h"
 
 #include <cstring>
 

@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "executor.h"
+#include "dev/cuda_on_cpu/executor.h"
 
 struct Bug {
     const char* name;

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "planted_bugs.h"
+#include "dev/cuda_on_cpu/planted_bugs.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // Mistakes inside kernels.
-#include "planted_bugs.h"
+#include "dev/cuda_on_cpu/planted_bugs.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // Messages and call stacks. Names and lines come from binutils' addr2line: kernels and tests are static functions,
 // which dladdr cannot name.
-#include "report.h"
+#include "dev/cuda_on_cpu/report.h"
 
 #include <dlfcn.h>
 #include <elf.h>

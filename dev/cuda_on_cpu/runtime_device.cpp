@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "grid.h"
-#include "memory.h"
-#include "options.h"
-#include "runtime.h"
+#include "dev/cuda_on_cpu/grid.h"
+#include "dev/cuda_on_cpu/memory.h"
+#include "dev/cuda_on_cpu/options.h"
+#include "dev/cuda_on_cpu/runtime.h"
 
 using namespace executor;
 
@@ -24,7 +24,8 @@ struct ErrorText {
     cudaError_t error;
     const char *name, *text;
 };
-#define EXECUTOR_ERROR_TEXT(error, text) {error, #error, text}
+#define EXECUTOR_ERROR_TEXT(error, text) \
+    { error, #error, text }
 constexpr ErrorText kErrorTexts[] = {
     EXECUTOR_ERROR_TEXT(cudaSuccess, "no error"),
     EXECUTOR_ERROR_TEXT(cudaErrorInvalidValue, "invalid argument"),
@@ -37,8 +38,7 @@ constexpr ErrorText kErrorTexts[] = {
     EXECUTOR_ERROR_TEXT(cudaErrorNotSupported, "operation not supported"),
     EXECUTOR_ERROR_TEXT(cudaErrorLaunchFailure, "unspecified launch failure"),
     EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
-    EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureInvalidated,
-                        "operation failed due to a previous error during capture"),
+    EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture"),
     EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureUnmatched, "capture was not initiated in this stream"),
     EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work"),
     EXECUTOR_ERROR_TEXT(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream"),
@@ -118,18 +118,41 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
         case cudaDevAttrComputeCapabilityMinor:
             *value = capability.minor;
             break;
-        case cudaDevAttrMultiProcessorCount: *value = kMultiprocessors; break;
-        case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
-        case cudaDevAttrMaxThreadsPerMultiProcessor: *value = kThreadsPerMultiprocessor; break;
-        case cudaDevAttrMaxSharedMemoryPerBlock: *value = int(kStaticSharedBytes); break;
-        case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = int(kMaxSharedBytes); break;
-        case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = kSharedBytesPerMultiprocessor; break;
-        case cudaDevAttrWarpSize: *value = 32; break;
-        case cudaDevAttrL2CacheSize: *value = 50 << 20; break;
-        case cudaDevAttrClockRate: *value = 1980000; break;        // kHz
-        case cudaDevAttrMemoryClockRate: *value = 2619000; break;  // kHz
-        case cudaDevAttrGlobalMemoryBusWidth: *value = 5120; break;
-        default: return remember(cudaErrorNotSupported);
+        case cudaDevAttrMultiProcessorCount:
+            *value = kMultiprocessors;
+            break;
+        case cudaDevAttrMaxThreadsPerBlock:
+            *value = 1024;
+            break;
+        case cudaDevAttrMaxThreadsPerMultiProcessor:
+            *value = kThreadsPerMultiprocessor;
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlock:
+            *value = int(kStaticSharedBytes);
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            *value = int(kMaxSharedBytes);
+            break;
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+            *value = kSharedBytesPerMultiprocessor;
+            break;
+        case cudaDevAttrWarpSize:
+            *value = 32;
+            break;
+        case cudaDevAttrL2CacheSize:
+            *value = 50 << 20;
+            break;
+        case cudaDevAttrClockRate:
+            *value = 1980000;
+            break;  // kHz
+        case cudaDevAttrMemoryClockRate:
+            *value = 2619000;
+            break;  // kHz
+        case cudaDevAttrGlobalMemoryBusWidth:
+            *value = 5120;
+            break;
+        default:
+            return remember(cudaErrorNotSupported);
     }
     return cudaSuccess;
 }

@@ -2,9 +2,9 @@
 #include <memory>
 #include <utility>
 
-#include "capture.h"
-#include "runtime.h"
-#include "streams.h"
+#include "dev/cuda_on_cpu/capture.h"
+#include "dev/cuda_on_cpu/runtime.h"
+#include "dev/cuda_on_cpu/streams.h"
 
 using namespace executor;
 

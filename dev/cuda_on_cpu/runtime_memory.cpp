@@ -4,12 +4,12 @@
 #include <memory>
 #include <string>
 
-#include "capture.h"
-#include "memory.h"
-#include "report.h"
-#include "runtime.h"
-#include "stream_work.h"
-#include "streams.h"
+#include "dev/cuda_on_cpu/capture.h"
+#include "dev/cuda_on_cpu/memory.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/runtime.h"
+#include "dev/cuda_on_cpu/stream_work.h"
+#include "dev/cuda_on_cpu/streams.h"
 
 using namespace executor;
 
@@ -108,7 +108,8 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
     return cudaSuccess;
 }
 
-// Into host memory, or from pinned memory, the copy is over when this returns. Pageable memory has only been read by then.
+// Into host memory, or from pinned memory, the copy is over when this returns. Pageable memory has only been read by
+// then.
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return cudaSuccess;
     const CopyArguments copy{to, from, bytes, kind, "cudaMemcpy"};
@@ -133,8 +134,9 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
                               cudaMemcpyKind kind, cudaStream_t stream) {
     if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);
     for (size_t row = 0; row < rows; row++) {
-        const cudaError_t error = cudaMemcpyAsync(static_cast<char*>(to) + row * to_pitch,
-                                                  static_cast<const char*>(from) + row * from_pitch, width, kind, stream);
+        const cudaError_t error =
+            cudaMemcpyAsync(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch,
+                            width, kind, stream);
         if (error != cudaSuccess) return error;
     }
     return cudaSuccess;

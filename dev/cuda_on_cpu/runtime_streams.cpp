@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <string>
 
-#include "capture.h"
-#include "report.h"
-#include "runtime.h"
-#include "streams.h"
+#include "dev/cuda_on_cpu/capture.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/runtime.h"
+#include "dev/cuda_on_cpu/streams.h"
 
 using namespace executor;
 

@@ -1,5 +1,5 @@
 // Where a block's shared memory comes from: under ASan the heap, so that every variable has red zones; else an arena.
-#include "shared_memory.h"
+#include "dev/cuda_on_cpu/shared_memory.h"
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "report.h"
-#include "sanitizers.h"
+#include "dev/cuda_on_cpu/report.h"
+#include "dev/cuda_on_cpu/sanitizers.h"
 
 namespace executor {
 

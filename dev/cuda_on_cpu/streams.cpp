@@ -1,11 +1,11 @@
-#include "streams.h"
+#include "dev/cuda_on_cpu/streams.h"
 
 #include <algorithm>
 #include <random>
 #include <utility>
 
-#include "options.h"
-#include "report.h"
+#include "dev/cuda_on_cpu/options.h"
+#include "dev/cuda_on_cpu/report.h"
 
 namespace executor {
 

@@ -13,7 +13,7 @@
 #include <mutex>
 #include <vector>
 
-#include "capture.h"
+#include "dev/cuda_on_cpu/capture.h"
 
 namespace executor {
 

@@ -4,7 +4,7 @@
 #include <limits>
 #include <tuple>
 
-#include "cublaslt_call.h"
+#include "dev/cuda_on_cpu/cublaslt_call.h"
 
 namespace {
 
@@ -333,9 +333,17 @@ TEST(CublasLt, AcceptsInterleavedOperands) {
     Call call({.m = 8, .n = 8, .k = 8, .gap = 56}, kFloat, kFloat);
     call.set_alignments(16);
     ASSERT_EQ(call.search(), CUBLAS_STATUS_SUCCESS);
-    for (const auto& [a, result, apart] : {std::tuple{0, 32, true}, {32, 0, true}, {224, 0, true}, {256, 32, true},
-                                           {0, 0, false}, {0, 256, false}, {256, 0, false},
-                                           {0, 16, false}, {16, 0, false}, {0, 240, false}, {240, 0, false}}) {
+    for (const auto& [a, result, apart] : {std::tuple{0, 32, true},
+                                           {32, 0, true},
+                                           {224, 0, true},
+                                           {256, 32, true},
+                                           {0, 0, false},
+                                           {0, 256, false},
+                                           {256, 0, false},
+                                           {0, 16, false},
+                                           {16, 0, false},
+                                           {0, 240, false},
+                                           {240, 0, false}}) {
         call.data_a = static_cast<char*>(call.spare.data()) + a;
         call.data_c = call.data_d = static_cast<char*>(call.spare.data()) + result;
         EXPECT_EQ(call.run(), apart ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE) << a << ", " << result;

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "executor.h"
+#include "dev/cuda_on_cpu/executor.h"
 
 // Device memory with the contents of a vector.
 template <class T>

@@ -5,7 +5,7 @@
 #define GTEST_DONT_DEFINE_FAIL 1  // error.h has a FAIL of its own
 #include <gtest/gtest.h>
 
-#include "src/runtime/device.h"
+#include "runtime/device.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <random>
 
-#include "test_device.h"
+#include "dev/cuda_on_cpu/test_device.h"
 
 namespace {
 

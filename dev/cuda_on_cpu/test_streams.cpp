@@ -2,9 +2,9 @@
 // deferred, and under the sanitizers. What it must catch: planted_bugs.sh.
 #include <functional>
 
-#include "options.h"
-#include "stream_work.h"
-#include "test_device.h"
+#include "dev/cuda_on_cpu/options.h"
+#include "dev/cuda_on_cpu/stream_work.h"
+#include "dev/cuda_on_cpu/test_device.h"
 
 namespace {
 

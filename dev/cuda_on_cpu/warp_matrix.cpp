@@ -2,8 +2,8 @@
 // holds rows l/4 and l/4 + 8, and in them pairs of neighbouring columns that start at 2 (l mod 4).
 #include <bit>
 
-#include "multiprocessor.h"
-#include "report.h"
+#include "dev/cuda_on_cpu/multiprocessor.h"
+#include "dev/cuda_on_cpu/report.h"
 
 namespace executor {
 

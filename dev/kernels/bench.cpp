@@ -15,11 +15,11 @@
 #include <random>
 #include <regex>
 
-#include "registry.h"
-#include "src/kernels/op_timer.h"
-#include "src/runtime/device.h"
-#include "src/train/console.h"
-#include "src/train/profile.h"
+#include "dev/kernels/registry.h"
+#include "kernels/op_timer.h"
+#include "runtime/device.h"
+#include "train/console.h"
+#include "train/profile.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // Cases at the sizes that training has: GPT-2's four models, in micro-batches of 16 sequences or, for the large ones,
 // of 8, with adapters of rank 128. The most important cases come first, for a run that is cut short.
-#include "bench_cases.h"
+#include "dev/kernels/bench_cases.h"
 
 #include <cmath>
 #include <random>

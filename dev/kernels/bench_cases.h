@@ -1,8 +1,8 @@
 // What the cases at a model's sizes are made of.
 #pragma once
 
-#include "registry.h"
-#include "src/model/gpt2.h"
+#include "dev/kernels/registry.h"
+#include "model/gpt2.h"
 
 namespace registry::bench {
 

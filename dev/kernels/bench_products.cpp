@@ -1,5 +1,5 @@
 // Products at the sizes that training has.
-#include "bench_cases.h"
+#include "dev/kernels/bench_cases.h"
 
 namespace registry::bench {
 namespace {

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <random>
 
-#include "registry.h"
-#include "src/runtime/gpu.h"
+#include "dev/kernels/registry.h"
+#include "runtime/gpu.h"
 
 namespace registry {
 namespace {
@@ -24,8 +24,10 @@ CheckedMemory::~CheckedMemory() {
 }
 
 Tensor CheckedMemory::place(int64_t rows, int64_t cols, DType type, const std::vector<float>& values, bool compared) {
-    const bool shifted = placement_ == Placement::misaligned || (placement_ == Placement::mixed && operands_.size() % 2 == 1);
-    const size_t n = size_t(rows * cols), size = dtype_size(type), first = kGuardBytes + (compared && shifted ? size : 0);
+    const bool shifted =
+        placement_ == Placement::misaligned || (placement_ == Placement::mixed && operands_.size() % 2 == 1);
+    const size_t n = size_t(rows * cols), size = dtype_size(type),
+                 first = kGuardBytes + (compared && shifted ? size : 0);
     // The guard ends exactly where the operand does, so that AddressSanitizer sees an overrun even of one byte; what
     // follows is the allocation's own end.
     std::vector<char> bytes(first + n * size, kGuard);
@@ -34,7 +36,11 @@ Tensor CheckedMemory::place(int64_t rows, int64_t cols, DType type, const std::v
         const float value = values.empty() ? NAN : values[i];
         const bf16 rounded(value);
         const int32_t id = int32_t(std::isnan(value) ? -1 : value);
-        std::memcpy(to, type == DType::f32 ? static_cast<const void*>(&value) : type == DType::bf16 ? static_cast<const void*>(&rounded) : &id, size);
+        std::memcpy(to,
+                    type == DType::f32    ? static_cast<const void*>(&value)
+                    : type == DType::bf16 ? static_cast<const void*>(&rounded)
+                                          : &id,
+                    size);
     }
     void* block = nullptr;
     if (device() == Device::cpu) {
@@ -42,7 +48,8 @@ Tensor CheckedMemory::place(int64_t rows, int64_t cols, DType type, const std::v
         std::memcpy(block, bytes.data(), bytes.size());
     } else {
         CUDA_CHECK(cudaMalloc(&block, bytes.size()));
-        // On the ops' stream: cudaMemcpy may return before pageable memory has arrived, and no other stream waits for it.
+        // On the ops' stream: cudaMemcpy may return before pageable memory has arrived, and no other stream waits for
+        // it.
         CUDA_CHECK(cudaMemcpyAsync(block, bytes.data(), bytes.size(), cudaMemcpyHostToDevice, gpu::stream()));
     }
     Tensor tensor = make_tensor(static_cast<char*>(block) + first, type, rows, cols, device());
@@ -64,7 +71,8 @@ Tensor CheckedMemory::zeros(int64_t rows, int64_t cols, DType type) {
 Tensor CheckedMemory::ids(int64_t count, int64_t limit) {
     std::mt19937 generator(++seed_);
     std::vector<float> values(static_cast<size_t>(count));
-    for (float& v : values) v = float(generator() % 3 == 0 ? generator() % std::min<int64_t>(limit, 3) : generator() % limit);
+    for (float& v : values)
+        v = float(generator() % 3 == 0 ? generator() % std::min<int64_t>(limit, 3) : generator() % limit);
     return place(1, count, DType::i32, values, true);
 }
 Tensor CheckedMemory::values(int64_t rows, int64_t cols, DType type, const std::vector<float>& values) {
@@ -82,7 +90,8 @@ std::vector<std::vector<double>> CheckedMemory::contents() {
         else
             CUDA_CHECK(cudaMemcpy(now.data(), o.block, now.size(), cudaMemcpyDeviceToHost));
         const size_t first = size_t(static_cast<char*>(o.tensor.data) - o.block);
-        EXPECT_EQ(std::memcmp(now.data(), o.initial.data(), first), 0) << "written before operand " << &o - operands_.data();
+        EXPECT_EQ(std::memcmp(now.data(), o.initial.data(), first), 0)
+            << "written before operand " << &o - operands_.data();
         if (!o.compared) continue;
         std::vector<double> values(size_t(o.tensor.size()));
         for (size_t i = 0; i < values.size(); i++) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "src/kernels/kernels.h"
+#include "kernels/kernels.h"
 
 namespace registry {
 
@@ -48,8 +48,8 @@ class CheckedMemory : public Memory {
     Tensor values(int64_t rows, int64_t cols, DType type, const std::vector<float>& values) override;
     Tensor scratch(int64_t rows, int64_t cols, DType type) override;
 
-    // Every operand as it is now, scratch left out, as doubles; fails the running test if anything around an operand has
-    // been written.
+    // Every operand as it is now, scratch left out, as doubles; fails the running test if anything around an operand
+    // has been written.
     std::vector<std::vector<double>> contents();
 
   private:

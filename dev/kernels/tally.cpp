@@ -1,4 +1,4 @@
-#include "tally.h"
+#include "dev/kernels/tally.h"
 
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>

@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "registry.h"
-#include "src/runtime/gpu.h"
-#include "tally.h"
+#include "dev/kernels/registry.h"
+#include "dev/kernels/tally.h"
+#include "runtime/gpu.h"
 
 namespace {
 
@@ -31,7 +31,8 @@ class Kernel : public testing::TestWithParam<Param> {
         CUDA_CHECK(cudaMalloc(&device_workspace, size_t(floats) * 4));
         kernels::set_workspace(Device::cuda, make_tensor(device_workspace, DType::f32, 1, floats, Device::cuda));
         host_workspace.resize(size_t(kernels::workspace_floats(Device::cpu, DType::bf16, 1 << 20)));
-        kernels::set_workspace(Device::cpu, make_tensor(host_workspace.data(), DType::f32, 1, int64_t(host_workspace.size())));
+        kernels::set_workspace(Device::cpu,
+                               make_tensor(host_workspace.data(), DType::f32, 1, int64_t(host_workspace.size())));
     }
     static void TearDownTestSuite() { cudaFree(device_workspace); }
     inline static void* device_workspace = nullptr;
@@ -83,7 +84,8 @@ std::vector<Param> params() {
     using registry::Placement;
     std::vector<Param> all;
     for (const registry::Case& test : registry::cases())
-        for (const auto placement : {Placement::aligned, Placement::misaligned, Placement::mixed}) all.push_back({&test, placement});
+        for (const auto placement : {Placement::aligned, Placement::misaligned, Placement::mixed})
+            all.push_back({&test, placement});
     return all;
 }
 

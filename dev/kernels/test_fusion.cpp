@@ -2,8 +2,8 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
-#include "registry.h"
-#include "src/runtime/gpu.h"
+#include "dev/kernels/registry.h"
+#include "runtime/gpu.h"
 
 namespace {
 
@@ -16,7 +16,8 @@ int fused_elements(DType type, registry::Placement placement) {
     void* workspace = nullptr;
     const int64_t floats = kernels::workspace_floats(Device::cuda, type, 0);
     CUDA_CHECK(cudaMalloc(&workspace, size_t(floats) * 4));
-    const Tensor before = kernels::set_workspace(Device::cuda, make_tensor(workspace, DType::f32, 1, floats, Device::cuda));
+    const Tensor before =
+        kernels::set_workspace(Device::cuda, make_tensor(workspace, DType::f32, 1, floats, Device::cuda));
     kernels::matmul(
         {.a = a, .b = b, .c = c, .bias = bias, .transpose_b = true, .epilogue = kernels::Epilogue::gelu, .aux = aux});
     kernels::gelu_forward(apart, aux);

@@ -1,15 +1,15 @@
-#include "checkpoint.h"
+#include "io/checkpoint.h"
 
 #include <algorithm>
 #include <filesystem>
-#include <iomanip>
 #include <initializer_list>
+#include <iomanip>
 #include <nlohmann/json.hpp>
 
-#include "../runtime/device.h"
-#include "files.h"
-#include "safetensors.h"
-#include "sha256.h"
+#include "io/files.h"
+#include "io/safetensors.h"
+#include "io/sha256.h"
+#include "runtime/device.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -22,7 +22,8 @@ bool is_adapter(const Parameter& p) { return p.name.ends_with(".lora_A") || p.na
 
 std::vector<Parameter*> select(const std::vector<Parameter*>& all, bool adapters) {
     std::vector<Parameter*> chosen;
-    std::copy_if(all.begin(), all.end(), std::back_inserter(chosen), [&](Parameter* p) { return is_adapter(*p) == adapters; });
+    std::copy_if(all.begin(), all.end(), std::back_inserter(chosen),
+                 [&](Parameter* p) { return is_adapter(*p) == adapters; });
     return chosen;
 }
 
@@ -75,12 +76,15 @@ std::string write_values(const std::string& path, const std::vector<Parameter*>&
 void read_numbers(const SafetensorsReader& file, const SafetensorsEntry& entry, float* to, int64_t n) {
     const uint8_t* from = file.data(entry);
     if (entry.dtype == "F32") {
-        CHECK(entry.bytes() == 4 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 4, " numbers, expected ", n);
+        CHECK(entry.bytes() == 4 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 4,
+              " numbers, expected ", n);
         std::memcpy(to, from, size_t(n) * 4);
         return;
     }
-    CHECK(entry.dtype == "BF16", file.path(), ": ", entry.name, " is of type ", entry.dtype, "; F32 or BF16 can be read");
-    CHECK(entry.bytes() == 2 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 2, " numbers, expected ", n);
+    CHECK(entry.dtype == "BF16", file.path(), ": ", entry.name, " is of type ", entry.dtype,
+          "; F32 or BF16 can be read");
+    CHECK(entry.bytes() == 2 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 2, " numbers, expected ",
+          n);
     for (int64_t i = 0; i < n; i++) {
         bf16 value;
         std::memcpy(&value, from + 2 * i, 2);
@@ -108,7 +112,8 @@ void read_values(const std::string& path, const std::vector<Parameter*>& paramet
     for (Parameter* p : parameters) {
         // The hub's GPT-2 files leave out the prefix.
         const std::string bare = p->name.substr(p->name.find('.') + 1);
-        const SafetensorsEntry& entry = file.at(file.find(p->name) || !file.find(bare) ? p->name : bare, file_shape(*p));
+        const SafetensorsEntry& entry =
+            file.at(file.find(p->name) || !file.find(bare) ? p->name : bare, file_shape(*p));
         read_array(file, entry, p->value().row_range(0, p->file_rows), p->conv1d);
     }
 }
@@ -182,8 +187,10 @@ std::string latest_checkpoint(const std::string& out) {
     return all.empty() ? "" : all.back();
 }
 
-std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters, int64_t keep) {
-    const std::string folder = out + "/" + step_name(state.step), temporary = out + "/." + step_name(state.step) + ".tmp";
+std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
+                             int64_t keep) {
+    const std::string folder = out + "/" + step_name(state.step),
+                      temporary = out + "/." + step_name(state.step) + ".tmp";
     TemporaryFolder guard(temporary);
     json files, adam_steps;
     files["model.safetensors"] = write_values(temporary + "/model.safetensors", select(parameters, false));
@@ -200,7 +207,9 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
                     adam_steps[p->name] = p->adam_step;
                 }
         };
-        moments([&](const Parameter* p, const std::string& name, const Tensor&) { file.add(name, "F32", {p->file_rows, p->cols}); });
+        moments([&](const Parameter* p, const std::string& name, const Tensor&) {
+            file.add(name, "F32", {p->file_rows, p->cols});
+        });
         moments([&](const Parameter* p, const std::string& name, const Tensor& t) {
             file.write(name, on_host(t, copy), size_t(p->file_size()) * 4);
         });
@@ -239,7 +248,8 @@ RunState read_state(const std::string& folder) {
     const json j = parse_json(path);
     RunState state;
     try {
-        CHECK(j.at("format") == kFormatVersion, path, " has format ", j.at("format").dump(), ", this program reads ", kFormatVersion);
+        CHECK(j.at("format") == kFormatVersion, path, " has format ", j.at("format").dump(), ", this program reads ",
+              kFormatVersion);
         state.step = j.at("step");
         state.restarts = j.at("restarts");
         state.low_rank = j.at("phase") == "lowrank";
@@ -288,7 +298,8 @@ ModelShape read_huggingface_shape(const std::string& folder) {
     CHECK(fs::exists(path), folder, " is neither a checkpoint (state.json) nor a Hugging Face folder (config.json)");
     const json j = parse_json(path);
     try {
-        CHECK(j.at("model_type") == "gpt2", path, ": model_type is ", j.at("model_type").dump(), ", only \"gpt2\" can be read");
+        CHECK(j.at("model_type") == "gpt2", path, ": model_type is ", j.at("model_type").dump(),
+              ", only \"gpt2\" can be read");
         // These keys can make another network of it. Each may be left out.
         const std::initializer_list<std::pair<const char*, std::vector<json>>> computed = {
             {"activation_function", {"gelu_pytorch_tanh", "gelu_new"}},
@@ -298,8 +309,8 @@ ModelShape read_huggingface_shape(const std::string& folder) {
             {"scale_attn_weights", {true}},
             {"scale_attn_by_inverse_layer_idx", {false}}};
         for (const auto& [key, known] : computed)
-            CHECK(!j.contains(key) || std::find(known.begin(), known.end(), j[key]) != known.end(), path, ": ", key, " is ", j[key].dump(),
-                  ", only ", known.back().dump(), " can be read");
+            CHECK(!j.contains(key) || std::find(known.begin(), known.end(), j[key]) != known.end(), path, ": ", key,
+                  " is ", j[key].dump(), ", only ", known.back().dump(), " can be read");
         return {j.at("vocab_size"), j.at("n_positions"), j.at("n_layer"), j.at("n_head"), j.at("n_embd")};
     } catch (const json::exception& error) {
         FAIL(path, " is not a GPT-2 configuration: ", error.what());
@@ -310,7 +321,8 @@ void read_weights(const std::string& folder, const std::vector<Parameter*>& para
     read_values(folder + "/model.safetensors", select(parameters, false));
 }
 
-void write_huggingface(const std::string& folder, const ModelShape& shape, const std::vector<Parameter*>& parameters, int end_of_text) {
+void write_huggingface(const std::string& folder, const ModelShape& shape, const std::vector<Parameter*>& parameters,
+                       int end_of_text) {
     CHECK(!fs::exists(folder) || fs::is_empty(folder), folder, " is not empty; give a new folder to export to");
     TemporaryFolder guard(folder + ".tmp");
     write_values(folder + ".tmp/model.safetensors", select(parameters, false));

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "../runtime/parameter.h"
-#include "data_loader.h"
+#include "io/data_loader.h"
+#include "runtime/parameter.h"
 
 // Shape of a GPT-2 as its files state it.
 struct ModelShape {
@@ -29,7 +29,8 @@ struct RunState {
 
 // Writes OUT/step_NNNNNNNN: to a temporary name, synced, renamed; state.json last. Keeps the newest `keep` (0: all).
 // Returns the folder. On an error nothing of it stays behind.
-std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters, int64_t keep);
+std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
+                             int64_t keep);
 // Bytes that such a checkpoint takes, about.
 int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
 
@@ -37,7 +38,8 @@ int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
 std::string latest_checkpoint(const std::string& out);
 // state.json of a checkpoint folder; every file's SHA-256 is verified.
 RunState read_state(const std::string& folder);
-// Masters (weights where there are none), and with `moments` the AdamW moments and counters, of `parameters` (base weights and adapters).
+// Masters (weights where there are none), and with `moments` the AdamW moments and counters, of `parameters` (base
+// weights and adapters).
 void read_parameters(const std::string& folder, const std::vector<Parameter*>& parameters, bool moments);
 
 // The adapters alone.
@@ -50,4 +52,5 @@ ModelShape read_huggingface_shape(const std::string& folder);
 // Base weights from model.safetensors of either kind of folder into the masters, or the weights where there are none.
 void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters);
 // config.json and model.safetensors that transformers loads as GPT2LMHeadModel. Written to a temporary name, renamed.
-void write_huggingface(const std::string& folder, const ModelShape& shape, const std::vector<Parameter*>& parameters, int end_of_text);
+void write_huggingface(const std::string& folder, const ModelShape& shape, const std::vector<Parameter*>& parameters,
+                       int end_of_text);

@@ -7,18 +7,18 @@
 #include <type_traits>
 #include <utility>
 
-#include "../runtime/device.h"
-#include "cpu/cpu.h"
-#include "cuda/cuda.h"
-#include "op_timer.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/op_timer.h"
+#include "runtime/device.h"
 
-// Calls the implementation of an op for the device that `tensor` is on; both take the same arguments. In a binary without
-// CUDA (RELORA_CUDA is 0) the second branch is discarded, so that nothing of the CUDA half needs to be linked.
-#define ON_DEVICE_OF(tensor, call)                             \
-    [&] {                                                      \
-        if constexpr (kCuda)                                   \
+// Calls the implementation of an op for the device that `tensor` is on; both take the same arguments. In a binary
+// without CUDA (RELORA_CUDA is 0) the second branch is discarded, so that nothing of the CUDA half needs to be linked.
+#define ON_DEVICE_OF(tensor, call)                                  \
+    [&] {                                                           \
+        if constexpr (kCuda)                                        \
             if ((tensor).device == Device::cuda) return cuda::call; \
-        return cpu::call;                                      \
+        return cpu::call;                                           \
     }()
 
 namespace kernels {
@@ -27,7 +27,8 @@ namespace {
 constexpr bool kCuda = RELORA_CUDA;
 
 void require_built(const char* op, const Tensor& t) {
-    CHECK(kCuda || t.device == Device::cpu, op, ": a tensor is on a CUDA device, but this binary was built without CUDA");
+    CHECK(kCuda || t.device == Device::cpu, op,
+          ": a tensor is on a CUDA device, but this binary was built without CUDA");
 }
 
 // Stands for "any" where a check takes a type.
@@ -101,8 +102,8 @@ void check_probability(const char* op, double p, bool one_allowed) {
 
 void embedding_forward(const Tensor& out, const int32_t* tokens, const Tensor& wte, const Tensor& wpe, int64_t T) {
     const int64_t N = out.rows, C = out.cols;
-    const DType type = check("embedding_forward",
-                             {{"out", out, N, C}, {"wte", wte, wte.rows, C}, {"wpe", wpe, wpe.rows, C}});
+    const DType type =
+        check("embedding_forward", {{"out", out, N, C}, {"wte", wte, wte.rows, C}, {"wpe", wpe, wpe.rows, C}});
     check_positions("embedding_forward", N, T, "wpe", wpe.rows);
     if (on_cpu(out)) check_ids("embedding_forward", "token", tokens, N, wte.rows);
     const OpTimer timer("embedding_forward", {out, out});
@@ -114,15 +115,15 @@ void embedding_forward(const Tensor& out, const int32_t* tokens, const Tensor& w
 void embedding_backward(const Tensor& dwte, const Tensor& dwpe, const Tensor& dout, const int32_t* tokens, int64_t T,
                         bool accumulate) {
     const int64_t N = dout.rows, C = dout.cols;
-    const DType type = check("embedding_backward", {{"dwte", dwte, dwte.rows, C, DType::f32},
-                                                    {"dwpe", dwpe, dwpe.rows, C, DType::f32},
-                                                    {"dout", dout, N, C}});
+    const DType type = check(
+        "embedding_backward",
+        {{"dwte", dwte, dwte.rows, C, DType::f32}, {"dwpe", dwpe, dwpe.rows, C, DType::f32}, {"dout", dout, N, C}});
     check_positions("embedding_backward", N, T, "dwpe", dwpe.rows);
     if (on_cpu(dout)) check_ids("embedding_backward", "token", tokens, N, dwte.rows);
     const OpTimer timer("embedding_backward", {dout, dout, dwpe, accumulate ? dwpe : Tensor{}});
     by_type(type, [&]<class E>(E*) {
-        ON_DEVICE_OF(dout, embedding_backward(dwte.get<float>(), dwpe.get<float>(), dwpe.rows, dout.get<E>(), tokens, N, T, C,
-                                accumulate));
+        ON_DEVICE_OF(dout, embedding_backward(dwte.get<float>(), dwpe.get<float>(), dwpe.rows, dout.get<E>(), tokens, N,
+                                              T, C, accumulate));
     });
 }
 
@@ -142,7 +143,8 @@ void layernorm_forward(const LayerNormForward& a) {
     const OpTimer timer("layernorm_forward", {a.x, a.out, a.residual, a.sum, a.mean, a.rstd});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(a.x, layernorm_forward(a.out.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), a.x.get<E>(),
-                               a.weight.get<E>(), a.bias.get<E>(), optional<E>(a.residual), optional<E>(a.sum), N, C));
+                                            a.weight.get<E>(), a.bias.get<E>(), optional<E>(a.residual),
+                                            optional<E>(a.sum), N, C));
     });
 }
 
@@ -158,9 +160,9 @@ void layernorm_backward(const LayerNormBackward& a) {
                                                     {"rstd", a.rstd, 1, N, DType::f32}});
     const OpTimer timer("layernorm_backward", {a.x, a.dout, a.dx, a.accumulate_dx ? a.dx : Tensor{}, a.mean, a.rstd});
     by_type(type, [&]<class E>(E*) {
-        ON_DEVICE_OF(a.x, layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(), a.dout.get<E>(),
-                                a.x.get<E>(), a.weight.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), N, C,
-                                a.accumulate_dx, a.accumulate));
+        ON_DEVICE_OF(a.x, layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(),
+                                             a.dout.get<E>(), a.x.get<E>(), a.weight.get<E>(), a.mean.get<float>(),
+                                             a.rstd.get<float>(), N, C, a.accumulate_dx, a.accumulate));
     });
 }
 
@@ -173,16 +175,19 @@ void gelu_forward(const Tensor& out, const Tensor& x) {
 }
 
 void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
-    const DType type = check("gelu_backward", {{"x", x, x.rows, x.cols},
-                                               {"dout", dout, x.rows, x.cols},
-                                               {"dx", dx, x.rows, x.cols}});
+    const DType type =
+        check("gelu_backward", {{"x", x, x.rows, x.cols}, {"dout", dout, x.rows, x.cols}, {"dx", dx, x.rows, x.cols}});
     const OpTimer timer("gelu_backward", {dx, dout, x});
-    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, gelu_backward(dx.get<E>(), dout.get<E>(), x.get<E>(), x.size())); });
+    by_type(type,
+            [&]<class E>(E*) { ON_DEVICE_OF(x, gelu_backward(dx.get<E>(), dout.get<E>(), x.get<E>(), x.size())); });
 }
 
 void add(const Tensor& out, const Tensor& a, const Tensor& b) {
-    check("add", {{"a", a, a.rows, a.cols, a.dtype}, {"b", b, a.rows, a.cols, b.dtype}, {"out", out, a.rows, a.cols, out.dtype}});
-    CHECK(out.dtype == DType::bf16 ? a.dtype == DType::bf16 || b.dtype == DType::f32 : a.dtype == b.dtype && b.dtype == DType::f32,
+    check("add", {{"a", a, a.rows, a.cols, a.dtype},
+                  {"b", b, a.rows, a.cols, b.dtype},
+                  {"out", out, a.rows, a.cols, out.dtype}});
+    CHECK(out.dtype == DType::bf16 ? a.dtype == DType::bf16 || b.dtype == DType::f32
+                                   : a.dtype == b.dtype && b.dtype == DType::f32,
           "add: ", dtype_name(a.dtype), " + ", dtype_name(b.dtype), " into ", dtype_name(out.dtype), " is not offered");
     const OpTimer timer("add", {out, a, b});
     by_type(out.dtype, [&]<class Out>(Out*) {
@@ -213,8 +218,8 @@ void zero(const Tensor& out) {
 }
 
 void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate) {
-    const DType type = check("bias_backward", {{"dout", dout, dout.rows, dout.cols},
-                                               {"dbias", dbias, 1, dout.cols, DType::f32}});
+    const DType type =
+        check("bias_backward", {{"dout", dout, dout.rows, dout.cols}, {"dbias", dbias, 1, dout.cols, DType::f32}});
     const OpTimer timer("bias_backward", {dout, dbias});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(dout, bias_backward(dbias.get<float>(), dout.get<E>(), dout.rows, dout.cols, accumulate));
@@ -225,7 +230,8 @@ void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& str
     const DType type = check("dropout", {{"x", x, x.rows, x.cols}, {"out", out, x.rows, x.cols}});
     check_probability("dropout", p, false);
     const OpTimer timer("dropout", {out, x, accumulate ? out : Tensor{}});
-    by_type(type, [&]<class E>(E*) { ON_DEVICE_OF(x, dropout(out.get<E>(), x.get<E>(), x.size(), p, stream, accumulate)); });
+    by_type(type,
+            [&]<class E>(E*) { ON_DEVICE_OF(x, dropout(out.get<E>(), x.get<E>(), x.size(), p, stream, accumulate)); });
 }
 
 // ---- loss --------------------------------------------------------------------------------------------------------
@@ -244,8 +250,8 @@ void cross_entropy(const CrossEntropy& a) {
     if (on_cpu(a.logits)) check_ids("cross_entropy", "target", a.targets, N, a.V);
     const OpTimer timer("cross_entropy", {a.logits, a.dlogits, a.losses});
     by_type(type, [&]<class E>(E*) {
-        ON_DEVICE_OF(a.logits, cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits), a.targets, N, a.V, Vp,
-                           a.scale));
+        ON_DEVICE_OF(a.logits, cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits),
+                                             a.targets, N, a.V, Vp, a.scale));
     });
 }
 
@@ -317,7 +323,8 @@ void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float m
         if (!on_cpu(scalars))
             return cuda::gradient_norm(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, max_norm);
     double squares = 0;
-    for (const TrainedTensor& t : trained.tensors) squares += cpu::sum_of_squares(t.gradient.get<float>(), t.gradient.size());
+    for (const TrainedTensor& t : trained.tensors)
+        squares += cpu::sum_of_squares(t.gradient.get<float>(), t.gradient.size());
     float* s = scalars.get<float>();
     const float norm = s[kGradientNorm] = float(std::sqrt(squares));
     s[kFinite] = std::isfinite(norm) && std::isfinite(s[kLoss]) ? 1.0f : 0.0f;
@@ -335,7 +342,8 @@ void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hy
     OpTimer timer("adamw", {scalars});
     // Parameters and moments are read and written, gradients read, weights beside a master written.
     for (const TrainedTensor& t : trained.tensors)
-        timer.also_moves(double(2 * t.parameter().bytes() + 5 * t.gradient.bytes() + (t.master.empty() ? 0 : t.weight.bytes())));
+        timer.also_moves(
+            double(2 * t.parameter().bytes() + 5 * t.gradient.bytes() + (t.master.empty() ? 0 : t.weight.bytes())));
     if constexpr (kCuda)
         if (!on_cpu(scalars))
             return cuda::adamw(scalars.get<float>(), trained.table.get<int32_t>(), trained.tensors, hyper);
@@ -424,10 +432,12 @@ void matmul(const Matmul& m) {
               (m.transpose_b ? m.b.cols : m.b.rows) == K,
           "matmul: (", m.a.rows, ", ", m.a.cols, ")", m.transpose_a ? "^T" : "", " x (", m.b.rows, ", ", m.b.cols, ")",
           m.transpose_b ? "^T" : "", " can't be (", m.c.rows, ", ", m.c.cols, ")");
-    CHECK(m.a.dtype == m.b.dtype && m.a.dtype != DType::i32, "matmul: a is ", dtype_name(m.a.dtype), ", b is ", dtype_name(m.b.dtype));
-    CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype), " and should be fp32 or as a and b");
+    CHECK(m.a.dtype == m.b.dtype && m.a.dtype != DType::i32, "matmul: a is ", dtype_name(m.a.dtype), ", b is ",
+          dtype_name(m.b.dtype));
+    CHECK(m.c.dtype == m.a.dtype || m.c.dtype == DType::f32, "matmul: c is ", dtype_name(m.c.dtype),
+          " and should be fp32 or as a and b");
     CHECK(m.bias.empty() || (m.bias.size() == m.c.cols && m.bias.dtype == m.a.dtype && m.bias.dtype == m.c.dtype &&
-                               m.alpha == 1.0f && !m.accumulate),
+                             m.alpha == 1.0f && !m.accumulate),
           "matmul: a bias has the columns of c and the type of a and c, and goes with neither alpha nor accumulate");
     // oneDNN has but a reference implementation of a scaled product that is added: hundreds of times slower.
     CHECK(m.alpha == 1.0f || !m.accumulate, "matmul: alpha ", m.alpha, " doesn't go with accumulate");
@@ -446,7 +456,8 @@ void matmul(const Matmul& m) {
     constexpr const char* kNames[2][2] = {{"matmul nn", "matmul nt"}, {"matmul tn", "matmul tt"}};
     OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : Tensor{}, m.aux},
                   2.0 * double(m.batch.count * m.c.size()) * double(K));
-    timer.also_moves(double(m.batch.count - 1) * double(m.a.bytes() + m.b.bytes() + (m.accumulate ? 2 : 1) * m.c.bytes()));
+    timer.also_moves(double(m.batch.count - 1) *
+                     double(m.a.bytes() + m.b.bytes() + (m.accumulate ? 2 : 1) * m.c.bytes()));
     ON_DEVICE_OF(m.c, matmul(m));
 }
 
@@ -476,8 +487,9 @@ namespace {
 DType check_attention(const Attention& a) {
     const int64_t N = a.B * a.T, C = a.out.cols;
     CHECK(a.NH > 0 && C % a.NH == 0, "attention: ", a.NH, " heads don't divide ", C, " channels");
-    CHECK(a.scratch.size() >= attention_scratch_floats(a.out.device, a.B, a.T, a.NH, C / a.NH), "attention: the scratch holds ", a.scratch.size(),
-          " floats and should hold ", attention_scratch_floats(a.out.device, a.B, a.T, a.NH, C / a.NH));
+    CHECK(a.scratch.size() >= attention_scratch_floats(a.out.device, a.B, a.T, a.NH, C / a.NH),
+          "attention: the scratch holds ", a.scratch.size(), " floats and should hold ",
+          attention_scratch_floats(a.out.device, a.B, a.T, a.NH, C / a.NH));
     check("attention", {{"lse", a.lse, 1, N * a.NH, DType::f32}});
     return check("attention", {{"qkv", a.qkv, N, 3 * C}, {"out", a.out, N, C}});
 }
@@ -488,19 +500,21 @@ double causal_product_flops(const Attention& a) { return double(a.out.size()) * 
 void attention_forward(const Attention& a) {
     const OpTimer timer("attention_forward", {a.qkv, a.out, a.lse}, causal_product_flops(a) * 2);
     by_type(check_attention(a), [&]<class E>(E*) {
-        ON_DEVICE_OF(a.out, attention_forward(a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(), a.scratch.get<float>(), a.B, a.T, a.NH,
-                               a.out.cols / a.NH));
+        ON_DEVICE_OF(a.out, attention_forward(a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
+                                              a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH));
     });
 }
 
 void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& dout) {
     const DType type = check_attention(a);
-    check("attention_backward", {{"out", a.out, a.out.rows, a.out.cols}, {"dout", dout, a.out.rows, a.out.cols},
+    check("attention_backward", {{"out", a.out, a.out.rows, a.out.cols},
+                                 {"dout", dout, a.out.rows, a.out.cols},
                                  {"dqkv", dqkv, a.qkv.rows, a.qkv.cols}});
     const OpTimer timer("attention_backward", {a.qkv, a.out, dout, dqkv, a.lse}, causal_product_flops(a) * 5);
     by_type(type, [&]<class E>(E*) {
-        ON_DEVICE_OF(a.out, attention_backward(dqkv.get<E>(), dout.get<E>(), a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
-                                a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH));
+        ON_DEVICE_OF(
+            a.out, attention_backward(dqkv.get<E>(), dout.get<E>(), a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
+                                      a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH));
     });
 }
 
@@ -523,9 +537,10 @@ std::string device_problem(Device device) {
     const std::string problem = device::cuda_problem();
     if constexpr (kCuda)
         if (problem.empty())
-            return cuda::has_kernels() ? cuda::matmul_problem()
-                                       : "this binary has no kernels for the GPU's architecture: build it where the GPU is, "
-                                         "or with `make release`";
+            return cuda::has_kernels()
+                       ? cuda::matmul_problem()
+                       : "this binary has no kernels for the GPU's architecture: build it where the GPU is, "
+                         "or with `make release`";
     return problem;
 }
 

@@ -7,18 +7,18 @@
 #include <string>
 #include <vector>
 
-#include "../runtime/rng.h"
-#include "../runtime/tensor.h"
+#include "runtime/rng.h"
+#include "runtime/tensor.h"
 
 namespace kernels {
 
 // ---- matrix products (matmul) ----------------------------------------------------------------------------------
 
-// c = alpha * op(a) * op(b) [+ bias over rows], or c += op(a) * op(b), accumulated in fp32. op transposes when the flag is set.
-// a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type.
-// A batch is several such products, whose operands lie a fixed distance after each other; without bias and epilogue.
-// An epilogue takes the place of a GELU op on the product p, with `aux` in c's shape; all are of
-// a's type, c and aux contiguous. Where it is fused, c is computed from p before p is rounded.
+// c = alpha * op(a) * op(b) [+ bias over rows], or c += op(a) * op(b), accumulated in fp32. op transposes when the flag
+// is set. a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type. A batch is several such
+// products, whose operands lie a fixed distance after each other; without bias and epilogue. An epilogue takes the
+// place of a GELU op on the product p, with `aux` in c's shape; all are of a's type, c and aux contiguous. Where it is
+// fused, c is computed from p before p is rounded.
 enum class Epilogue {
     none,
     gelu,           // p = op(a) * op(b) [+ bias], aux = p, c = gelu(p)
@@ -58,9 +58,9 @@ void embedding_forward(const Tensor& out,            // (N, C)
 );
 // dwte[tokens[n]] += dout[n] in order of n (deterministic); dwpe[t] (+)= sum over the batch; rows t >= T are left alone
 // when accumulating and zeroed otherwise.
-void embedding_backward(const Tensor& dwte,    // (V, C) fp32, always accumulated into
-                        const Tensor& dwpe,    // (>=T, C) fp32
-                        const Tensor& dout,    // (N, C)
+void embedding_backward(const Tensor& dwte,  // (V, C) fp32, always accumulated into
+                        const Tensor& dwpe,  // (>=T, C) fp32
+                        const Tensor& dout,  // (N, C)
                         const int32_t* tokens, int64_t T, bool accumulate);
 
 // ---- layer norm --------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ struct LayerNormForward {
 void layernorm_forward(const LayerNormForward& args);
 // dx (+)= the gradient through the norm; dweight, dbias (+)= their sums over rows.
 struct LayerNormBackward {
-    Tensor dx, dweight, dbias;         // (N, C), (1, C) fp32, (1, C) fp32
+    Tensor dx, dweight, dbias;           // (N, C), (1, C) fp32, (1, C) fp32
     Tensor dout, x, weight, mean, rstd;  // x is what was normalised
     bool accumulate_dx = false, accumulate = false;
 };
@@ -84,11 +84,11 @@ void layernorm_backward(const LayerNormBackward& args);
 // ---- element-wise ------------------------------------------------------------------------------------------------
 
 // tanh form of GELU: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-void gelu_forward(const Tensor& out, const Tensor& x);                     // (N, C)
+void gelu_forward(const Tensor& out, const Tensor& x);                      // (N, C)
 void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // dx may be dout
 // out = a + b, rounded once to out's type: all of one type, or out bf16 and b (perhaps a too) fp32.
 void add(const Tensor& out, const Tensor& a, const Tensor& b);  // (N, C)
-void convert(const Tensor& out, const Tensor& in);                          // between fp32 and bf16, round to nearest even
+void convert(const Tensor& out, const Tensor& in);              // between fp32 and bf16, round to nearest even
 void zero(const Tensor& out);
 void fill(const Tensor& out, float value);
 // *out (+)= scale * sum of t, in a fixed order. All fp32, out (1, 1).
@@ -100,9 +100,9 @@ void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& str
 
 // ---- causal self-attention ---------------------------------------------------------------------------------------
 
-// qkv rows hold q, k, v of all heads: (B*T, 3C), head h of q at columns h*HS. out = softmax(q k^T / sqrt(HS), causal) v.
-// lse (1, B*NH*T) fp32 = log-sum-exp of the scaled scores, kept for the backward. No (T, T) matrix of more than one head exists
-// at a time on any thread.
+// qkv rows hold q, k, v of all heads: (B*T, 3C), head h of q at columns h*HS. out = softmax(q k^T / sqrt(HS), causal)
+// v. lse (1, B*NH*T) fp32 = log-sum-exp of the scaled scores, kept for the backward. No (T, T) matrix of more than one
+// head exists at a time on any thread.
 struct Attention {
     int64_t B = 0, T = 0, NH = 0;
     Tensor qkv, out, lse;  // (B*T, 3C), (B*T, C), (1, B*NH*T)
@@ -118,7 +118,7 @@ void attention_backward(const Attention& forward, const Tensor& dqkv, const Tens
 // scale, zero in the padded columns [V, Vp). fp32 `dlogits` may be `logits` itself (in place); bf16 `dlogits` may not
 // share its memory.
 struct CrossEntropy {
-    Tensor losses, logits, dlogits;  // (1, N) fp32, (N, Vp) fp32, (N, Vp) compute type or empty
+    Tensor losses, logits, dlogits;    // (1, N) fp32, (N, Vp) fp32, (N, Vp) compute type or empty
     const int32_t* targets = nullptr;  // (N)
     int64_t V = 0;
     float scale = 1.0f;
@@ -210,7 +210,8 @@ double norm_squared(const Tensor& t);
 
 // Why the ops can't run on a device, or "" if they can.
 std::string device_problem(Device device);
-// On a GPU: time several algorithms at the first use of each shape of a product. Such a run need not give the same bits twice.
+// On a GPU: time several algorithms at the first use of each shape of a product. Such a run need not give the same bits
+// twice.
 void set_autotune(bool on);
 
 // Use this many threads from now on (0: all that the machine offers). Returns the number in use.

@@ -1,10 +1,10 @@
-#include "op_timer.h"
+#include "kernels/op_timer.h"
 
 #include <utility>
 #include <vector>
 
-#include "../runtime/clock.h"
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
+#include "runtime/clock.h"
 
 namespace kernels {
 namespace {

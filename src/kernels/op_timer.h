@@ -1,6 +1,6 @@
-// Where the time of the ops goes: while timing is on, each public op of kernels.h adds its time, the bytes it has to move
-// and the FLOPs it has to do to the totals under its name. Off, it costs a branch. On a GPU every op is an NVTX range
-// as well.
+// Where the time of the ops goes: while timing is on, each public op of kernels.h adds its time, the bytes it has to
+// move and the FLOPs it has to do to the totals under its name. Off, it costs a branch. On a GPU every op is an NVTX
+// range as well.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,7 @@
 #include <map>
 #include <string>
 
-#include "../runtime/tensor.h"
+#include "runtime/tensor.h"
 
 namespace kernels {
 
@@ -17,20 +17,22 @@ struct OpTotals {
     double seconds = 0, bytes = 0, flops = 0;
 };
 
-// Starts from nothing when it is set on. On a GPU ops are timed by events on their stream; no op may be captured meanwhile.
+// Starts from nothing when it is set on. On a GPU ops are timed by events on their stream; no op may be captured
+// meanwhile.
 void set_op_timing(bool on);
 // What has been timed so far, by op. Waits for the GPU.
 std::map<std::string, OpTotals> op_totals();
 
-// To add ops up under other names than their own, chosen by what they move: gives the name, a string that stays; an empty
-// function: their own again.
+// To add ops up under other names than their own, chosen by what they move: gives the name, a string that stays; an
+// empty function: their own again.
 using OpNamer = std::function<const char*(const char* op, std::initializer_list<Tensor> moved)>;
 void set_op_namer(OpNamer namer);
 
 // Lives as long as the op runs, or takes to launch.
 class OpTimer {
   public:
-    // `moved`: every tensor that is read or written, twice if both; empty ones count nothing. The first is on the op's device.
+    // `moved`: every tensor that is read or written, twice if both; empty ones count nothing. The first is on the op's
+    // device.
     OpTimer(const char* op, std::initializer_list<Tensor> moved, double flops = 0);
     void also_moves(double bytes) { bytes_ += bytes; }
     ~OpTimer();

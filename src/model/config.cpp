@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "gpt2.h"
+#include "model/gpt2.h"
 
 namespace {
 struct Named {
@@ -10,9 +10,9 @@ struct Named {
     int64_t layers, heads, channels;
 };
 // Radford et al. 2019, and small ones with the same proportions for a CPU.
-constexpr Named kConfigs[] = {{"gpt2", 12, 12, 768},      {"gpt2-medium", 24, 16, 1024}, {"gpt2-large", 36, 20, 1280},
-                              {"gpt2-xl", 48, 25, 1600},  {"gpt2-small", 8, 8, 512},     {"gpt2-mini", 6, 6, 384},
-                              {"gpt2-tiny", 4, 4, 256},   {"gpt2-nano", 3, 3, 192}};
+constexpr Named kConfigs[] = {{"gpt2", 12, 12, 768},     {"gpt2-medium", 24, 16, 1024}, {"gpt2-large", 36, 20, 1280},
+                              {"gpt2-xl", 48, 25, 1600}, {"gpt2-small", 8, 8, 512},     {"gpt2-mini", 6, 6, 384},
+                              {"gpt2-tiny", 4, 4, 256},  {"gpt2-nano", 3, 3, 192}};
 }  // namespace
 
 int64_t GPT2Config::num_parameters() const {

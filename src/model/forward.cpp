@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "gpt2.h"
+#include "model/gpt2.h"
 
 namespace {
 // Rows of logits computed at once: large enough for efficient products, small enough that they never exist whole. A GPU
@@ -31,7 +31,8 @@ void GPT2::plan_adapters(MemoryPlan& plan, const PhaseShape& shape) {
         const int64_t stacked = a.sections * a.rank;
         if (!a.factored() && !replaces_weight(a)) plan.add(&a.effective, MemoryCategory::weights, type_, a.out, a.in);
         // With recomputation one block's worth is shared by all.
-        if (a.factored() && (shape.recompute != Recompute::block || a.id < kLinears)) plan.add(&a.u, MemoryCategory::activations, type_, N, stacked);
+        if (a.factored() && (shape.recompute != Recompute::block || a.id < kLinears))
+            plan.add(&a.u, MemoryCategory::activations, type_, N, stacked);
         if (a.route == relora::Route::merged) u = std::max(u, stacked);
         if (a.route != relora::Route::project) du = std::max(du, stacked);
         in = std::max(in, a.in);
@@ -79,8 +80,10 @@ void GPT2::plan_activations(MemoryPlan& plan, const PhaseShape& shape) {
     }
     plan.add(&attention_scratch_, MemoryCategory::workspaces, DType::f32, 1,
              kernels::attention_scratch_floats(device_, B, T, config_.heads, config_.head_size()));
-    // The largest products that are rounded to the compute type are the MLP's, or its dense gradients that are projected.
-    const bool projects = std::any_of(adapters_.begin(), adapters_.end(), [](const relora::Adapter& a) { return a.route == relora::Route::project; });
+    // The largest products that are rounded to the compute type are the MLP's, or its dense gradients that are
+    // projected.
+    const bool projects = std::any_of(adapters_.begin(), adapters_.end(),
+                                      [](const relora::Adapter& a) { return a.route == relora::Route::project; });
     const int64_t workspace = kernels::workspace_floats(device_, type_, 4 * C * (projects ? std::max(N, C) : N));
     if (workspace > 0) plan.add(&workspace_, MemoryCategory::workspaces, DType::f32, 1, workspace);
     plan.add(&sampled_, MemoryCategory::workspaces, DType::i32, 1, 1);
@@ -133,8 +136,12 @@ void GPT2::allocate_phase(const PhaseShape& shape) {
     if (!shape.trains) return;
     for (Parameter* p : trained_parameters()) {
         p->adam_step = 0;
-        trained_.tensors.push_back({.master = p->master, .weight = type_ == DType::f32 ? Tensor{} : p->weight,
-                                    .gradient = p->gradient, .m = p->m, .v = p->v, .decays = p->is_matrix,
+        trained_.tensors.push_back({.master = p->master,
+                                    .weight = type_ == DType::f32 ? Tensor{} : p->weight,
+                                    .gradient = p->gradient,
+                                    .m = p->m,
+                                    .v = p->v,
+                                    .decays = p->is_matrix,
                                     .counter = counter(*p)});
     }
     trained_.prepare();
@@ -159,22 +166,36 @@ void GPT2::block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pa
     };
     const Tensor projected = rows(projected_);
 
-    kernels::layernorm_forward({.out = rows(a.ln1), .mean = a.ln1_mean.col_range(0, N), .rstd = a.ln1_rstd.col_range(0, N),
-                                .x = rows(block_input(layer)), .weight = w.ln1_weight->weight, .bias = w.ln1_bias->weight});
+    kernels::layernorm_forward({.out = rows(a.ln1),
+                                .mean = a.ln1_mean.col_range(0, N),
+                                .rstd = a.ln1_rstd.col_range(0, N),
+                                .x = rows(block_input(layer)),
+                                .weight = w.ln1_weight->weight,
+                                .bias = w.ln1_bias->weight});
     linear(kAttnQKV, rows(a.qkv), rows(a.ln1));
     kernels::attention_forward(attention(layer, B, T));
     linear(kAttnProj, projected, rows(a.attention));
-    kernels::layernorm_forward({.out = rows(a.ln2), .mean = a.ln2_mean.col_range(0, N), .rstd = a.ln2_rstd.col_range(0, N),
-                                .x = projected, .weight = w.ln2_weight->weight, .bias = w.ln2_bias->weight,
-                                .residual = rows(block_input(layer)), .sum = rows(a.residual2)});
+    kernels::layernorm_forward({.out = rows(a.ln2),
+                                .mean = a.ln2_mean.col_range(0, N),
+                                .rstd = a.ln2_rstd.col_range(0, N),
+                                .x = projected,
+                                .weight = w.ln2_weight->weight,
+                                .bias = w.ln2_bias->weight,
+                                .residual = rows(block_input(layer)),
+                                .sum = rows(a.residual2)});
     relora::linear_forward(rows(a.fch), rows(a.ln2), w.linear[kMlpFc], scratch_, pass, rows(a.fch_gelu));
     linear(kMlpProj, projected, rows(a.fch_gelu));
 }
 
 kernels::Attention GPT2::attention(int layer, int64_t B, int64_t T) {
     const BlockActivations& a = activations(layer);
-    return {.B = B, .T = T, .NH = config_.heads, .qkv = a.qkv.row_range(0, B * T), .out = a.attention.row_range(0, B * T),
-            .lse = a.lse.col_range(0, B * T * config_.heads), .scratch = attention_scratch_};
+    return {.B = B,
+            .T = T,
+            .NH = config_.heads,
+            .qkv = a.qkv.row_range(0, B * T),
+            .out = a.attention.row_range(0, B * T),
+            .lse = a.lse.col_range(0, B * T * config_.heads),
+            .scratch = attention_scratch_};
 }
 
 void GPT2::upload_batch(const int32_t* tokens, const int32_t* targets, int64_t N) {
@@ -193,9 +214,12 @@ void GPT2::embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass) 
         kernels::add(block_input(layer + 1).row_range(0, N), projected_.row_range(0, N),
                      activations(layer).residual2.row_range(0, N));
     }
-    kernels::layernorm_forward({.out = lnf_.row_range(0, N), .mean = lnf_mean_.col_range(0, N),
-                                .rstd = lnf_rstd_.col_range(0, N), .x = block_input(int(config_.layers)).row_range(0, N),
-                                .weight = lnf_weight_->weight, .bias = lnf_bias_->weight});
+    kernels::layernorm_forward({.out = lnf_.row_range(0, N),
+                                .mean = lnf_mean_.col_range(0, N),
+                                .rstd = lnf_rstd_.col_range(0, N),
+                                .x = block_input(int(config_.layers)).row_range(0, N),
+                                .weight = lnf_weight_->weight,
+                                .bias = lnf_bias_->weight});
 }
 
 // LM head and cross-entropy, a chunk of rows at a time, forward and backward together so that no logits are kept.
@@ -206,11 +230,16 @@ void GPT2::head(int64_t N, float gradient_scale, bool backward, bool accumulate)
         const Tensor logits = logits_.row_range(0, count), x = lnf_.row_range(first, count);
         const Tensor dlogits = backward ? dlogits_.row_range(0, count) : Tensor{};
         kernels::matmul({.a = x, .b = wte_->weight, .c = logits, .transpose_b = true});
-        kernels::cross_entropy({.losses = losses_.col_range(first, count), .logits = logits, .dlogits = dlogits,
-                                .targets = targets(N) + first, .V = config_.vocab_size, .scale = gradient_scale / float(N)});
+        kernels::cross_entropy({.losses = losses_.col_range(first, count),
+                                .logits = logits,
+                                .dlogits = dlogits,
+                                .targets = targets(N) + first,
+                                .V = config_.vocab_size,
+                                .scale = gradient_scale / float(N)});
         if (!backward) continue;
         kernels::matmul({.a = dlogits, .b = wte_->weight, .c = dbuffer_.row_range(first, count)});
-        kernels::matmul({.a = dlogits, .b = x, .c = wte_->gradient, .transpose_a = true, .accumulate = accumulate || first > 0});
+        kernels::matmul(
+            {.a = dlogits, .b = x, .c = wte_->gradient, .transpose_a = true, .accumulate = accumulate || first > 0});
     }
     const Tensor losses = losses_.col_range(0, N);
     if (backward)
@@ -262,16 +291,26 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
     const auto linear = [&](int i, const Tensor& dx, const Tensor& dy, const Tensor& x) {
         relora::linear_backward(dx, dy, x, w.linear[i], scratch_, pass, accumulate);
     };
-    const auto normalise = [&](const Tensor& out, const Tensor& mean, const Tensor& rstd, const Tensor& x, Parameter* weight,
-                               Parameter* bias) {
-        kernels::layernorm_forward({.out = out, .mean = mean.col_range(0, N), .rstd = rstd.col_range(0, N), .x = x,
-                                    .weight = weight->weight, .bias = bias->weight});
+    const auto normalise = [&](const Tensor& out, const Tensor& mean, const Tensor& rstd, const Tensor& x,
+                               Parameter* weight, Parameter* bias) {
+        kernels::layernorm_forward({.out = out,
+                                    .mean = mean.col_range(0, N),
+                                    .rstd = rstd.col_range(0, N),
+                                    .x = x,
+                                    .weight = weight->weight,
+                                    .bias = bias->weight});
     };
     const auto norm = [&](Parameter* weight, Parameter* bias, const Tensor& x, const Tensor& mean, const Tensor& rstd) {
-        kernels::layernorm_backward({.dx = rows(dresidual_), .dweight = weight->gradient, .dbias = bias->gradient,
-                                     .dout = rows(dbuffer_), .x = rows(x), .weight = weight->weight,
-                                     .mean = mean.col_range(0, N), .rstd = rstd.col_range(0, N),
-                                     .accumulate_dx = true, .accumulate = accumulate});
+        kernels::layernorm_backward({.dx = rows(dresidual_),
+                                     .dweight = weight->gradient,
+                                     .dbias = bias->gradient,
+                                     .dout = rows(dbuffer_),
+                                     .x = rows(x),
+                                     .weight = weight->weight,
+                                     .mean = mean.col_range(0, N),
+                                     .rstd = rstd.col_range(0, N),
+                                     .accumulate_dx = true,
+                                     .accumulate = accumulate});
     };
 
     const bool again = recompute_ == Recompute::pointwise;
@@ -289,7 +328,7 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
 }
 
 void GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
-                              bool accumulate, const relora::Pass& pass) {
+                            bool accumulate, const relora::Pass& pass) {
     upload_batch(tokens, targets, B * T);
     const bool draws = wrapped() && adapters_[0].dropout > 0;
     const auto launches = [&] { forward_backward_on_device(B, T, gradient_scale, accumulate, pass); };
@@ -299,15 +338,21 @@ void GPT2::forward_backward(const int32_t* tokens, const int32_t* targets, int64
         launches();
 }
 
-void GPT2::forward_backward_on_device(int64_t B, int64_t T, float gradient_scale, bool accumulate, const relora::Pass& pass) {
+void GPT2::forward_backward_on_device(int64_t B, int64_t T, float gradient_scale, bool accumulate,
+                                      const relora::Pass& pass) {
     const int64_t N = B * T;
     embed_and_run_blocks(B, T, pass);
     head(N, gradient_scale, true, accumulate);
-    kernels::layernorm_backward({.dx = dresidual_.row_range(0, N), .dweight = lnf_weight_->gradient,
-                                 .dbias = lnf_bias_->gradient, .dout = dbuffer_.row_range(0, N),
-                                 .x = block_input(int(config_.layers)).row_range(0, N), .weight = lnf_weight_->weight,
-                                 .mean = lnf_mean_.col_range(0, N), .rstd = lnf_rstd_.col_range(0, N),
-                                 .accumulate_dx = false, .accumulate = accumulate});
+    kernels::layernorm_backward({.dx = dresidual_.row_range(0, N),
+                                 .dweight = lnf_weight_->gradient,
+                                 .dbias = lnf_bias_->gradient,
+                                 .dout = dbuffer_.row_range(0, N),
+                                 .x = block_input(int(config_.layers)).row_range(0, N),
+                                 .weight = lnf_weight_->weight,
+                                 .mean = lnf_mean_.col_range(0, N),
+                                 .rstd = lnf_rstd_.col_range(0, N),
+                                 .accumulate_dx = false,
+                                 .accumulate = accumulate});
     for (int layer = int(config_.layers) - 1; layer >= 0; layer--) {
         // The last block's activations are still those of the forward pass.
         if (recompute_ == Recompute::block && layer < int(config_.layers) - 1) block_forward(layer, B, T, pass);

@@ -1,5 +1,5 @@
 // The parameter table, weights, adapters and optimizer of GPT-2. The network itself is in forward.cpp.
-#include "gpt2.h"
+#include "model/gpt2.h"
 
 #include <algorithm>
 #include <cmath>
@@ -29,8 +29,14 @@ Parameter* GPT2::add_parameter(const std::string& name, int64_t rows, int64_t co
 }
 
 GPT2::GPT2(const GPT2Config& config, DType compute_type, Device device, bool masters)
-    : config_(config), type_(compute_type), device_(device), masters_(masters && compute_type != DType::f32), weights_plan_(device), phase_plan_(device) {
-    USAGE_CHECK(config.layers > 0 && config.heads > 0 && config.channels > 0, "--layers, --heads and --channels must be positive");
+    : config_(config),
+      type_(compute_type),
+      device_(device),
+      masters_(masters && compute_type != DType::f32),
+      weights_plan_(device),
+      phase_plan_(device) {
+    USAGE_CHECK(config.layers > 0 && config.heads > 0 && config.channels > 0,
+                "--layers, --heads and --channels must be positive");
     USAGE_CHECK(config.channels % config.heads == 0, "--heads ", config.heads, " doesn't divide --channels ",
                 config.channels);
     const int64_t C = config.channels;
@@ -40,7 +46,9 @@ GPT2::GPT2(const GPT2Config& config, DType compute_type, Device device, bool mas
     for (int64_t layer = 0; layer < config.layers; layer++) {
         const std::string prefix = "h." + std::to_string(layer) + ".";
         Block block{};
-        const auto vector = [&](const char* name, int64_t size) { return add_parameter(prefix + name, 1, size, false, false); };
+        const auto vector = [&](const char* name, int64_t size) {
+            return add_parameter(prefix + name, 1, size, false, false);
+        };
         block.ln1_weight = vector("ln_1.weight", C);
         block.ln1_bias = vector("ln_1.bias", C);
         block.ln2_weight = vector("ln_2.weight", C);
@@ -71,7 +79,8 @@ void GPT2::plan_compute_weights(MemoryPlan& plan) {
 void GPT2::plan_masters(MemoryPlan& plan) {
     if (!masters_) return;
     for (auto& p : table_)
-        plan.add(&p->master, on_host(*p) ? MemoryCategory::host : MemoryCategory::masters, DType::f32, p->rows, p->cols);
+        plan.add(&p->master, on_host(*p) ? MemoryCategory::host : MemoryCategory::masters, DType::f32, p->rows,
+                 p->cols);
 }
 
 void GPT2::allocate_weights() {
@@ -170,8 +179,7 @@ const Tensor& GPT2::frozen_weight(const relora::Adapter& a) const {
 
 double GPT2::merge() {
     double squared = 0;
-    for (const relora::Adapter& a : adapters_)
-        squared += relora::merge(a, *linear_of(a).weight, scratch_);
+    for (const relora::Adapter& a : adapters_) squared += relora::merge(a, *linear_of(a).weight, scratch_);
     return std::sqrt(squared);
 }
 

@@ -10,9 +10,9 @@
 #include <tuple>
 #include <vector>
 
-#include "../../relora.cuh"
-#include "../runtime/device.h"
-#include "../runtime/memory.h"
+#include "relora.cuh"
+#include "runtime/device.h"
+#include "runtime/memory.h"
 
 struct GPT2Config {
     int64_t vocab_size = 50257, max_positions = 1024, layers = 12, heads = 12, channels = 768;
@@ -68,21 +68,22 @@ Recompute recompute_from(const std::string& name);
 struct PhaseShape {
     int64_t B = 1, T = 1;  // sequences in a micro-batch, their length
     Recompute recompute = Recompute::none;
-    bool trains = true;      // false: forward only (evaluation, sampling, export)
+    bool trains = true;  // false: forward only (evaluation, sampling, export)
 };
 
 class GPT2 {
   public:
     // Builds the parameter table; no memory is allocated before allocate_weights().
-    // Without `masters` bf16 weights have no fp32 copy and an update rounds them stochastically; such a model can't merge.
+    // Without `masters` bf16 weights have no fp32 copy and an update rounds them stochastically; such a model can't
+    // merge.
     GPT2(const GPT2Config& config, DType compute_type, Device device = Device::cpu, bool masters = true);
 
     // ---- memory
     void allocate_weights();                 // weights and masters, for the whole run
     void allocate_phase(const PhaseShape&);  // gradients, moments, adapters, activations, workspaces
     void release_phase();
-    // On a GPU the launches of a micro-step and of an update are captured once and replayed, unless this is set to false or
-    // dropout draws other numbers in every step.
+    // On a GPU the launches of a micro-step and of an update are captured once and replayed, unless this is set to
+    // false or dropout draws other numbers in every step.
     void set_graphs(bool on) { graphs_ = on; }
     // What both would take, without allocating.
     void plan_weights(MemoryPlan& plan);  // with masters
@@ -93,8 +94,8 @@ class GPT2 {
     void masters_to_weights();       // after loading masters
 
     // ---- the method
-    // Freezes the targeted linears and creates their adapters; call between release_phase and allocate_phase. On a GPU the
-    // masters of frozen weights go to host memory: only merges and checkpoints touch them.
+    // Freezes the targeted linears and creates their adapters; call between release_phase and allocate_phase. On a GPU
+    // the masters of frozen weights go to host memory: only merges and checkpoints touch them.
     void wrap(const LoraConfig& config);
     bool wrapped() const { return !adapters_.empty(); }
     void initialise_adapters(uint64_t seed, uint64_t restart);
@@ -108,23 +109,24 @@ class GPT2 {
     // Adds gradient_scale * mean loss to the update's loss; its gradients are added to what is there (accumulate) or
     // overwrite it.
     void forward_backward(const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T, float gradient_scale,
-                            bool accumulate, const relora::Pass& pass);
+                          bool accumulate, const relora::Pass& pass);
     // The update's loss over the micro-batches so far; waits for them.
     double loss_so_far() const;
     // Logits of row `position` of one sequence of length T: (1, vocabulary) on the device.
     Tensor logits_at(const int32_t* tokens, int64_t T, int64_t position);
-    // A token to follow one sequence of length T, as `how` says but for its tensors, among the first V of the vocabulary.
+    // A token to follow one sequence of length T, as `how` says but for its tensors, among the first V of the
+    // vocabulary.
     int32_t sample_next(const int32_t* tokens, int64_t T, int64_t V, kernels::SampleToken how);
 
     // ---- optimizer
     // Before the first micro-batch of an update: loss 0, learning rate, Adam's corrections for the next step counts. An
     // update that is skipped for a gradient that is not finite counts too.
     void begin_update(double rate, const kernels::AdamW& hyper);
-    // Clips the gradients' global norm to `max_norm` (0: not), and updates everything that trains. Returns the number of
-    // its result. hyper and max_norm must be the same throughout a phase.
+    // Clips the gradients' global norm to `max_norm` (0: not), and updates everything that trains. Returns the number
+    // of its result. hyper and max_norm must be the same throughout a phase.
     int64_t update(const kernels::AdamW& hyper, double max_norm);
-    // Loss and gradient norm of the update; when either is not finite the update has been skipped. Time from begin_update
-    // on, as the device saw it.
+    // Loss and gradient norm of the update; when either is not finite the update has been skipped. Time from
+    // begin_update on, as the device saw it.
     struct UpdateResult {
         double loss = 0, gradient_norm = 0, seconds = 0;
         bool finite = false;
@@ -168,18 +170,23 @@ class GPT2 {
     // What an adapter is added to: the master, or its rounded copy where the master is in host memory.
     const Tensor& frozen_weight(const relora::Adapter& a) const;
     // Whether an effective weight takes the place of the rounded W: not where that is all the device has of W.
-    bool replaces_weight(const relora::Adapter& a) const { return type_ != DType::f32 && !on_host(*linear_of(a).weight); }
-    const relora::Linear& linear_of(const relora::Adapter& a) const { return blocks_[a.id / kLinears].linear[a.id % kLinears]; }
+    bool replaces_weight(const relora::Adapter& a) const {
+        return type_ != DType::f32 && !on_host(*linear_of(a).weight);
+    }
+    const relora::Linear& linear_of(const relora::Adapter& a) const {
+        return blocks_[a.id / kLinears].linear[a.id % kLinears];
+    }
     // After any change of weights or adapters.
     void form_effective_weights();
     void plan_adapters(MemoryPlan& plan, const PhaseShape& shape);
     void plan_activations(MemoryPlan& plan, const PhaseShape& shape);
     // Brings a batch to the device; targets may be null.
     void upload_batch(const int32_t* tokens, const int32_t* targets, int64_t N);
-    const int32_t* tokens() const { return batch_.get<int32_t>(); }  // (N)
+    const int32_t* tokens() const { return batch_.get<int32_t>(); }   // (N)
     const int32_t* targets(int64_t N) const { return tokens() + N; }  // (N)
     void embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass);
-    void forward_backward_on_device(int64_t B, int64_t T, float gradient_scale, bool accumulate, const relora::Pass& pass);
+    void forward_backward_on_device(int64_t B, int64_t T, float gradient_scale, bool accumulate,
+                                    const relora::Pass& pass);
     void block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass);
     kernels::Attention attention(int layer, int64_t B, int64_t T);
     void block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate);
@@ -203,18 +210,18 @@ class GPT2 {
     int64_t max_rows_ = 0;
     std::vector<Tensor> residual_;  // L+1 of (N, C): input of each block, then of the final norm
     std::vector<BlockActivations> blocks_activations_;
-    Tensor projected_;                        // (N, C): a linear's output before it joins the residual stream
-    Tensor lnf_, lnf_mean_, lnf_rstd_;        // (N, C), (1, N), (1, N)
-    Tensor losses_, logits_, dlogits_;        // (1, N), (chunk, Vp) fp32, (chunk, Vp) compute type
+    Tensor projected_;                          // (N, C): a linear's output before it joins the residual stream
+    Tensor lnf_, lnf_mean_, lnf_rstd_;          // (N, C), (1, N), (1, N)
+    Tensor losses_, logits_, dlogits_;          // (1, N), (chunk, Vp) fp32, (chunk, Vp) compute type
     Tensor dresidual_, dbuffer_, dqkv_, dfch_;  // (N, C), (N, C), (N, 3C), (N, 4C)
-    Tensor batch_;                            // (1, 2 max rows) int32: tokens, then targets
-    Tensor sampled_;                          // (1, 1) int32
+    Tensor batch_;                              // (1, 2 max rows) int32: tokens, then targets
+    Tensor sampled_;                            // (1, 1) int32
     Tensor attention_scratch_, workspace_;
-    Tensor scalars_, mean_loss_;              // (1, kStepScalars), (1, 1): of a forward without backward
+    Tensor scalars_, mean_loss_;  // (1, kStepScalars), (1, 1): of a forward without backward
     kernels::TrainedTensors trained_;
     device::Upload batch_upload_, scalars_upload_;
     device::Download results_;
-    device::Stopwatch stopwatch_;             // one interval an update
+    device::Stopwatch stopwatch_;  // one interval an update
     bool graphs_ = true;
     device::Graph update_graph_;
     // A micro-step for each (B, T, gradient scale, accumulate).

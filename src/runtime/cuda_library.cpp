@@ -1,4 +1,4 @@
-#include "cuda_library.h"
+#include "runtime/cuda_library.h"
 
 #include <dlfcn.h>
 
@@ -8,7 +8,7 @@
 #include <sstream>
 #include <vector>
 
-#include "error.h"
+#include "runtime/error.h"
 
 namespace fs = std::filesystem;
 

@@ -1,4 +1,4 @@
-#include "device.h"
+#include "runtime/device.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -6,16 +6,18 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "clock.h"
+#include "runtime/clock.h"
 
 #if RELORA_CUDA
-#include "gpu.h"
+#include "runtime/gpu.h"
 #endif
 
 namespace device {
 namespace {
 
-void check_contiguous(const Tensor& t) { CHECK(t.contiguous(), "a tensor with gaps between its rows was copied as a whole"); }
+void check_contiguous(const Tensor& t) {
+    CHECK(t.contiguous(), "a tensor with gaps between its rows was copied as a whole");
+}
 
 #if RELORA_CUDA
 cudaEvent_t event(void* handle) { return static_cast<cudaEvent_t>(handle); }
@@ -38,7 +40,8 @@ std::string cuda_problem() {
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status != cudaSuccess || count == 0) {
         cudaGetLastError();
-        return str("there is no usable GPU (CUDA reports: ", status == cudaSuccess ? "no device" : cudaGetErrorString(status), ")");
+        return str("there is no usable GPU (CUDA reports: ",
+                   status == cudaSuccess ? "no device" : cudaGetErrorString(status), ")");
     }
     int major = 0, minor = 0;
     CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu::current_device()));
@@ -56,13 +59,15 @@ std::string description(Device device) {
     if (device == Device::cuda) {
         cudaDeviceProp properties;
         CUDA_CHECK(cudaGetDeviceProperties(&properties, gpu::current_device()));
-        return str(properties.name, " (sm_", properties.major, properties.minor, ", ", properties.totalGlobalMem >> 30, " GiB)");
+        return str(properties.name, " (sm_", properties.major, properties.minor, ", ", properties.totalGlobalMem >> 30,
+                   " GiB)");
     }
 #endif
     CHECK(device == Device::cpu, cuda_problem());
     std::ifstream cpuinfo("/proc/cpuinfo");
     for (std::string line; std::getline(cpuinfo, line);)
-        if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+        if (line.starts_with("model name") && line.find(": ") != std::string::npos)
+            return line.substr(line.find(": ") + 2);
     return "CPU";
 }
 
@@ -285,8 +290,8 @@ void Download::release() {
 
 int64_t Download::start(const Tensor& from) {
     check_contiguous(from);
-    CHECK(from.bytes() <= bytes_ && from.device == device_, "a download of ", from.bytes(), " bytes was prepared for ", bytes_,
-          " or from another device");
+    CHECK(from.bytes() <= bytes_ && from.device == device_, "a download of ", from.bytes(), " bytes was prepared for ",
+          bytes_, " or from another device");
     Slot& slot = slots_[size_t(started_) % slots_.size()];
 #if RELORA_CUDA
     if (device_ == Device::cuda) {
@@ -352,8 +357,8 @@ void Stopwatch::end() {
 }
 
 double Stopwatch::seconds(int64_t number) const {
-    CHECK(number >= 0 && number < ended_ && number + int64_t(slots_.size()) >= ended_, "interval ", number, " of ", ended_,
-          " was asked for; only the last ", slots_.size(), " are kept");
+    CHECK(number >= 0 && number < ended_ && number + int64_t(slots_.size()) >= ended_, "interval ", number, " of ",
+          ended_, " was asked for; only the last ", slots_.size(), " are kept");
     const Slot& slot = slots_[size_t(number) % slots_.size()];
 #if RELORA_CUDA
     if (device_ == Device::cuda) {

@@ -1,5 +1,6 @@
 // What the program needs of a device besides arithmetic: whether there is one, its memory, copies, and waiting. Nothing
-// above this line knows how a GPU is driven. Needs no CUDA header; in a binary without CUDA only the CPU's part is there.
+// above this line knows how a GPU is driven. Needs no CUDA header; in a binary without CUDA only the CPU's part is
+// there.
 #pragma once
 
 #include <array>
@@ -8,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor.h"
+#include "runtime/tensor.h"
 
 namespace device {
 
@@ -20,8 +21,8 @@ std::string description(Device device);
 // Zero-filled; null where there is not that much.
 void* allocate(Device device, size_t bytes);
 void release(Device device, void* block, size_t bytes);
-// Host memory, zero-filled, null where there is not that much; for a GPU page-locked: copies in the background and kernels
-// use it under the same address.
+// Host memory, zero-filled, null where there is not that much; for a GPU page-locked: copies in the background and
+// kernels use it under the same address.
 void* allocate_host(Device device, size_t bytes);
 void release_host(Device device, void* block);
 // Bytes that can still be had.
@@ -37,8 +38,8 @@ void copy(const Tensor& to, const Tensor& from);
 // Until everything that was launched is done.
 void wait(Device device);
 
-// Host data on their way to a device, off the critical path: they are copied beside the work that is under way, and only
-// the work that is launched afterwards waits for them.
+// Host data on their way to a device, off the critical path: they are copied beside the work that is under way, and
+// only the work that is launched afterwards waits for them.
 class Upload {
   public:
     Upload() = default;
@@ -54,7 +55,7 @@ class Upload {
 
   private:
     struct Slot {
-        void *host = nullptr, *staged = nullptr;      // page-locked; on the device
+        void *host = nullptr, *staged = nullptr;        // page-locked; on the device
         void *uploaded = nullptr, *consumed = nullptr;  // events
     };
     Device device_ = Device::cpu;
@@ -103,7 +104,7 @@ class Stopwatch {
 
   private:
     struct Slot {
-        double begin = 0, end = 0;             // on the CPU
+        double begin = 0, end = 0;                // on the CPU
         void *began = nullptr, *ended = nullptr;  // events
     };
     Device device_ = Device::cpu;

@@ -28,11 +28,11 @@ class Error : public std::runtime_error {
 #define USAGE_FAIL(...) throw ::Error(::str(__VA_ARGS__), __FILE__, __LINE__, 2)
 
 // CHECK(condition, "what was wrong, with values"): throws unless the condition holds.
-#define CHECK(condition, ...) \
-    do { \
+#define CHECK(condition, ...)                \
+    do {                                     \
         if (!(condition)) FAIL(__VA_ARGS__); \
     } while (0)
-#define USAGE_CHECK(condition, ...) \
-    do { \
+#define USAGE_CHECK(condition, ...)                \
+    do {                                           \
         if (!(condition)) USAGE_FAIL(__VA_ARGS__); \
     } while (0)

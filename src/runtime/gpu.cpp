@@ -1,4 +1,4 @@
-#include "gpu.h"
+#include "runtime/gpu.h"
 
 namespace gpu {
 namespace {

@@ -4,12 +4,12 @@
 
 #include <cuda_runtime_api.h>
 
-#include "error.h"
+#include "runtime/error.h"
 
-#define CUDA_CHECK(call)                                                                                     \
-    do {                                                                                                     \
-        const cudaError_t cuda_status = (call);                                                              \
-        if (cuda_status != cudaSuccess) FAIL(#call, ": CUDA reports ", cudaGetErrorString(cuda_status));     \
+#define CUDA_CHECK(call)                                                                                 \
+    do {                                                                                                 \
+        const cudaError_t cuda_status = (call);                                                          \
+        if (cuda_status != cudaSuccess) FAIL(#call, ": CUDA reports ", cudaGetErrorString(cuda_status)); \
     } while (0)
 
 namespace gpu {

@@ -1,12 +1,12 @@
-// MemoryPlan: tensors are first named and sized, then allocated together in one block on one device, but for those of the
-// category `host`. The table that a dry run prints and the memory that training uses come from the same entries.
+// MemoryPlan: tensors are first named and sized, then allocated together in one block on one device, but for those of
+// the category `host`. The table that a dry run prints and the memory that training uses come from the same entries.
 #pragma once
 
 #include <array>
 #include <string>
 #include <vector>
 
-#include "tensor.h"
+#include "runtime/tensor.h"
 
 enum class MemoryCategory {
     weights,
@@ -16,7 +16,8 @@ enum class MemoryCategory {
     moments,
     activations,
     workspaces,
-    host,  // in page-locked host memory, which the GPU's kernels reach over the bus: what is touched once in many updates
+    host,  // in page-locked host memory, which the GPU's kernels reach over the bus: what is touched once in many
+           // updates
 };
 inline constexpr int kMemoryCategories = 8;
 const char* memory_category_name(MemoryCategory category);
@@ -33,7 +34,8 @@ class MemoryPlan {
     size_t bytes(MemoryCategory category) const { return category_bytes_[size_t(category)]; }
     size_t total_bytes() const;  // on the device
 
-    // One zero-filled block for everything planned, one more for the category `host`; throws when there is not enough memory.
+    // One zero-filled block for everything planned, one more for the category `host`; throws when there is not enough
+    // memory.
     void allocate();
     // Gives the memory back to the system, empties the tensors, and forgets the plan.
     void release();

@@ -37,7 +37,13 @@ HOST_DEVICE inline Block philox(uint64_t counter_low, uint64_t counter_high, uin
 
 // What a stream of numbers is for; the number is part of the key, so it must never change.
 enum class Purpose : uint32_t {
-    init = 1, lora_init = 2, prune = 3, dropout = 4, shuffle = 5, sample = 6, rounding = 7
+    init = 1,
+    lora_init = 2,
+    prune = 3,
+    dropout = 4,
+    shuffle = 5,
+    sample = 6,
+    rounding = 7
 };
 
 // A named sequence of random numbers, e.g. {seed, Purpose::lora_init, tensor id, restart number}.

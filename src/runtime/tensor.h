@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "error.h"
+#include "runtime/error.h"
 
 enum class Device { cpu, cuda };
 enum class DType { f32, bf16, i32 };
@@ -34,9 +34,12 @@ inline size_t dtype_size(DType type) { return type == DType::bf16 ? 2 : 4; }
 inline const char* dtype_name(DType type) {
     return type == DType::f32 ? "fp32" : type == DType::bf16 ? "bf16" : "int32";
 }
-template <class T> inline constexpr DType dtype_of = DType::f32;
-template <> inline constexpr DType dtype_of<bf16> = DType::bf16;
-template <> inline constexpr DType dtype_of<int32_t> = DType::i32;
+template <class T>
+inline constexpr DType dtype_of = DType::f32;
+template <>
+inline constexpr DType dtype_of<bf16> = DType::bf16;
+template <>
+inline constexpr DType dtype_of<int32_t> = DType::i32;
 
 // Row-major matrix view (rows, cols) whose rows start `ld` elements apart; a vector has one row. Tensors of higher
 // rank are used through their matrix form, e.g. activations (B, T, C) as (B*T, C).
@@ -77,8 +80,8 @@ struct Tensor {
     // The start of the same contiguous memory as a tensor of another type and shape.
     Tensor reuse(DType type, int64_t new_rows, int64_t new_cols) const {
         Tensor t{data, type, device, new_rows, new_cols, new_cols};
-        CHECK(contiguous() && t.bytes() <= bytes(), "a tensor of ", bytes(), " bytes can't hold (", new_rows, ", ", new_cols,
-              ") of ", dtype_name(type));
+        CHECK(contiguous() && t.bytes() <= bytes(), "a tensor of ", bytes(), " bytes can't hold (", new_rows, ", ",
+              new_cols, ") of ", dtype_name(type));
         return t;
     }
     // The same contiguous memory under another shape of the same size.

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "../../relora.cuh"
-#include "../model/gpt2.h"
-#include "routes.h"
+#include "model/gpt2.h"
+#include "relora.cuh"
+#include "train/routes.h"
 
 // A value of -1 (or an empty string) on an option with a derived default means "not given"; resolve() fills it in.
 struct Options {
@@ -23,7 +23,8 @@ struct Options {
     std::string mode = "relora";
     int64_t rank = 128;
     double alpha = 32, lora_dropout = 0;
-    std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate", adapter_route = "auto";
+    std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate",
+                adapter_route = "auto";
     int64_t warm_start_steps = -1, merge_every = -1, reset_every = -1;
     std::string reset = "magnitude:0.99";
     bool reset_adam_step = false;
@@ -35,11 +36,13 @@ struct Options {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0;
     // run
     std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir;
-    int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, log_every = 10, threads = 0;
+    int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, log_every = 10,
+            threads = 0;
     int64_t sample_tokens = 256, top_k = 0;
     double temperature = 0.8;
     std::string prompt;
-    bool resume = false, dry_run = false, print_schedule = false, profile = false, autotune = false, no_cuda_graph = false;
+    bool resume = false, dry_run = false, print_schedule = false, profile = false, autotune = false,
+         no_cuda_graph = false;
 
     // What resolve() derives.
     Device run_device = Device::cpu;

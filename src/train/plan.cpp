@@ -1,4 +1,4 @@
-#include "plan.h"
+#include "train/plan.h"
 
 #include <iomanip>
 
@@ -41,8 +41,8 @@ std::string RunPlan::table() const {
         add(switches_before(s), "switch");
         add(merges_after(s), "merge");
         add(resets_after(s), "reset");
-        out << s << '\t' << phase(s) << '\t' << multiplier(s) << '\t' << std::scientific << rate(s) << std::fixed << '\t'
-            << events << '\n';
+        out << s << '\t' << phase(s) << '\t' << multiplier(s) << '\t' << std::scientific << rate(s) << std::fixed
+            << '\t' << events << '\n';
     }
     return out.str();
 }
@@ -108,7 +108,8 @@ std::string dry_run_report(const Options& o) {
     out << "\n";
     if (o.low_rank()) out << "adapters     " << to_string(o.lora.taken_routes()) << "\n";
     for (const PhasePlan& p : phases)
-        out << "FLOPs/token  " << std::setprecision(4) << p.flops_per_token / 1e6 << " M in the " << p.name << " phase\n";
+        out << "FLOPs/token  " << std::setprecision(4) << p.flops_per_token / 1e6 << " M in the " << p.name
+            << " phase\n";
     out << "\nmemory (MiB) ";
     for (const PhasePlan& p : phases) out << std::setw(12) << p.name;
     out << "\n" << std::fixed << std::setprecision(1);
@@ -123,6 +124,7 @@ std::string dry_run_report(const Options& o) {
             row(memory_category_name(MemoryCategory(k)), [&](const PhasePlan& p) { return p.bytes[k]; });
     row("total", [](const PhasePlan& p) { return p.total; });
     if (o.run_device == Device::cuda)
-        row(memory_category_name(MemoryCategory::host), [](const PhasePlan& p) { return p.bytes[int(MemoryCategory::host)]; });
+        row(memory_category_name(MemoryCategory::host),
+            [](const PhasePlan& p) { return p.bytes[int(MemoryCategory::host)]; });
     return out.str();
 }

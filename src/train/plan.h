@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "options.h"
+#include "train/options.h"
 
 class RunPlan {
   public:
@@ -35,8 +35,9 @@ class RunPlan {
 
 // Device memory that the low-rank phase takes by these routes.
 size_t low_rank_bytes(const Options& options, const Routes& routes);
-// The fastest routes, or factored ones where those would take more than is available and factored ones take less. That they
-// don't always do: in bf16 on a CPU an effective weight takes the place of another, and factored adapters keep activations.
+// The fastest routes, or factored ones where those would take more than is available and factored ones take less. That
+// they don't always do: in bf16 on a CPU an effective weight takes the place of another, and factored adapters keep
+// activations.
 Routes affordable_routes(const Options& options, const Routes& fastest, size_t available);
 // --dry-run's report: parameters, memory by category for each phase, tokens, updates, FLOPs. Allocates none of it.
 std::string dry_run_report(const Options& options);

@@ -1,12 +1,12 @@
-#include "profile.h"
+#include "train/profile.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "../kernels/kernels.h"
-#include "../kernels/op_timer.h"
-#include "../runtime/device.h"
-#include "console.h"
+#include "kernels/kernels.h"
+#include "kernels/op_timer.h"
+#include "runtime/device.h"
+#include "train/console.h"
 
 namespace {
 
@@ -25,7 +25,8 @@ double fastest(Device device, const Body& body) {
     return best;
 }
 
-// On a GPU, whose speed can be anything, a size is large enough when a run takes this long: launches don't count any more.
+// On a GPU, whose speed can be anything, a size is large enough when a run takes this long: launches don't count any
+// more.
 constexpr double kLongEnough = 4e-3;
 
 }  // namespace
@@ -44,7 +45,8 @@ double measure_product(Device device, DType type) {
         for (const Tensor& t : {a, b}) kernels::fill_uniform(t, 1.0f, {1, rng::Purpose::init, 0, 0});
         const double seconds = fastest(device, [&] { kernels::matmul({.a = a, .b = b, .c = c, .transpose_b = true}); });
         kernels::set_workspace(device, before);
-        if (device == Device::cpu || seconds > kLongEnough || size == 8192) return 2.0 * double(size) * double(size) * double(size) / seconds;
+        if (device == Device::cpu || seconds > kLongEnough || size == 8192)
+            return 2.0 * double(size) * double(size) * double(size) / seconds;
     }
 }
 
@@ -57,7 +59,8 @@ double measure_copy(Device device) {
         memory.allocate();
         kernels::fill(from, 1.0f);
         const double seconds = fastest(device, [&] { kernels::convert(to, from); });
-        if (device == Device::cpu || seconds > kLongEnough || size == int64_t(1) << 28) return double(from.bytes() + to.bytes()) / seconds;
+        if (device == Device::cpu || seconds > kLongEnough || size == int64_t(1) << 28)
+            return double(from.bytes() + to.bytes()) / seconds;
     }
 }
 
@@ -65,7 +68,8 @@ std::string Profile::table(const Ceilings& ceilings) const {
     double total = 0;
     for (const auto& [name, seconds] : phases_) total += seconds;
     std::string text = "phase                    seconds   share\n";
-    for (const auto& [name, seconds] : phases_) text += format("  %-20s %9.2f  %5.1f %%\n", name.c_str(), seconds, 100 * seconds / total);
+    for (const auto& [name, seconds] : phases_)
+        text += format("  %-20s %9.2f  %5.1f %%\n", name.c_str(), seconds, 100 * seconds / total);
 
     std::vector<std::pair<std::string, kernels::OpTotals>> ops;
     for (const auto& op : kernels::op_totals()) ops.push_back(op);
@@ -76,9 +80,11 @@ std::string Profile::table(const Ceilings& ceilings) const {
                    ceilings.bytes_per_s * 1e-9, ceilings.flops_per_s * 1e-9);
     for (const auto& [name, op] : ops) {
         const double bytes_per_s = op.bytes / op.seconds, flops_per_s = op.flops / op.seconds;
-        text += format("  %-20s %9.2f  %5.1f %%  %8lld  %7.1f  %5.1f %%", name.c_str(), op.seconds, 100 * op.seconds / in_ops,
-                       (long long)op.calls, bytes_per_s * 1e-9, 100 * bytes_per_s / ceilings.bytes_per_s);
-        if (op.flops > 0) text += format("  %8.0f   %5.1f %%", flops_per_s * 1e-9, 100 * flops_per_s / ceilings.flops_per_s);
+        text += format("  %-20s %9.2f  %5.1f %%  %8lld  %7.1f  %5.1f %%", name.c_str(), op.seconds,
+                       100 * op.seconds / in_ops, (long long)op.calls, bytes_per_s * 1e-9,
+                       100 * bytes_per_s / ceilings.bytes_per_s);
+        if (op.flops > 0)
+            text += format("  %8.0f   %5.1f %%", flops_per_s * 1e-9, 100 * flops_per_s / ceilings.flops_per_s);
         text += "\n";
     }
     return text;

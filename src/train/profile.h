@@ -4,8 +4,8 @@
 #include <map>
 #include <string>
 
-#include "../runtime/clock.h"
-#include "../runtime/memory.h"
+#include "runtime/clock.h"
+#include "runtime/memory.h"
 
 // The best rates that this machine reached when it was asked, on one device: what MFU and --profile refer to.
 struct Ceilings {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "options.h"
+#include "train/options.h"
 
 namespace {
 
@@ -54,7 +54,8 @@ void Options::resolve_model() {
         if (model.empty()) model = "gpt2";
         config = named_config(model);
     } else {
-        USAGE_CHECK(model.empty(), "--model ", model, " and --init-from exclude each other: the shape comes from the weights");
+        USAGE_CHECK(model.empty(), "--model ", model,
+                    " and --init-from exclude each other: the shape comes from the weights");
     }
     if (positions > 0) config.max_positions = positions;
     if (vocab_size > 0) config.vocab_size = vocab_size;
@@ -67,22 +68,24 @@ void Options::resolve_model() {
 void Options::resolve_steps() {
     const int64_t micro = batch_size * seq_len;
     if (total_batch_tokens < 0) total_batch_tokens = micro;
-    USAGE_CHECK(total_batch_tokens % micro == 0, "--total-batch-tokens ", total_batch_tokens, " is not a multiple of --batch-size ",
-                batch_size, " x --seq-len ", seq_len, " = ", micro, "; ", nearest_multiples(total_batch_tokens, micro), " would be");
+    USAGE_CHECK(total_batch_tokens % micro == 0, "--total-batch-tokens ", total_batch_tokens,
+                " is not a multiple of --batch-size ", batch_size, " x --seq-len ", seq_len, " = ", micro, "; ",
+                nearest_multiples(total_batch_tokens, micro), " would be");
     accumulation = total_batch_tokens / micro;
 
     if (max_tokens > 0) {
         const int64_t steps = max_tokens / total_batch_tokens;
-        USAGE_CHECK(steps > 0, "--max-tokens ", max_tokens, " is less than one update of ", total_batch_tokens, " tokens");
+        USAGE_CHECK(steps > 0, "--max-tokens ", max_tokens, " is less than one update of ", total_batch_tokens,
+                    " tokens");
         // A stored configuration has both, and then they agree.
-        USAGE_CHECK(max_steps < 0 || max_steps == steps, "--max-steps ", max_steps, " and --max-tokens ", max_tokens, " (",
-                    steps, " updates) contradict each other");
+        USAGE_CHECK(max_steps < 0 || max_steps == steps, "--max-steps ", max_steps, " and --max-tokens ", max_tokens,
+                    " (", steps, " updates) contradict each other");
         max_steps = steps;
     }
     if (max_steps < 0) max_steps = 20000;
     if (warmup_steps < 0) warmup_steps = std::min<int64_t>(500, max_steps / 20);
-    USAGE_CHECK(warmup_steps < max_steps || max_steps == 1, "--warmup-steps ", warmup_steps, " leaves nothing of --max-steps ",
-                max_steps, "; at most ", max_steps - 1);
+    USAGE_CHECK(warmup_steps < max_steps || max_steps == 1, "--warmup-steps ", warmup_steps,
+                " leaves nothing of --max-steps ", max_steps, "; at most ", max_steps - 1);
 
     if (!low_rank()) {
         USAGE_CHECK(warm_start_steps <= 0, "--warm-start-steps is for --mode lora or relora, not ", mode);
@@ -101,8 +104,8 @@ void Options::resolve_steps() {
     const int64_t low = max_steps - warm_start_steps;
     USAGE_CHECK(low > 0, "--warm-start-steps ", warm_start_steps, " leaves nothing of --max-steps ", max_steps,
                 " for the low-rank phase");
-    USAGE_CHECK(warmup_steps < low || low == 1, "--warmup-steps ", warmup_steps, " doesn't fit into the low-rank phase of ", low,
-                " updates; at most ", low - 1);
+    USAGE_CHECK(warmup_steps < low || low == 1, "--warmup-steps ", warmup_steps,
+                " doesn't fit into the low-rank phase of ", low, " updates; at most ", low - 1);
     if (mode == "lora") {
         USAGE_CHECK(merge_every < 0, "--merge-every is for --mode relora: lora never restarts");
         USAGE_CHECK(reset_every <= 0, "--reset-every is for --mode relora: lora never restarts");
@@ -110,16 +113,18 @@ void Options::resolve_steps() {
         return;
     }
     if (merge_every < 0) {
-        USAGE_CHECK(low % 3 == 0, "the low-rank phase of ", low, " updates (--max-steps ", max_steps, " - --warm-start-steps ",
-                    warm_start_steps, ") can't be split into three cycles; give --merge-every, a divisor of it such as ",
+        USAGE_CHECK(low % 3 == 0, "the low-rank phase of ", low, " updates (--max-steps ", max_steps,
+                    " - --warm-start-steps ", warm_start_steps,
+                    ") can't be split into three cycles; give --merge-every, a divisor of it such as ",
                     nearest_divisors(low, low / 3));
         merge_every = low / 3;
     }
     if (reset_every < 0) reset_every = merge_every;
     const auto fits = [&](const char* name, int64_t period) {
-        USAGE_CHECK(low % period == 0, name, " ", period, " doesn't divide the low-rank phase of ", low, " updates (--max-steps ",
-                    max_steps, " - --warm-start-steps ", warm_start_steps, "); ", nearest_divisors(low, period),
-                    " would, or --max-steps ", warm_start_steps + std::max<int64_t>(1, low / period) * period);
+        USAGE_CHECK(low % period == 0, name, " ", period, " doesn't divide the low-rank phase of ", low,
+                    " updates (--max-steps ", max_steps, " - --warm-start-steps ", warm_start_steps, "); ",
+                    nearest_divisors(low, period), " would, or --max-steps ",
+                    warm_start_steps + std::max<int64_t>(1, low / period) * period);
     };
     fits("--merge-every", merge_every);
     if (reset_every == 0) {
@@ -130,25 +135,31 @@ void Options::resolve_steps() {
     }
     fits("--reset-every", reset_every);
     USAGE_CHECK(merge_every % reset_every == 0 || reset_every % merge_every == 0, "--merge-every ", merge_every,
-                " and --reset-every ", reset_every, " never line up: one must be a multiple of the other, e.g. --reset-every ",
-                reset_every < merge_every ? nearest_divisors(merge_every, reset_every) : nearest_multiples(reset_every, merge_every));
+                " and --reset-every ", reset_every,
+                " never line up: one must be a multiple of the other, e.g. --reset-every ",
+                reset_every < merge_every ? nearest_divisors(merge_every, reset_every)
+                                          : nearest_multiples(reset_every, merge_every));
     if (restart_warmup_steps < 0)  // a cycle of one update has no room for a re-warm
         restart_warmup_steps = std::min(std::clamp<int64_t>(reset_every / 20, 1, 100), reset_every - 1);
     USAGE_CHECK(restart_warmup_steps < reset_every || restart_warmup_steps == 0, "--restart-warmup-steps ",
-                restart_warmup_steps, " doesn't fit into a cycle of ", reset_every, " updates; at most ", reset_every - 1);
+                restart_warmup_steps, " doesn't fit into a cycle of ", reset_every, " updates; at most ",
+                reset_every - 1);
     USAGE_CHECK(warmup_steps <= reset_every, "--warmup-steps ", warmup_steps, " is longer than the first cycle of ",
                 reset_every, " updates; at most ", reset_every);
 }
 
 void Options::resolve_method() {
     const size_t colon = reset.find(':');
-    const std::string kind = reset.substr(0, colon), argument = colon == std::string::npos ? "" : reset.substr(colon + 1);
+    const std::string kind = reset.substr(0, colon),
+                      argument = colon == std::string::npos ? "" : reset.substr(colon + 1);
     using relora::ResetKind;
     const bool takes_fraction = kind == "random" || kind == "magnitude";
     USAGE_CHECK(takes_fraction || ((kind == "zero" || kind == "none") && colon == std::string::npos), "--reset ", reset,
                 " is unknown; it is zero, random:P, magnitude:P or none");
-    reset_config.kind = kind == "zero" ? ResetKind::zero : kind == "none" ? ResetKind::none
-                        : kind == "random" ? ResetKind::random : ResetKind::magnitude;
+    reset_config.kind = kind == "zero"     ? ResetKind::zero
+                        : kind == "none"   ? ResetKind::none
+                        : kind == "random" ? ResetKind::random
+                                           : ResetKind::magnitude;
     if (takes_fraction) reset_config.fraction = parse_fraction(kind, argument);
     USAGE_CHECK(!reset_adam_step || kind != "none", "--reset-adam-step needs a reset: --reset is none");
     reset_config.adam_step = reset_adam_step;
@@ -156,8 +167,8 @@ void Options::resolve_method() {
     lora.rank = rank;
     lora.alpha = alpha;
     lora.dropout = lora_dropout;
-    USAGE_CHECK(adapter_route == "auto" || adapter_route == "factored" || lora_dropout == 0, "--adapter-route ", adapter_route,
-                " has no input to drop from: --lora-dropout ", lora_dropout, " needs factored or auto");
+    USAGE_CHECK(adapter_route == "auto" || adapter_route == "factored" || lora_dropout == 0, "--adapter-route ",
+                adapter_route, " has no input to drop from: --lora-dropout ", lora_dropout, " needs factored or auto");
     lora.separate_qkv = qkv_adapters == "separate";
     std::fill(lora.targets, lora.targets + kLinears, false);
     std::istringstream list(targets);
@@ -165,10 +176,12 @@ void Options::resolve_method() {
         int found = -1;
         for (int i = 0; i < kLinears; i++)
             if (target == linear_name(i)) found = i;
-        USAGE_CHECK(found >= 0, "--targets: '", target, "' is not one of attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj");
+        USAGE_CHECK(found >= 0, "--targets: '", target,
+                    "' is not one of attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj");
         lora.targets[found] = true;
     }
-    USAGE_CHECK(std::find(lora.targets, lora.targets + kLinears, true) != lora.targets + kLinears, "--targets is empty");
+    USAGE_CHECK(std::find(lora.targets, lora.targets + kLinears, true) != lora.targets + kLinears,
+                "--targets is empty");
     if (adapter_route == "auto")
         lora.routes = fastest_routes(modelled_times(route_setting()), accumulation);
     else
@@ -186,7 +199,8 @@ void Options::resolve_method() {
                 tightest = linear_name(i);
             }
         }
-        USAGE_CHECK(rank <= most, "--rank ", rank, " is above ", most, ", the most that ", tightest, " of this model can have");
+        USAGE_CHECK(rank <= most, "--rank ", rank, " is above ", most, ", the most that ", tightest,
+                    " of this model can have");
     }
 }
 
@@ -204,8 +218,10 @@ void Options::resolve() {
     resolve_model();
     resolve_steps();
     resolve_method();
-    USAGE_CHECK(eps >= 1e-30, "--eps ", eps, " is too small: what has had no gradient yet, as A while B is 0, steps by 0 / eps; at least 1e-30");
-    USAGE_CHECK(masters == "fp32" || dtype == "bf16", "--masters none is for --dtype bf16: fp32 weights are their own masters");
+    USAGE_CHECK(eps >= 1e-30, "--eps ", eps,
+                " is too small: what has had no gradient yet, as A while B is 0, steps by 0 / eps; at least 1e-30");
+    USAGE_CHECK(masters == "fp32" || dtype == "bf16",
+                "--masters none is for --dtype bf16: fp32 weights are their own masters");
     USAGE_CHECK(masters == "fp32" || !low_rank(), "--masters none: --mode ", mode,
                 " merges into fp32 weights; use --masters fp32, or --mode full or control");
     if (mode == "control") {

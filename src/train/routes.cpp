@@ -1,4 +1,4 @@
-#include "routes.h"
+#include "train/routes.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -13,9 +13,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "../io/files.h"
-#include "../runtime/clock.h"
-#include "options.h"
+#include "io/files.h"
+#include "runtime/clock.h"
+#include "train/options.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -63,14 +63,17 @@ struct Trial {
         }
         for (Tensor* t : {&scratch.u, &scratch.du}) plan(*t, s.type, s.rows, stacked);
         plan(scratch.delta, DType::f32, 1, in * out);
-        if (const int64_t floats = kernels::workspace_floats(s.device, s.type, std::max({s.rows * in, s.rows * out, in * out})); floats > 0)
+        if (const int64_t floats =
+                kernels::workspace_floats(s.device, s.type, std::max({s.rows * in, s.rows * out, in * out}));
+            floats > 0)
             plan(workspace, DType::f32, 1, floats);
         memory.allocate();
         adapter.u = scratch.u;
         outer_workspace = kernels::set_workspace(s.device, workspace);
         // Numbers of a common size: zeros would cost a GPU less power, and so less time.
         uint32_t id = 0;
-        for (const Tensor* t : {&x, &dy, &weight.weight, &adapter.A.weight, &adapter.B.weight, &adapter.A.master, &adapter.B.master})
+        for (const Tensor* t :
+             {&x, &dy, &weight.weight, &adapter.A.weight, &adapter.B.weight, &adapter.A.master, &adapter.B.master})
             kernels::fill_normal(*t, 0.02f, {0, rng::Purpose::init, id++, 0});
         if (takes_gelu) kernels::fill_normal(preactivation, 1.0f, {0, rng::Purpose::init, id, 0});
     }
@@ -105,8 +108,9 @@ std::string cache_path() {
 std::string key_of(const RouteSetting& s, int threads) {
     std::string targets;
     for (const bool target : s.lora.targets) targets += target ? '1' : '0';
-    return str(kVersion, "; ", device::description(s.device), "; ", s.device == Device::cpu ? str(threads, " threads; ") : "", dtype_name(s.type), "; ",
-               s.rows, " rows; ", s.config.channels, " channels; rank ", s.lora.rank, "; ", s.lora.separate_qkv ? "separate" : "fused",
+    return str(kVersion, "; ", device::description(s.device), "; ",
+               s.device == Device::cpu ? str(threads, " threads; ") : "", dtype_name(s.type), "; ", s.rows, " rows; ",
+               s.config.channels, " channels; rank ", s.lora.rank, "; ", s.lora.separate_qkv ? "separate" : "fused",
                "; targets ", targets);
 }
 
@@ -121,8 +125,8 @@ json read_cache() {
     }
 }
 
-// Held while the file is read and written anew, so that of runs that start together none loses what another has measured.
-// On a file system that has no locks they may.
+// Held while the file is read and written anew, so that of runs that start together none loses what another has
+// measured. On a file system that has no locks they may.
 class CacheLock {
   public:
     explicit CacheLock(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
@@ -138,24 +142,29 @@ class CacheLock {
     int fd_;
 };
 
-double total(const RouteTime& time, int64_t micro_batches) { return double(micro_batches) * time.micro_batch + time.update; }
+double total(const RouteTime& time, int64_t micro_batches) {
+    return double(micro_batches) * time.micro_batch + time.update;
+}
 
 }  // namespace
 
 RouteTimes modelled_times(const RouteSetting& s) {
-    // FLOP/s relative to large products of the compute type: measured on CPUs, on a GPU what memory and fp32 units allow.
+    // FLOP/s relative to large products of the compute type: measured on CPUs, on a GPU what memory and fp32 units
+    // allow.
     const double low_rank = s.device == Device::cuda ? 0.4 : 1.0, large = 1e12;
     const double fp32 = s.type == DType::f32 ? 1.0 : s.device == Device::cuda ? 0.08 : 0.5;
     RouteTimes times{};
     for (int i = 0; i < kLinears; i++) {
         if (!s.lora.targets[i]) continue;
-        const double k = double(linear_in(s.config, i)), m = double(linear_out(s.config, i)), r = double(s.lora.rank), N = double(s.rows);
+        const double k = double(linear_in(s.config, i)), m = double(linear_out(s.config, i)), r = double(s.lora.rank),
+                     N = double(s.rows);
         const double sections = s.lora.sections(i), products = 4 * k * m * N / large;
         // One product by r columns for each; A has rows for every section.
         const double step = 2 * r * (sections * k + m) * N / (low_rank * large), form = 2 * r * k * m / (fp32 * large);
         times[size_t(i)][int(Route::merged)] = {products + 2 * step, form};
         times[size_t(i)][int(Route::factored)] = {products + 3 * step, 0};
-        times[size_t(i)][int(Route::project)] = {products + 2 * k * m * N / large + 4 * r * k * m / (low_rank * large), form};
+        times[size_t(i)][int(Route::project)] = {products + 2 * k * m * N / large + 4 * r * k * m / (low_rank * large),
+                                                 form};
     }
     return times;
 }
@@ -257,13 +266,16 @@ Routes routes_from(const std::string& text) {
 
 std::string route_table(const RouteTimes& times, const Routes& chosen, const LoraConfig& lora) {
     std::ostringstream out;
-    out << "adapter route, ms of a layer" << std::setw(9) << "merged" << std::setw(10) << "factored" << std::setw(10) << "project"
-        << std::setw(12) << "per update" << "  chosen\n" << std::fixed << std::setprecision(3);
+    out << "adapter route, ms of a layer" << std::setw(9) << "merged" << std::setw(10) << "factored" << std::setw(10)
+        << "project" << std::setw(12) << "per update"
+        << "  chosen\n"
+        << std::fixed << std::setprecision(3);
     for (int i = 0; i < kLinears; i++) {
         if (!lora.targets[i]) continue;
         const auto& t = times[size_t(i)];
-        out << "  " << std::left << std::setw(26) << linear_name(i) << std::right << std::setw(9) << 1e3 * t[0].micro_batch << std::setw(10)
-            << 1e3 * t[1].micro_batch << std::setw(10) << 1e3 * t[2].micro_batch << std::setw(12) << 1e3 * t[0].update << "  "
+        out << "  " << std::left << std::setw(26) << linear_name(i) << std::right << std::setw(9)
+            << 1e3 * t[0].micro_batch << std::setw(10) << 1e3 * t[1].micro_batch << std::setw(10)
+            << 1e3 * t[2].micro_batch << std::setw(12) << 1e3 * t[0].update << "  "
             << relora::route_name(chosen[size_t(i)]) << "\n";
     }
     return out.str();

@@ -1,13 +1,13 @@
-// Which route the adapter of each linear takes (relora::Route) where --adapter-route leaves it open: the one that a cost
-// model, or better a measurement, says takes the least time. A measurement is kept in a file and made once per machine
-// and setting, so that the same run chooses the same routes, and so gives the same bits, twice.
+// Which route the adapter of each linear takes (relora::Route) where --adapter-route leaves it open: the one that a
+// cost model, or better a measurement, says takes the least time. A measurement is kept in a file and made once per
+// machine and setting, so that the same run chooses the same routes, and so gives the same bits, twice.
 #pragma once
 
 #include <array>
 #include <optional>
 #include <string>
 
-#include "../model/gpt2.h"
+#include "model/gpt2.h"
 
 using Routes = std::array<relora::Route, kLinears>;
 
@@ -27,17 +27,19 @@ struct RouteSetting {
     int64_t rows = 1;  // tokens in a micro-batch
 };
 
-// From FLOPs, with rates that are rough: per token and linear [m, k], 4 k m for forward and dX, and for the adapter 4 r (k + m)
-// merged, 6 r (k + m) factored, or 2 k m projected; per update 2 r k m to form W + s B A, per micro-batch 4 r k m to project.
+// From FLOPs, with rates that are rough: per token and linear [m, k], 4 k m for forward and dX, and for the adapter 4 r
+// (k + m) merged, 6 r (k + m) factored, or 2 k m projected; per update 2 r k m to form W + s B A, per micro-batch 4 r k
+// m to project.
 RouteTimes modelled_times(const RouteSetting& setting);
-// The real ops on real shapes, the shortest of a few rounds. Needs memory for one linear at a time; takes a second or so.
+// The real ops on real shapes, the shortest of a few rounds. Needs memory for one linear at a time; takes a second or
+// so.
 RouteTimes measured_times(const RouteSetting& setting);
 // The route with the least time for updates of so many micro-batches; merged unless another saves 2 %.
 Routes fastest_routes(const RouteTimes& times, int64_t micro_batches);
 
 // Those that an earlier run measured for this setting and machine, if any, and a place for them:
-// $XDG_CACHE_HOME/train_relora/adapter_times.json, ~/.cache where that is not set. A file that can't be read holds nothing, and one
-// that can't be written is no error: the next run measures again.
+// $XDG_CACHE_HOME/train_relora/adapter_times.json, ~/.cache where that is not set. A file that can't be read holds
+// nothing, and one that can't be written is no error: the next run measures again.
 std::optional<RouteTimes> stored_times(const RouteSetting& setting, int threads);
 void store_times(const RouteTimes& times, const RouteSetting& setting, int threads);
 

@@ -1,4 +1,4 @@
-#include "sample.h"
+#include "train/sample.h"
 
 #include <algorithm>
 
@@ -14,8 +14,8 @@ std::string sample_text(GPT2& model, const Tokenizer& tokenizer, const SampleCon
         const int64_t T = std::min<int64_t>(int64_t(ids.size()), config.context);
         const std::vector<int32_t> window(ids.end() - T, ids.end());
         const float uniform = rng::to_uniform(stream.bits(uint64_t(i)));
-        const int32_t id = model.sample_next(window.data(), T, V,
-                                             {.temperature = config.temperature, .top_k = config.top_k, .uniform = uniform});
+        const int32_t id = model.sample_next(
+            window.data(), T, V, {.temperature = config.temperature, .top_k = config.top_k, .uniform = uniform});
         if (id == tokenizer.end_of_text()) break;
         ids.push_back(id);
     }

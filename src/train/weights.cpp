@@ -1,17 +1,17 @@
-#include "weights.h"
+#include "train/weights.h"
 
 #include <algorithm>
 #include <filesystem>
 
-#include "../io/safetensors.h"
+#include "io/safetensors.h"
 
 ModelShape model_shape(const GPT2Config& c) { return {c.vocab_size, c.max_positions, c.layers, c.heads, c.channels}; }
 
 GPT2Config config_of(const std::string& folder) {
     const ModelShape s = is_checkpoint(folder) ? read_state(folder).shape : read_huggingface_shape(folder);
-    CHECK(std::min({s.vocab_size, s.positions, s.layers, s.heads, s.channels}) > 0, folder, " states a model of ", s.layers,
-          " layers, ", s.heads, " heads, ", s.channels, " channels, vocabulary ", s.vocab_size, " and ", s.positions,
-          " positions; all should be positive");
+    CHECK(std::min({s.vocab_size, s.positions, s.layers, s.heads, s.channels}) > 0, folder, " states a model of ",
+          s.layers, " layers, ", s.heads, " heads, ", s.channels, " channels, vocabulary ", s.vocab_size, " and ",
+          s.positions, " positions; all should be positive");
     return {s.vocab_size, s.positions, s.layers, s.heads, s.channels};
 }
 
@@ -44,7 +44,8 @@ void load_merged(GPT2& model, const std::string& folder) {
             memory.add(&scratch.delta, MemoryCategory::workspaces, DType::f32, 1, a.in * a.out);
             // A weight without a master gets one while it is merged, so that the sum is rounded once.
             const bool lacks_master = weight->master.empty();
-            if (lacks_master) memory.add(&weight->master, MemoryCategory::masters, DType::f32, weight->rows, weight->cols);
+            if (lacks_master)
+                memory.add(&weight->master, MemoryCategory::masters, DType::f32, weight->rows, weight->cols);
             memory.allocate();
             if (lacks_master) read_weights(folder, {weight});
             read_adapters(folder, {&a.A, &a.B});

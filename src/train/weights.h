@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "../io/checkpoint.h"
-#include "../model/gpt2.h"
+#include "io/checkpoint.h"
+#include "model/gpt2.h"
 
 ModelShape model_shape(const GPT2Config& config);
 // The shape of the weights in a checkpoint or Hugging Face folder.

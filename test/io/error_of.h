@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "src/runtime/error.h"
+#include "runtime/error.h"
 
 template <class Function>
 std::string error_of(const Function& function) {

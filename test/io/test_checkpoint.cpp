@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 
 // A parameter with memory of its own, filled with values that tell every element apart.
 struct OwnedParameter : Parameter {
-    OwnedParameter(const std::string& parameter_name, int64_t r, int64_t c, bool matrix, bool transposed, bool trained) {
+    OwnedParameter(const std::string& parameter_name, int64_t r, int64_t c, bool matrix, bool transposed,
+                   bool trained) {
         name = parameter_name;
         rows = file_rows = r;
         cols = c;
@@ -83,7 +84,9 @@ class Checkpoint : public testing::Test {
         s.options = {{"lr", "0.1"}, {"mode", "\"relora\""}};
         return s;
     }
-    std::string write(int64_t step, int64_t keep = 0) { return write_checkpoint(out, state(step), table.parameters(), keep); }
+    std::string write(int64_t step, int64_t keep = 0) {
+        return write_checkpoint(out, state(step), table.parameters(), keep);
+    }
     // Names in the run folder, sorted.
     std::vector<std::string> names() const {
         std::vector<std::string> found;
@@ -146,7 +149,8 @@ TEST_F(Checkpoint, ReadsBackWhatItWrote) {
         EXPECT_EQ(got.adam_step, wanted.adam_step) << wanted.name;
         for (int64_t k = 0; k < wanted.size(); k++) {
             const bool stored = k < wanted.file_size(), moments = stored && wanted.trains;
-            ASSERT_EQ(got.master_memory[size_t(k)], stored ? wanted.master_memory[size_t(k)] : 0.0f) << wanted.name << " " << k;
+            ASSERT_EQ(got.master_memory[size_t(k)], stored ? wanted.master_memory[size_t(k)] : 0.0f)
+                << wanted.name << " " << k;
             ASSERT_EQ(got.m_memory[size_t(k)], moments ? wanted.m_memory[size_t(k)] : 0.0f) << wanted.name << " " << k;
             ASSERT_EQ(got.v_memory[size_t(k)], moments ? wanted.v_memory[size_t(k)] : 0.0f) << wanted.name << " " << k;
         }
@@ -175,7 +179,8 @@ TEST_F(Checkpoint, ReadsBf16AndNamesWithoutPrefix) {
     OwnedParameter bias("transformer.h.0.bias", 1, 3, false, false, true);
     read_weights(out, {&bias});
     EXPECT_EQ(bias.master_memory, (std::vector<float>{1.5f, -2.0f, 0.0078125f}));
-    OwnedParameter longer("transformer.h.0.bias", 1, 4, false, false, true), other("transformer.h.1.bias", 1, 3, false, false, true);
+    OwnedParameter longer("transformer.h.0.bias", 1, 4, false, false, true),
+        other("transformer.h.1.bias", 1, 3, false, false, true);
     EXPECT_NE(error_of([&] { read_weights(out, {&longer}); }).find("h.0.bias"), std::string::npos);
     EXPECT_NE(error_of([&] { read_weights(out, {&other}); }).find("transformer.h.1.bias"), std::string::npos);
 }

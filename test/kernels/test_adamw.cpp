@@ -1,7 +1,7 @@
 // AdamW against its formula in fp64, over several updates.
 #include <cstring>
 
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 
@@ -53,8 +53,12 @@ TYPED_TEST(AdamW, FollowsTheFormulaForTenUpdates) {
             for (int64_t t = 1; t <= 10; t++) {
                 gradient.randomize(unsigned(10 + t), 0.3);
                 if (t < 4) gradient.set(0, 0.0);  // 0/(0 + eps) first, then a late start
-                update({.master = master.tensor(), .weight = with_weight ? weight.tensor() : Tensor{},
-                        .gradient = gradient.tensor(), .m = m.tensor(), .v = v.tensor(), .decays = true},
+                update({.master = master.tensor(),
+                        .weight = with_weight ? weight.tensor() : Tensor{},
+                        .gradient = gradient.tensor(),
+                        .m = m.tensor(),
+                        .v = v.tensor(),
+                        .decays = true},
                        lr, t, clip, {.beta1 = beta1, .beta2 = beta2, .eps = eps, .weight_decay = decay});
                 for (size_t i = 0; i < p.size(); i++) {
                     const double g = gradient[int64_t(i)] * clip;
@@ -73,8 +77,8 @@ TYPED_TEST(AdamW, FollowsTheFormulaForTenUpdates) {
         }
 }
 
-// What a partial reset leaves behind: m kept where v is zeroed. Without gradient there must be no step of size lr m / eps,
-// and with one the step is no larger than Adam's recurrences can make it.
+// What a partial reset leaves behind: m kept where v is zeroed. Without gradient there must be no step of size lr m /
+// eps, and with one the step is no larger than Adam's recurrences can make it.
 TEST(AdamW, AKeptFirstMomentWithoutSecondMomentMakesNoJump) {
     Buffer<float> p(1, 2, 1.0), g(1, 2), m(1, 2, 0.5), v(1, 2);
     g.set(1, 1e-3);
@@ -101,7 +105,8 @@ TEST(AdamW, TheBoundNeverBindsOnMomentsThatGrewFromGradients) {
 
 TEST(AdamW, LeavesEverythingWhenTheStepIsNotFinite) {
     Buffer<float> p(1, 5, 1.0), g(1, 5, NAN), m(1, 5, 2.0), v(1, 5, 3.0), scalars(1, kernels::kStepScalars, 1.0);
-    const kernels::TrainedTensors trained{.tensors = {{.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor()}}};
+    const kernels::TrainedTensors trained{
+        .tensors = {{.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor()}}};
     kernels::gradient_norm(scalars.tensor(), trained, 1.0f);
     EXPECT_EQ(scalars[kernels::kFinite], 0);
     kernels::adamw(scalars.tensor(), trained, {});

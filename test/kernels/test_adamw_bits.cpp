@@ -7,7 +7,7 @@
 #include <cmath>
 #include <vector>
 
-#include "src/kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
 namespace {
 

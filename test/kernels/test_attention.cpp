@@ -1,5 +1,5 @@
 // Causal attention against the fp64 formula, and its backward against the fp64 derivative of that formula.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 
@@ -27,7 +27,9 @@ Reference reference(const Buffer<T>& qkv, const Buffer<T>& dout, const Size& s) 
     for (int64_t b = 0; b < s.B; b++)
         for (int64_t h = 0; h < s.NH; h++)
             for (int64_t i = 0; i < s.T; i++) {
-                const auto at = [&](int64_t t, int64_t which, int64_t c) { return ((b * s.T + t) * 3 + which) * C + h * s.HS + c; };
+                const auto at = [&](int64_t t, int64_t which, int64_t c) {
+                    return ((b * s.T + t) * 3 + which) * C + h * s.HS + c;
+                };
                 const auto out_at = [&](int64_t t, int64_t c) { return (b * s.T + t) * C + h * s.HS + c; };
                 std::vector<double> p(size_t(i + 1)), dp(size_t(i + 1));
                 double sum = 0, dot = 0;
@@ -61,29 +63,44 @@ TYPED_TEST(AttentionTest, ForwardAndBackwardAreTheFormulas) {
     for (const Size& s : kSizes) {
         const int64_t N = s.B * s.T, C = s.NH * s.HS;
         Buffer<TypeParam> qkv(N, 3 * C), out(N, C), dout(N, C), dqkv(N, 3 * C, 9);
-        Buffer<float> lse(1, N * s.NH), scratch(1, kernels::attention_scratch_floats(Device::cpu, s.B, s.T, s.NH, s.HS));
+        Buffer<float> lse(1, N * s.NH),
+            scratch(1, kernels::attention_scratch_floats(Device::cpu, s.B, s.T, s.NH, s.HS));
         qkv.randomize(1);
         dout.randomize(2);
         const Reference want = reference(qkv, dout, s);
-        const kernels::Attention args{.B = s.B, .T = s.T, .NH = s.NH, .qkv = qkv.tensor(), .out = out.tensor(),
-                                      .lse = lse.tensor(), .scratch = scratch.tensor()};
+        const kernels::Attention args{.B = s.B,
+                                      .T = s.T,
+                                      .NH = s.NH,
+                                      .qkv = qkv.tensor(),
+                                      .out = out.tensor(),
+                                      .lse = lse.tensor(),
+                                      .scratch = scratch.tensor()};
         const std::string where = str("B ", s.B, " T ", s.T, " NH ", s.NH, " HS ", s.HS);
         kernels::attention_forward(args);
-        for (int64_t i = 0; i < out.size(); i++) expect_close<TypeParam>(out[i], want.out[size_t(i)], 5e-6, where + " out");
+        for (int64_t i = 0; i < out.size(); i++)
+            expect_close<TypeParam>(out[i], want.out[size_t(i)], 5e-6, where + " out");
         for (int64_t i = 0; i < lse.size(); i++) expect_close<float>(lse[i], want.lse[size_t(i)], 5e-6, where + " lse");
         kernels::attention_backward(args, dqkv.tensor(), dout.tensor());
         // The backward starts from the stored output, which bf16 rounds: sum(dout * out) is off by up to HS roundings.
         const double noise = std::is_same_v<TypeParam, bf16> ? 0.05 : 2e-5;
-        for (int64_t i = 0; i < dqkv.size(); i++) expect_close<TypeParam>(dqkv[i], want.dqkv[size_t(i)], noise, where + " dqkv");
+        for (int64_t i = 0; i < dqkv.size(); i++)
+            expect_close<TypeParam>(dqkv[i], want.dqkv[size_t(i)], noise, where + " dqkv");
     }
 }
 
 TEST(Attention, LaterTokensChangeNothingBefore) {
     const Size s{1, 70, 2, 8};
-    Buffer<float> qkv(s.T, 48), first(s.T, 16), second(s.T, 16), lse(1, s.T * 2), scratch(1, kernels::attention_scratch_floats(Device::cpu, s.B, s.T, 2, 8));
+    Buffer<float> qkv(s.T, 48), first(s.T, 16), second(s.T, 16), lse(1, s.T * 2),
+        scratch(1, kernels::attention_scratch_floats(Device::cpu, s.B, s.T, 2, 8));
     qkv.randomize(3);
     const auto run = [&](Buffer<float>& out) {
-        kernels::attention_forward({.B = 1, .T = s.T, .NH = 2, .qkv = qkv.tensor(), .out = out.tensor(), .lse = lse.tensor(), .scratch = scratch.tensor()});
+        kernels::attention_forward({.B = 1,
+                                    .T = s.T,
+                                    .NH = 2,
+                                    .qkv = qkv.tensor(),
+                                    .out = out.tensor(),
+                                    .lse = lse.tensor(),
+                                    .scratch = scratch.tensor()});
     };
     run(first);
     for (int64_t i = 66 * 48; i < qkv.size(); i++) qkv.set(i, 5);
@@ -94,10 +111,17 @@ TEST(Attention, LaterTokensChangeNothingBefore) {
 TEST(Attention, WhatIsNotANumberReachesAllThatDependsOnIt) {
     const int64_t T = 70, C = 8, bad = 30;
     for (const bool in_key : {false, true}) {
-        Buffer<float> qkv(T, 3 * C), out(T, C), lse(1, T), scratch(1, kernels::attention_scratch_floats(Device::cpu, 1, T, 1, C));
+        Buffer<float> qkv(T, 3 * C), out(T, C), lse(1, T),
+            scratch(1, kernels::attention_scratch_floats(Device::cpu, 1, T, 1, C));
         qkv.randomize(4);
         qkv.set(bad * 3 * C + (in_key ? C : 0) + 5, NAN);
-        kernels::attention_forward({.B = 1, .T = T, .NH = 1, .qkv = qkv.tensor(), .out = out.tensor(), .lse = lse.tensor(), .scratch = scratch.tensor()});
+        kernels::attention_forward({.B = 1,
+                                    .T = T,
+                                    .NH = 1,
+                                    .qkv = qkv.tensor(),
+                                    .out = out.tensor(),
+                                    .lse = lse.tensor(),
+                                    .scratch = scratch.tensor()});
         for (int64_t t = 0; t < T; t++) {
             const bool depends = in_key ? t >= bad : t == bad;
             EXPECT_EQ(std::isnan(lse[t]), depends) << t;

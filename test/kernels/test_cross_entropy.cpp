@@ -1,15 +1,15 @@
 // Cross-entropy against log-sum-exp in fp64, its gradient against finite differences of that.
 #include <algorithm>
 
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 
 struct Sizes {
     int64_t N, V, Vp;
 };
-const std::vector<Sizes> kSizes = {{1, 1, 1}, {3, 5, 8}, {67, 24, 24}, {3, 1000, 1024}, {67, 1025, 1088},
-                                   {2, 50257, 50304}};
+const std::vector<Sizes> kSizes = {{1, 1, 1},       {3, 5, 8},        {67, 24, 24},
+                                   {3, 1000, 1024}, {67, 1025, 1088}, {2, 50257, 50304}};
 constexpr double kScale = 0.125;
 
 struct Problem {
@@ -27,8 +27,12 @@ struct Problem {
         return sum;
     }
     kernels::CrossEntropy args(const Tensor& dlogits) {
-        return {.losses = losses.tensor(), .logits = logits.tensor(), .dlogits = dlogits, .targets = targets.data(),
-                .V = sizes.V, .scale = float(kScale)};
+        return {.losses = losses.tensor(),
+                .logits = logits.tensor(),
+                .dlogits = dlogits,
+                .targets = targets.data(),
+                .V = sizes.V,
+                .scale = float(kScale)};
     }
     Sizes sizes;
     Buffer<float> logits, losses;

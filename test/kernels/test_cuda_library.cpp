@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "../../src/runtime/cuda_library.h"
-#include "../../src/runtime/error.h"
+#include "runtime/cuda_library.h"
+#include "runtime/error.h"
 
 namespace fs = std::filesystem;
 

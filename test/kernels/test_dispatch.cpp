@@ -1,5 +1,5 @@
 // What the ops say to tensors that don't fit: one line that names the op, the operand and what would be right.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 
@@ -30,7 +30,8 @@ TEST(Dispatch, RefusesWhatDoesNotFit) {
     Tensor integers = b.tensor();
     integers.dtype = DType::i32;
     EXPECT_EQ(add(integers, b.tensor()), "add: int32 + fp32 into fp32 is not offered");
-    EXPECT_EQ(message_of([&] { kernels::gelu_forward(a.tensor(), integers); }), "gelu_forward: x is int32 and should be fp32 or bf16");
+    EXPECT_EQ(message_of([&] { kernels::gelu_forward(a.tensor(), integers); }),
+              "gelu_forward: x is int32 and should be fp32 or bf16");
     EXPECT_EQ(message_of([&] { kernels::gelu_forward(narrow.tensor(), a.tensor()); }),
               "gelu_forward: out is bf16 and should be fp32 like the rest");
     EXPECT_EQ(message_of([&] { kernels::bias_backward(narrow.tensor().row_range(0, 1), a.tensor(), false); }),
@@ -60,8 +61,12 @@ TEST(Dispatch, RefusesIdsOutsideTheirTable) {
     EXPECT_EQ(embed(negative, 4), "embedding_forward: token 1 is -1 and should be in [0, 5)");
     EXPECT_EQ(embed(good, 3), "embedding_forward: 4 rows aren't whole sequences of 3");
     EXPECT_EQ(message_of([&] {
-                  kernels::cross_entropy({.losses = losses.tensor(), .logits = logits.tensor(), .dlogits = {},
-                                          .targets = high.data(), .V = 5, .scale = 1.0f});
+                  kernels::cross_entropy({.losses = losses.tensor(),
+                                          .logits = logits.tensor(),
+                                          .dlogits = {},
+                                          .targets = high.data(),
+                                          .V = 5,
+                                          .scale = 1.0f});
               }),
               "cross_entropy: target 2 is 5 and should be in [0, 5)");
 }

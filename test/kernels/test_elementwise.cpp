@@ -1,5 +1,5 @@
 // Add, convert, zero: exact, since each result is one rounding of a number that fp64 holds.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 template <class T>
 class Elementwise : public PerType<T> {};
@@ -11,8 +11,7 @@ TYPED_TEST(Elementwise, AddRoundsOnceAlsoInPlace) {
         a.randomize(1);
         b.randomize(2);
         kernels::add(out.tensor(), a.tensor(), b.tensor());
-        for (int64_t i = 0; i < a.size(); i++)
-            expect_close<TypeParam>(out[i], a[i] + b[i], 0, at(shape, i));
+        for (int64_t i = 0; i < a.size(); i++) expect_close<TypeParam>(out[i], a[i] + b[i], 0, at(shape, i));
         kernels::add(a.tensor(), a.tensor(), b.tensor());
         for (int64_t i = 0; i < a.size(); i++) EXPECT_EQ(a[i], out[i]) << at(shape, i);
     }

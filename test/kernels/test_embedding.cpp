@@ -1,5 +1,5 @@
 // Embedding against its sums in fp64.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 template <class T>
 class Embedding : public PerType<T> {};

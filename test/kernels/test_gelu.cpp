@@ -1,5 +1,5 @@
 // GELU against the tanh formula in fp64 and its finite differences.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }

@@ -2,7 +2,7 @@
 // sums over a thousand columns in plain order too, without the vector lanes that make them more exact.
 #include <algorithm>
 
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 template <class T>
 class LayerNorm : public PerType<T> {};
@@ -40,8 +40,14 @@ TYPED_TEST(LayerNorm, ForwardIsTheFormula) {
         x.randomize(1, 2.0, 0.5);
         weight.randomize(2);
         bias.randomize(3);
-        kernels::layernorm_forward({.out = out.tensor(), .mean = mean.tensor(), .rstd = rstd.tensor(), .x = x.tensor(),
-                                    .weight = weight.tensor(), .bias = bias.tensor(), .residual = {}, .sum = {}});
+        kernels::layernorm_forward({.out = out.tensor(),
+                                    .mean = mean.tensor(),
+                                    .rstd = rstd.tensor(),
+                                    .x = x.tensor(),
+                                    .weight = weight.tensor(),
+                                    .bias = bias.tensor(),
+                                    .residual = {},
+                                    .sum = {}});
         for (int64_t n = 0; n < N; n++) {
             const Row row = normalise(row_of(x, n));
             EXPECT_NEAR(mean[n], row.mean, 1e-6) << at(shape, n);
@@ -60,9 +66,14 @@ TYPED_TEST(LayerNorm, ResidualIsAddedStoredAndNormalised) {
         Buffer<float> mean(1, N), rstd(1, N);
         x.randomize(1);
         residual.randomize(4);
-        kernels::layernorm_forward({.out = out.tensor(), .mean = mean.tensor(), .rstd = rstd.tensor(), .x = x.tensor(),
-                                    .weight = weight.tensor(), .bias = bias.tensor(),
-                                    .residual = residual.tensor(), .sum = sum.tensor()});
+        kernels::layernorm_forward({.out = out.tensor(),
+                                    .mean = mean.tensor(),
+                                    .rstd = rstd.tensor(),
+                                    .x = x.tensor(),
+                                    .weight = weight.tensor(),
+                                    .bias = bias.tensor(),
+                                    .residual = residual.tensor(),
+                                    .sum = sum.tensor()});
         for (int64_t n = 0; n < N; n++) {
             const Row row = normalise(row_of(sum, n));
             for (int64_t c = 0; c < C; c++) {
@@ -95,9 +106,15 @@ TYPED_TEST(LayerNorm, BackwardIsTheFiniteDifference) {
                 mean.set(n, rows.back().mean);
                 rstd.set(n, rows.back().rstd);
             }
-            kernels::layernorm_backward({.dx = dx.tensor(), .dweight = dweight.tensor(), .dbias = dbias.tensor(),
-                                         .dout = dout.tensor(), .x = x.tensor(), .weight = weight.tensor(),
-                                         .mean = mean.tensor(), .rstd = rstd.tensor(), .accumulate_dx = accumulate,
+            kernels::layernorm_backward({.dx = dx.tensor(),
+                                         .dweight = dweight.tensor(),
+                                         .dbias = dbias.tensor(),
+                                         .dout = dout.tensor(),
+                                         .x = x.tensor(),
+                                         .weight = weight.tensor(),
+                                         .mean = mean.tensor(),
+                                         .rstd = rstd.tensor(),
+                                         .accumulate_dx = accumulate,
                                          .accumulate = accumulate});
             // One row's share of the loss sum(dout * out), as a function of the row.
             const auto loss = [&](int64_t n, const std::vector<double>& row) {
@@ -135,9 +152,14 @@ TYPED_TEST(LayerNorm, OneColumnHasNoGradient) {
     Buffer<TypeParam> x(67, 1), weight(1, 1, 2.0), dout(67, 1), dx(67, 1, 9.0);
     Buffer<float> mean(1, 67), rstd(1, 67, 316.2278), dweight(1, 1), dbias(1, 1);
     dout.randomize(3);
-    kernels::layernorm_backward({.dx = dx.tensor(), .dweight = dweight.tensor(), .dbias = dbias.tensor(),
-                                 .dout = dout.tensor(), .x = x.tensor(), .weight = weight.tensor(),
-                                 .mean = mean.tensor(), .rstd = rstd.tensor()});
+    kernels::layernorm_backward({.dx = dx.tensor(),
+                                 .dweight = dweight.tensor(),
+                                 .dbias = dbias.tensor(),
+                                 .dout = dout.tensor(),
+                                 .x = x.tensor(),
+                                 .weight = weight.tensor(),
+                                 .mean = mean.tensor(),
+                                 .rstd = rstd.tensor()});
     double sum = 0;
     for (int64_t n = 0; n < 67; n++) {
         EXPECT_NEAR(dx[n], 0, 1e-4);

@@ -1,5 +1,5 @@
 // Matrix products against fp64 sums: every transposition, leading dimensions, bias, alpha, accumulation.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 
@@ -31,8 +31,8 @@ Tensor inner(const Tensor& t, int64_t cols) { return t.col_range(1, cols); }
 template <class In, class Out>
 void check_product(const Product& shape, bool ta, bool tb, bool with_bias, float alpha, bool accumulate) {
     const auto [M, N, K] = shape;
-    const std::string where = str(M, "x", N, "x", K, ta ? " a^T" : "", tb ? " b^T" : "", with_bias ? " bias" : "", " alpha ", alpha,
-                                  accumulate ? " accumulate" : "");
+    const std::string where = str(M, "x", N, "x", K, ta ? " a^T" : "", tb ? " b^T" : "", with_bias ? " bias" : "",
+                                  " alpha ", alpha, accumulate ? " accumulate" : "");
     Buffer<In> a(ta ? K : M, (ta ? M : K) + 3), b(tb ? N : K, (tb ? K : N) + 2), bias(1, N);
     Buffer<Out> c(M, N + 4);
     a.randomize(1);
@@ -40,8 +40,13 @@ void check_product(const Product& shape, bool ta, bool tb, bool with_bias, float
     bias.randomize(3);
     c.randomize(4);
     const Buffer<Out> before = c;
-    kernels::matmul({.a = inner(a.tensor(), ta ? M : K), .b = inner(b.tensor(), tb ? K : N), .c = inner(c.tensor(), N),
-                     .bias = with_bias ? bias.tensor() : Tensor{}, .transpose_a = ta, .transpose_b = tb, .alpha = alpha,
+    kernels::matmul({.a = inner(a.tensor(), ta ? M : K),
+                     .b = inner(b.tensor(), tb ? K : N),
+                     .c = inner(c.tensor(), N),
+                     .bias = with_bias ? bias.tensor() : Tensor{},
+                     .transpose_a = ta,
+                     .transpose_b = tb,
+                     .alpha = alpha,
                      .accumulate = accumulate});
     for (int64_t i = 0; i < M; i++)
         for (int64_t j = 0; j < c.cols; j++) {
@@ -52,7 +57,8 @@ void check_product(const Product& shape, bool ta, bool tb, bool with_bias, float
             }
             double sum = 0, magnitude = 0;
             for (int64_t k = 0; k < K; k++) {
-                const double x = a[ta ? k * a.cols + 1 + i : i * a.cols + 1 + k], y = b[tb ? (j - 1) * b.cols + 1 + k : k * b.cols + j];
+                const double x = a[ta ? k * a.cols + 1 + i : i * a.cols + 1 + k],
+                             y = b[tb ? (j - 1) * b.cols + 1 + k : k * b.cols + j];
                 sum += x * y;
                 magnitude += std::abs(x * y);
             }
@@ -173,12 +179,19 @@ TYPED_TEST(MatmulTest, ABatchIsItsProducts) {
     a.randomize(1);
     b.randomize(2);
     const Workspace workspace(M * N);
-    kernels::matmul({.a = a.tensor().col_range(0, K), .b = b.tensor().row_range(0, K), .c = c.tensor().col_range(0, N), .alpha = 0.5f,
+    kernels::matmul({.a = a.tensor().col_range(0, K),
+                     .b = b.tensor().row_range(0, K),
+                     .c = c.tensor().col_range(0, N),
+                     .alpha = 0.5f,
                      .batch = {.count = kCount, .a = K, .b = K * N, .c = N}});
     for (int64_t p = 0; p < kCount; p++) {
-        kernels::matmul({.a = a.tensor().col_range(p * K, K), .b = b.tensor().row_range(p * K, K), .c = one.tensor(), .alpha = 0.5f});
+        kernels::matmul({.a = a.tensor().col_range(p * K, K),
+                         .b = b.tensor().row_range(p * K, K),
+                         .c = one.tensor(),
+                         .alpha = 0.5f});
         for (int64_t i = 0; i < M; i++)
-            for (int64_t j = 0; j < N; j++) EXPECT_EQ(c[i * kCount * N + p * N + j], one[i * N + j]) << p << " " << i << " " << j;
+            for (int64_t j = 0; j < N; j++)
+                EXPECT_EQ(c[i * kCount * N + p * N + j], one[i * N + j]) << p << " " << i << " " << j;
     }
 }
 
@@ -188,7 +201,8 @@ TEST(Matmul, RefusesShapesThatDoNotFit) {
     Buffer<bf16> d(4, 6);
     EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = d.tensor(), .c = c.tensor()}), Error);
     Buffer<float> e(4, 6);
-    EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = e.tensor(), .c = c.tensor(), .alpha = 2, .accumulate = true}), Error);
+    EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = e.tensor(), .c = c.tensor(), .alpha = 2, .accumulate = true}),
+                 Error);
     EXPECT_THROW(kernels::matmul({.a = a.tensor(), .b = e.tensor(), .c = c.tensor(), .batch = {.count = 0}}), Error);
 }
 

@@ -2,7 +2,7 @@
 #include <string_view>
 
 #include "kernels/op_timer.h"
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 TEST(OpTimer, AddsUpByOpOrByTheNameThatIsChosenFromWhatItMoves) {
     Buffer<float> a(3, 5), b(3, 5), c(3, 5);

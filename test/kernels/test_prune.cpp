@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 
@@ -13,8 +13,7 @@ template <class T>
 std::vector<bool> smallest(const Buffer<T>& t, int64_t k) {
     std::vector<int64_t> order(static_cast<size_t>(t.size()));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return std::abs(t[a]) < std::abs(t[b]); });
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return std::abs(t[a]) < std::abs(t[b]); });
     std::vector<bool> taken(order.size(), false);
     for (int64_t i = 0; i < k; i++) taken[size_t(order[size_t(i)])] = true;
     return taken;
@@ -43,10 +42,19 @@ TYPED_TEST(Prune, MagnitudeTakesExactlyTheSmallest) {
         double p;
         int64_t k;
     };
-    for (const Case& c : std::vector<Case>{{1, 1, 0.5, 1}, {10, 10, 0.99, 99}, {10, 10, 0.07, 7}, {10, 10, 0.071, 8},
-                                           {3, 5, 0.9, 14}, {67, 1000, 0.99, 66330}, {67, 1000, 0.9, 60300},
-                                           {67, 1000, 0.3, 20100}, {67, 1000, 1e-5, 1}, {67, 1000, 0.0, 0},
-                                           {67, 1000, 1.0, 67000}, {7, 11, 1.0, 77}, {7, 11, 0.0, 0}}) {
+    for (const Case& c : std::vector<Case>{{1, 1, 0.5, 1},
+                                           {10, 10, 0.99, 99},
+                                           {10, 10, 0.07, 7},
+                                           {10, 10, 0.071, 8},
+                                           {3, 5, 0.9, 14},
+                                           {67, 1000, 0.99, 66330},
+                                           {67, 1000, 0.9, 60300},
+                                           {67, 1000, 0.3, 20100},
+                                           {67, 1000, 1e-5, 1},
+                                           {67, 1000, 0.0, 0},
+                                           {67, 1000, 1.0, 67000},
+                                           {7, 11, 1.0, 77},
+                                           {7, 11, 0.0, 0}}) {
         Buffer<TypeParam> t(c.rows, c.cols);
         t.randomize(1, 1e-4);
         expect_pruned(t, c.p, c.k, str("p = ", c.p, " of ", c.rows, " x ", c.cols));

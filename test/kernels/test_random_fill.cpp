@@ -1,5 +1,5 @@
 // Random numbers: Philox against the vectors that its authors distribute, moments, and each op against the stream.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 const rng::Stream kStream{1234, rng::Purpose::init, 7, 3};
@@ -108,6 +108,5 @@ TYPED_TEST(RandomFill, DropoutOfNothingIsACopyAndNaNIsDroppedWhole) {
     for (int64_t i = 0; i < x.size(); i++) EXPECT_EQ(out[i], x[i]);
     for (int64_t i = 0; i < x.size(); i++) x.set(i, NAN);
     kernels::dropout(out.tensor(), x.tensor(), 0.5f, kStream, false);
-    for (int64_t i = 0; i < x.size(); i++)
-        EXPECT_EQ(std::isnan(out[i]), kStream.bits(uint64_t(i)) >= 0x80000000u) << i;
+    for (int64_t i = 0; i < x.size(); i++) EXPECT_EQ(std::isnan(out[i]), kStream.bits(uint64_t(i)) >= 0x80000000u) << i;
 }

@@ -1,5 +1,5 @@
 // Column sums, sums of squares and counts against fp64.
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 template <class T>
 class Reduce : public PerType<T> {};

@@ -1,7 +1,7 @@
 // Drawing tokens: which ids are candidates, in which order, how often each comes.
 #include <algorithm>
 
-#include "op_test.h"
+#include "test/kernels/op_test.h"
 
 namespace {
 

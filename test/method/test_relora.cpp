@@ -5,8 +5,8 @@
 #include "test/model/fixture.h"
 
 // LAPACK: singular values of a column-major matrix.
-extern "C" void dgesvd_(const char*, const char*, const int*, const int*, double*, const int*, double*, double*, const int*, double*,
-                        const int*, double*, const int*, int*);
+extern "C" void dgesvd_(const char*, const char*, const int*, const int*, double*, const int*, double*, double*,
+                        const int*, double*, const int*, double*, const int*, int*);
 
 namespace {
 
@@ -16,7 +16,8 @@ std::vector<double> singular_values(std::vector<double> a, int rows, int cols) {
     std::vector<double> s(size_t(std::min(rows, cols))), work(size_t(20 * std::max(rows, cols)));
     const int lwork = int(work.size()), one = 1;
     int info = 0;
-    dgesvd_("N", "N", &rows, &cols, a.data(), &rows, s.data(), nullptr, &one, nullptr, &one, work.data(), &lwork, &info);
+    dgesvd_("N", "N", &rows, &cols, a.data(), &rows, s.data(), nullptr, &one, nullptr, &one, work.data(), &lwork,
+            &info);
     EXPECT_EQ(info, 0);
     return s;
 }
@@ -97,7 +98,8 @@ TEST_F(ReLoRA, MergeIsWPlusScaledBAInEverySection) {
         for (int64_t o = 0; o < a.out; o++)
             for (int64_t i = 0; i < a.in; i++)
                 for (int64_t r = 0; r < a.rank; r++)
-                    expected[size_t(o * a.in + i)] += 2.0 * B[o * a.rank + r] * A[(o / (a.out / a.sections) * a.rank + r) * a.in + i];
+                    expected[size_t(o * a.in + i)] +=
+                        2.0 * B[o * a.rank + r] * A[(o / (a.out / a.sections) * a.rank + r) * a.in + i];
         Parameter* w = nullptr;
         for (Parameter* p : model->parameters())
             if (p->name == name) w = p;
@@ -105,7 +107,8 @@ TEST_F(ReLoRA, MergeIsWPlusScaledBAInEverySection) {
         relora::Scratch memory;
         memory.delta = make_tensor(scratch.data(), DType::f32, 1, a.in * a.out);
         relora::merge(a, *w, memory);
-        for (size_t i = 0; i < expected.size(); i++) ASSERT_NEAR(w->master.get<float>()[i], expected[i], 1e-6) << name << " " << i;
+        for (size_t i = 0; i < expected.size(); i++)
+            ASSERT_NEAR(w->master.get<float>()[i], expected[i], 1e-6) << name << " " << i;
     }
 }
 
@@ -198,7 +201,9 @@ TEST_F(ReLoRA, AdapterGradientsAgreeWithFiniteDifferences) {
             const double up = loss_at(saved + h), down = loss_at(saved - h);
             loss_at(saved);
             // Central differences: error of order h^2 plus fp32 noise of the loss over h.
-            EXPECT_NEAR(p->gradient.get<float>()[i], (up - down) / (2 * h), 3e-4 + 2e-2 * std::abs(p->gradient.get<float>()[i])) << p->name;
+            EXPECT_NEAR(p->gradient.get<float>()[i], (up - down) / (2 * h),
+                        3e-4 + 2e-2 * std::abs(p->gradient.get<float>()[i]))
+                << p->name;
         }
 }
 

@@ -1,4 +1,5 @@
-// The routes of an adapter: the same gradients by each, the cost model, the choice, and the file that keeps measurements.
+// The routes of an adapter: the same gradients by each, the cost model, the choice, and the file that keeps
+// measurements.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -10,8 +11,8 @@
 #include <fstream>
 #include <random>
 
-#include "src/train/plan.h"
-#include "src/train/routes.h"
+#include "train/plan.h"
+#include "train/routes.h"
 
 namespace {
 
@@ -63,7 +64,8 @@ struct Layer {
         scratch.du = tensor(type, N, sections * rank);
         scratch.delta = tensor(DType::f32, 1, in * out);
         x = tensor(type, N, in, 1), dx = tensor(type, N, in), y = tensor(type, N, out), dy = tensor(type, N, out, 1);
-        if (const int64_t floats = kernels::workspace_floats(Device::cpu, type, std::max({N * in, N * out, in * out})); floats > 0)
+        if (const int64_t floats = kernels::workspace_floats(Device::cpu, type, std::max({N * in, N * out, in * out}));
+            floats > 0)
             kernels::set_workspace(Device::cpu, tensor(DType::f32, 1, floats));
         round();
     }
@@ -88,7 +90,9 @@ struct Layer {
         relora::linear_forward(y, x, linear, scratch, {});
         relora::linear_backward(dx, dy, x, linear, scratch, {}, accumulate);
     }
-    static double at(const Tensor& t, int64_t i) { return t.dtype == DType::bf16 ? float(t.get<bf16>()[i]) : t.get<float>()[i]; }
+    static double at(const Tensor& t, int64_t i) {
+        return t.dtype == DType::bf16 ? float(t.get<bf16>()[i]) : t.get<float>()[i];
+    }
     std::vector<double> values(const Tensor& t) const {
         std::vector<double> all;
         for (int64_t i = 0; i < t.size(); i++) all.push_back(at(t, i));
@@ -115,18 +119,24 @@ TEST(Routes, GiveTheSameOutputsAndGradients) {
             const double most = type == DType::f32 ? 2e-6 : 1.2e-2;
             Layer layer(s.N, s.in, s.out, s.rank, s.sections, type);
             layer.backward(Route::factored);
-            const auto y = layer.values(layer.y), dx = layer.values(layer.dx), dA = layer.values(layer.adapter.A.gradient),
-                       dB = layer.values(layer.adapter.B.gradient), db = layer.values(layer.bias.gradient);
+            const auto y = layer.values(layer.y), dx = layer.values(layer.dx),
+                       dA = layer.values(layer.adapter.A.gradient), dB = layer.values(layer.adapter.B.gradient),
+                       db = layer.values(layer.bias.gradient);
             for (const Route route : kAll) {
                 layer.backward(route);
-                EXPECT_LT(relative_difference(layer.values(layer.y), y), most) << relora::route_name(route) << " " << dtype_name(type);
-                EXPECT_LT(relative_difference(layer.values(layer.dx), dx), most) << relora::route_name(route) << " " << dtype_name(type);
-                EXPECT_LT(relative_difference(layer.values(layer.adapter.A.gradient), dA), most) << relora::route_name(route) << " " << dtype_name(type);
-                EXPECT_LT(relative_difference(layer.values(layer.adapter.B.gradient), dB), most) << relora::route_name(route) << " " << dtype_name(type);
+                EXPECT_LT(relative_difference(layer.values(layer.y), y), most)
+                    << relora::route_name(route) << " " << dtype_name(type);
+                EXPECT_LT(relative_difference(layer.values(layer.dx), dx), most)
+                    << relora::route_name(route) << " " << dtype_name(type);
+                EXPECT_LT(relative_difference(layer.values(layer.adapter.A.gradient), dA), most)
+                    << relora::route_name(route) << " " << dtype_name(type);
+                EXPECT_LT(relative_difference(layer.values(layer.adapter.B.gradient), dB), most)
+                    << relora::route_name(route) << " " << dtype_name(type);
                 EXPECT_EQ(layer.values(layer.bias.gradient), db);
                 // A second micro-batch of the same numbers doubles the gradients.
                 layer.backward(route, true);
-                const auto doubled = layer.values(layer.adapter.A.gradient), doubled_B = layer.values(layer.adapter.B.gradient);
+                const auto doubled = layer.values(layer.adapter.A.gradient),
+                           doubled_B = layer.values(layer.adapter.B.gradient);
                 auto twice_A = dA, twice_B = dB;
                 for (double& v : twice_A) v *= 2;
                 for (double& v : twice_B) v *= 2;
@@ -156,7 +166,8 @@ TEST(Routes, GradientsAreFiniteDifferences) {
                     };
                     const double up = moved_to(saved + h), down = moved_to(saved - h);
                     moved_to(saved);
-                    EXPECT_NEAR(gradient[size_t(i)], (up - down) / (2 * h), 1e-4 * std::sqrt(size) + 1e-3) << relora::route_name(route) << " " << i;
+                    EXPECT_NEAR(gradient[size_t(i)], (up - down) / (2 * h), 1e-4 * std::sqrt(size) + 1e-3)
+                        << relora::route_name(route) << " " << i;
                 }
             }
         }
@@ -185,7 +196,8 @@ TEST(Routes, AreChosenByCost) {
 
 TEST(Routes, AreFactoredWhereMemoryIsShortAndThatTakesLess) {
     Options o;
-    o.mode = "lora", o.device = "cpu", o.layers = 2, o.heads = 2, o.channels = 64, o.seq_len = 32, o.batch_size = 1, o.rank = 4;
+    o.mode = "lora", o.device = "cpu", o.layers = 2, o.heads = 2, o.channels = 64, o.seq_len = 32, o.batch_size = 1,
+    o.rank = 4;
     const Routes merged{}, factored{Route::factored, Route::factored, Route::factored, Route::factored};
     for (const char* type : {"fp32", "bf16"}) {
         o.dtype = type;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "src/io/safetensors.h"
-#include "src/model/gpt2.h"
+#include "io/safetensors.h"
+#include "model/gpt2.h"
 
 namespace fixture {
 
@@ -38,9 +38,9 @@ inline void load(GPT2& model, const SafetensorsReader& base, const SafetensorsRe
                  const std::string& fused = "") {
     for (Parameter* p : model.parameters()) {
         const bool is_adapter = p->name.find("lora_") != std::string::npos;
-        const std::vector<float> values = is_adapter
-                                              ? in_memory_layout(*adapters, adapters->find(fused + p->name) ? fused + p->name : p->name, *p)
-                                              : in_memory_layout(base, p->name, *p);
+        const std::vector<float> values =
+            is_adapter ? in_memory_layout(*adapters, adapters->find(fused + p->name) ? fused + p->name : p->name, *p)
+                       : in_memory_layout(base, p->name, *p);
         ASSERT_EQ(int64_t(values.size()), p->file_size()) << p->name;
         std::memcpy(p->master.get<float>(), values.data(), values.size() * 4);
     }

@@ -1,5 +1,5 @@
 // The whole model against PyTorch: loss, logits and every gradient, full-rank and with adapters.
-#include "fixture.h"
+#include "test/model/fixture.h"
 
 namespace {
 
@@ -9,7 +9,8 @@ struct Case {
     DType type;
     Recompute recompute;
 };
-// fp32 sums in another order differ by a few 1e-7 per operation; bf16 rounds every activation to 8 bits (2^-9 relative).
+// fp32 sums in another order differ by a few 1e-7 per operation; bf16 rounds every activation to 8 bits (2^-9
+// relative).
 double loss_tolerance(DType type) { return type == DType::f32 ? 1e-5 : 2e-2; }
 double gradient_tolerance(DType type) { return type == DType::f32 ? 2e-5 : 5e-2; }
 
@@ -46,21 +47,22 @@ TEST_P(GPT2Fixture, LossLogitsAndGradientsAreThoseOfPyTorch) {
 
 TEST_P(GPT2Fixture, AdaptersGiveThoseOfPyTorch) {
     const auto [type, recompute] = GetParam();
-    const SafetensorsReader base("test/fixtures/gpt2_tiny.safetensors"), file("test/fixtures/gpt2_tiny_lora.safetensors");
+    const SafetensorsReader base("test/fixtures/gpt2_tiny.safetensors"),
+        file("test/fixtures/gpt2_tiny_lora.safetensors");
     const auto tokens = array<int32_t>(base, "tokens"), targets = array<int32_t>(base, "targets");
     for (const bool separate : {true, false})
-    for (const relora::Route route : {relora::Route::merged, relora::Route::factored, relora::Route::project}) {
-        const std::string prefix = separate ? "" : "fused.";
-        if (!file.find(prefix + "loss")) continue;
-        GPT2 model(kConfig, type);
-        model.wrap({.rank = 4, .alpha = 8, .separate_qkv = separate, .routes = {route, route, route, route}});
-        model.allocate_weights();
-        model.allocate_phase({.B = kB, .T = kT, .recompute = recompute});
-        load(model, base, &file, prefix);
-        EXPECT_NEAR(loss_and_gradients(model, tokens, targets),
-                    array<float>(file, prefix + "loss")[0], loss_tolerance(type));
-        expect_gradients(model, file, prefix + "grad.", type);
-    }
+        for (const relora::Route route : {relora::Route::merged, relora::Route::factored, relora::Route::project}) {
+            const std::string prefix = separate ? "" : "fused.";
+            if (!file.find(prefix + "loss")) continue;
+            GPT2 model(kConfig, type);
+            model.wrap({.rank = 4, .alpha = 8, .separate_qkv = separate, .routes = {route, route, route, route}});
+            model.allocate_weights();
+            model.allocate_phase({.B = kB, .T = kT, .recompute = recompute});
+            load(model, base, &file, prefix);
+            EXPECT_NEAR(loss_and_gradients(model, tokens, targets), array<float>(file, prefix + "loss")[0],
+                        loss_tolerance(type));
+            expect_gradients(model, file, prefix + "grad.", type);
+        }
 }
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {

@@ -1,7 +1,7 @@
 // What a phase takes for weights, gradients and optimizer, by the bytes of each parameter.
 #include <gtest/gtest.h>
 
-#include "src/model/gpt2.h"
+#include "model/gpt2.h"
 
 namespace {
 
@@ -33,13 +33,14 @@ Bytes low_rank(const std::string& name, DType type, Device device, Route route) 
     return planned(model);
 }
 
-// bf16: weight 2, master 4, gradient 4, moments 8 for each parameter that trains; fp32: weight 4, gradient 4, moments 8.
-// Frozen weights: one or two copies in the compute type on a GPU, the fp32 one on the host. The CPU has the fp32 one and the
-// effective or the rounded weight.
+// bf16: weight 2, master 4, gradient 4, moments 8 for each parameter that trains; fp32: weight 4, gradient 4,
+// moments 8. Frozen weights: one or two copies in the compute type on a GPU, the fp32 one on the host. The CPU has the
+// fp32 one and the effective or the rounded weight.
 TEST(Memory, IsTheSumOverParameters) {
     for (const char* name : {"gpt2", "gpt2-xl"}) {
         const GPT2Config c = named_config(name);
-        const size_t C = size_t(c.channels), frozen = size_t(c.layers) * 12 * C * C, adapters = size_t(c.layers) * 18 * C * 128,
+        const size_t C = size_t(c.channels), frozen = size_t(c.layers) * 12 * C * C,
+                     adapters = size_t(c.layers) * 18 * C * 128,
                      others = size_t(c.padded_vocab() + c.max_positions) * C + (size_t(c.layers) * 13 + 2) * C;
         for (const Device device : {Device::cpu, Device::cuda})
             for (const DType type : {DType::f32, DType::bf16}) {
@@ -47,9 +48,11 @@ TEST(Memory, IsTheSumOverParameters) {
                 EXPECT_EQ(full_rank(name, type, device).device, (others + frozen) * each);
                 EXPECT_EQ(full_rank(name, type, device).host, 0u);
                 for (const Route route : {Route::merged, Route::factored, Route::project}) {
-                    const bool factored = route == Route::factored, moved = type == DType::bf16 && device == Device::cuda;
+                    const bool factored = route == Route::factored,
+                               moved = type == DType::bf16 && device == Device::cuda;
                     const size_t a_weight = type == DType::f32 ? (factored ? 4 : 8) : moved ? (factored ? 2 : 4) : 6;
-                    EXPECT_EQ(low_rank(name, type, device, route).device, trained + frozen * a_weight) << relora::route_name(route);
+                    EXPECT_EQ(low_rank(name, type, device, route).device, trained + frozen * a_weight)
+                        << relora::route_name(route);
                     EXPECT_EQ(low_rank(name, type, device, route).host, moved ? frozen * 4 : 0);
                 }
             }

@@ -3,10 +3,10 @@
 #include <bit>
 #include <cmath>
 
-#include "cpu.h"
-#include "parallel.h"
-#include "random_bits.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/random_bits.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "cpu.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 namespace {
@@ -38,10 +38,13 @@ int64_t thread_scratch(int64_t T, int64_t HS) { return 8 * T * HS + 2 * kQueryBl
 
 }  // namespace
 
-int64_t attention_scratch_floats(int64_t T, int64_t head_size) { return omp_get_max_threads() * thread_scratch(T, head_size); }
+int64_t attention_scratch_floats(int64_t T, int64_t head_size) {
+    return omp_get_max_threads() * thread_scratch(T, head_size);
+}
 
 template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH, int64_t HS) {
+void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH,
+                       int64_t HS) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
 #pragma omp parallel for schedule(static)
@@ -90,7 +93,8 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
         const int64_t b = bh / NH, h = bh % NH;
         float* q = scratch + omp_get_thread_num() * thread_scratch(Tn, HS);
         float *k = q + Tn * HS, *v = k + Tn * HS, *o = v + Tn * HS, *d_o = o + Tn * HS;
-        float *dq = d_o + Tn * HS, *dk = dq + Tn * HS, *dv = dk + Tn * HS, *p = dv + Tn * HS, *dp = p + kQueryBlock * Tn;
+        float *dq = d_o + Tn * HS, *dk = dq + Tn * HS, *dv = dk + Tn * HS, *p = dv + Tn * HS,
+              *dp = p + kQueryBlock * Tn;
         const T* rows = qkv + b * Tn * 3 * C + h * HS;
         gather(q, rows, Tn, HS, 3 * C);
         gather(k, rows + C, Tn, HS, 3 * C);
@@ -129,8 +133,8 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
 
 template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t);
 template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t);
-template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t, int64_t,
-                                 int64_t, int64_t);
+template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t,
+                                 int64_t, int64_t, int64_t);
 template void attention_backward(bf16*, const bf16*, const bf16*, const float*, const bf16*, float*, int64_t, int64_t,
                                  int64_t, int64_t);
 

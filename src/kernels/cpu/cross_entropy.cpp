@@ -3,9 +3,9 @@
 #include <cfloat>
 #include <cmath>
 
-#include "cpu.h"
-#include "parallel.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 namespace {

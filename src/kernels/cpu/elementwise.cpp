@@ -1,9 +1,9 @@
 // Ops that treat every element alike: add, convert, zero, fill.
 #include <cstring>
 
-#include "cpu.h"
-#include "parallel.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 

@@ -1,7 +1,7 @@
 // Token plus position embedding, and its gradient.
-#include "cpu.h"
-#include "parallel.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 
@@ -46,7 +46,6 @@ template void embedding_forward(float*, const int32_t*, const float*, const floa
 template void embedding_forward(bf16*, const int32_t*, const bf16*, const bf16*, int64_t, int64_t, int64_t);
 template void embedding_backward(float*, float*, int64_t, const float*, const int32_t*, int64_t, int64_t, int64_t,
                                  bool);
-template void embedding_backward(float*, float*, int64_t, const bf16*, const int32_t*, int64_t, int64_t, int64_t,
-                                 bool);
+template void embedding_backward(float*, float*, int64_t, const bf16*, const int32_t*, int64_t, int64_t, int64_t, bool);
 
 }  // namespace kernels::cpu

@@ -1,7 +1,7 @@
 // GELU in its tanh form. 0.5 (1 + tanh(u)) = 1 / (1 + exp(-2u)): one exponential, and no cancellation in the left tail.
-#include "cpu.h"
-#include "parallel.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 namespace {

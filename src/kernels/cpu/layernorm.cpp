@@ -1,9 +1,9 @@
 // Layer norm with the optional fused residual addition, and its gradient.
 #include <cmath>
 
-#include "cpu.h"
-#include "parallel.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 namespace {

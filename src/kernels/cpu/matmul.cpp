@@ -1,16 +1,17 @@
 // Matrix products on oneDNN. A bf16 result is accumulated in fp32 in the workspace and rounded once, after bias and
-// accumulation; an fp32 result is written directly. On a CPU that can't multiply bf16, the operands are converted first.
-#include <dnnl.hpp>
+// accumulation; an fp32 result is written directly. On a CPU that can't multiply bf16, the operands are converted
+// first.
 #include <omp.h>
 
+#include <dnnl.hpp>
 #include <map>
 #include <string>
 #include <tuple>
 #include <unordered_map>
 
-#include "cpu.h"
-#include "parallel.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 namespace {
@@ -53,9 +54,9 @@ Product compile(const Matmul& m, int64_t M, int64_t N, int64_t K) {
     if (m.accumulate) post.append_sum(1.0f);
     attr.set_post_ops(post);
 #if DNNL_VERSION_MAJOR >= 3
-    dnnl::matmul::primitive_desc desc = m.bias.empty()
-                                            ? dnnl::matmul::primitive_desc(engine(), a_desc, b_desc, c_desc, attr)
-                                            : dnnl::matmul::primitive_desc(engine(), a_desc, b_desc, bias_desc, c_desc, attr);
+    dnnl::matmul::primitive_desc desc =
+        m.bias.empty() ? dnnl::matmul::primitive_desc(engine(), a_desc, b_desc, c_desc, attr)
+                       : dnnl::matmul::primitive_desc(engine(), a_desc, b_desc, bias_desc, c_desc, attr);
 #else
     const dnnl::matmul::desc op = m.bias.empty() ? dnnl::matmul::desc(a_desc, b_desc, c_desc)
                                                  : dnnl::matmul::desc(a_desc, b_desc, bias_desc, c_desc);
@@ -83,10 +84,22 @@ int64_t depth_of(const Matmul& m) { return m.transpose_a ? m.a.rows : m.a.cols; 
 // Operands of one type into an fp32 result, straight through oneDNN.
 void multiply(const Matmul& m) {
     const int64_t M = m.c.rows, N = m.c.cols, K = depth_of(m);
-    using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, DType, DType, bool, bool, bool, bool, float>;
+    using Key =
+        std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, DType, DType, bool, bool, bool, bool, float>;
     static std::map<Key, Product> products;
-    const Key key{M, N, K, m.a.ld, m.b.ld, m.c.ld, m.a.dtype, m.c.dtype, m.transpose_a, m.transpose_b, !m.bias.empty(),
-                  m.accumulate, m.alpha};
+    const Key key{M,
+                  N,
+                  K,
+                  m.a.ld,
+                  m.b.ld,
+                  m.c.ld,
+                  m.a.dtype,
+                  m.c.dtype,
+                  m.transpose_a,
+                  m.transpose_b,
+                  !m.bias.empty(),
+                  m.accumulate,
+                  m.alpha};
     auto found = products.find(key);
     try {
         if (found == products.end()) found = products.emplace(key, compile(m, M, N, K)).first;
@@ -124,8 +137,8 @@ void convert_rows(float* to, const Tensor& t) {
 void multiply_converted(const Matmul& m) {
     const int64_t M = m.c.rows, N = m.c.cols, K = depth_of(m);
     if ((M + N) * K <= kOperandFloats) {
-        CHECK(workspace.size() >= kOperandFloats, "the matmul workspace holds ", workspace.size(), " floats, converted operands need ",
-              kOperandFloats);
+        CHECK(workspace.size() >= kOperandFloats, "the matmul workspace holds ", workspace.size(),
+              " floats, converted operands need ", kOperandFloats);
         float* a = workspace.get<float>() + workspace.size() - kOperandFloats;
         float* b = a + M * K;
         convert_rows(a, m.a);
@@ -156,7 +169,9 @@ void multiply_any(const Matmul& m) {
 
 }  // namespace
 
-int64_t matmul_workspace_floats(int64_t largest_result) { return largest_result + (multiplies_bf16() ? 0 : kOperandFloats); }
+int64_t matmul_workspace_floats(int64_t largest_result) {
+    return largest_result + (multiplies_bf16() ? 0 : kOperandFloats);
+}
 void set_matmul_workspace(const Tensor& memory) { workspace = memory; }
 
 int set_threads(int threads) {

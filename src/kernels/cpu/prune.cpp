@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <bit>
 
-#include "cpu.h"
-#include "parallel.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 namespace {
@@ -54,7 +54,8 @@ void prune_magnitude(T* t, int64_t n, int64_t k, float* scratch) {
     for_parts(n, [=](Range part) {
 #pragma omp simd
         for (int64_t i = part.first; i < part.last; i++)
-            t[i] = magnitude(float(t[i])) < threshold.magnitude ? T(0.0f) : t[i];  // what stays keeps its bits, NaNs too
+            t[i] =
+                magnitude(float(t[i])) < threshold.magnitude ? T(0.0f) : t[i];  // what stays keeps its bits, NaNs too
     });
     // Pruned entries have magnitude 0 by now; if the threshold itself is 0 the ties are zeros already.
     int64_t ties = threshold.magnitude == 0 ? 0 : k - threshold.below;

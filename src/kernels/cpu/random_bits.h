@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "../../runtime/rng.h"
-#include "parallel.h"
+#include "kernels/cpu/parallel.h"
+#include "runtime/rng.h"
 
 namespace kernels::cpu {
 

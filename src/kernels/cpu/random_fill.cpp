@@ -2,9 +2,9 @@
 // (stream, i) only.
 #include <cmath>
 
-#include "cpu.h"
-#include "random_bits.h"
-#include "vector_math.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/random_bits.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
 template <class T>

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <vector>
 
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 namespace kernels::cpu {
 

@@ -6,7 +6,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "../../runtime/tensor.h"
+#include "runtime/tensor.h"
 
 namespace kernels::cpu {
 

@@ -2,8 +2,8 @@
 // chunk of one tensor and finds that tensor in a table in device memory.
 #include <vector>
 
-#include "cuda.h"
-#include "gpu.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gpu.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -89,8 +89,8 @@ __global__ void __launch_bounds__(kThreads) chunk_squares(double* partials, cons
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) finish_norm(float* scalars, const double* partials, int64_t chunks,
-                                                        float max_norm) {
+__global__ void __launch_bounds__(kThreads)
+    finish_norm(float* scalars, const double* partials, int64_t chunks, float max_norm) {
     double sum = 0;
 #pragma unroll 8
     for (int64_t i = threadIdx.x; i < chunks; i += kThreads) sum += partials[i];

@@ -3,10 +3,10 @@
 #include <cmath>
 #include <type_traits>
 
-#include "attention_flash_backward.cuh"
-#include "attention_flash_forward.cuh"
-#include "attention_plain.cuh"
-#include "cuda.h"
+#include "kernels/cuda/attention_flash_backward.cuh"
+#include "kernels/cuda/attention_flash_forward.cuh"
+#include "kernels/cuda/attention_plain.cuh"
+#include "kernels/cuda/cuda.h"
 
 namespace kernels::cuda {
 namespace {

@@ -1,8 +1,8 @@
 // What all attention kernels share: which head a block takes, and what the backward needs to know of each query.
 #pragma once
 
-#include "cuda.h"
-#include "gpu.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gpu.cuh"
 
 namespace kernels::cuda {
 namespace {

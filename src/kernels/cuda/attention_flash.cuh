@@ -2,7 +2,7 @@
 // the other side through shared memory. Each of its warps owns 16 MT rows, whose operands stay in registers.
 #pragma once
 
-#include "attention_common.cuh"
+#include "kernels/cuda/attention_common.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -31,7 +31,7 @@ __device__ inline int fragment_column() { return 2 * (threadIdx.x & 3); }
 template <int HS>
 constexpr int kPitch = HS + 8;
 template <int HS>
-constexpr int kTileSize = kTile * kPitch<HS>;
+constexpr int kTileSize = kTile* kPitch<HS>;
 
 // Starts copying rows [first, first + kTile) of (T, HS) into a tile; rows from T on become zero.
 template <int HS>

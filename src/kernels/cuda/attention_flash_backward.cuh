@@ -7,7 +7,7 @@
 // 4 HS bytes written and read for every query and kRows keys, which take longer than the two products.
 #pragma once
 
-#include "attention_flash.cuh"
+#include "kernels/cuda/attention_flash.cuh"
 
 namespace kernels::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // up to its last query, double-buffered; scores, probabilities and output stay in registers.
 #pragma once
 
-#include "attention_flash.cuh"
+#include "kernels/cuda/attention_flash.cuh"
 
 namespace kernels::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // rows (R of them), and streams tiles of the other side through shared memory, one tile row a lane.
 #pragma once
 
-#include "attention_common.cuh"
+#include "kernels/cuda/attention_common.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -16,17 +16,20 @@ using PlainSums = float[R][NC];
 // Rows that a warp may own; fewer with long heads, so that all fits in 99 KiB.
 template <int NC>
 constexpr int kPlainRows = NC > 4 ? 4 : 8;
-// Blocks that a multiprocessor should hold at once: with long heads what shared memory has room for, with short ones what
-// registers allow without spills.
+// Blocks that a multiprocessor should hold at once: with long heads what shared memory has room for, with short ones
+// what registers allow without spills.
 template <int NC>
-constexpr int kPlainBlocks = NC == 1 ? 6 : NC == 2 ? 5 : NC <= 4 ? 3 : 2;
+constexpr int kPlainBlocks = NC == 1   ? 6
+                             : NC == 2 ? 5
+                             : NC <= 4 ? 3
+                                       : 2;
 
 // The length of a tile row is odd, so that 32 rows of a column lie in different banks.
 __host__ __device__ inline int tile_pitch(int HS) { return HS | 1; }
-// A column of what the block's rows own is longer than it needs to be, so that a row's columns, as they are loaded, lie in
-// eight different places of the banks, not in one; long heads leave no room for that.
+// A column of what the block's rows own is longer than it needs to be, so that a row's columns, as they are loaded, lie
+// in eight different places of the banks, not in one; long heads leave no room for that.
 template <int R>
-constexpr int kOwnedPitch = R * kPlainWarps + (R > 4 ? 4 : 0);
+constexpr int kOwnedPitch = R* kPlainWarps + (R > 4 ? 4 : 0);
 template <int NC>
 size_t plain_shared(int owned, int HS) {
     constexpr int R = kPlainRows<NC>, weights = R * kPlainWarps * kPlainTile;
@@ -39,7 +42,10 @@ struct PlainShared {
     float *base, *weights, *tiles;
     int HS;
     __device__ PlainShared(float* base, int owned, int HS)
-        : base(base), weights(base + owned * HS * kOwnedPitch<R>), tiles(weights + R * kPlainWarps * kPlainTile), HS(HS) {}
+        : base(base),
+          weights(base + owned * HS * kOwnedPitch<R>),
+          tiles(weights + R * kPlainWarps * kPlainTile),
+          HS(HS) {}
     __device__ float* owned(int i) const { return base + i * HS * kOwnedPitch<R>; }
     __device__ float* tile(int i) const { return tiles + i * kPlainTile * tile_pitch(HS); }
 };
@@ -49,7 +55,8 @@ template <int R, class T>
 __device__ inline void load_owned(float* to, const T* from, int first, int seq_len, int HS, int ld) {
     for (int i = threadIdx.x; i < R * kPlainWarps * HS; i += kPlainThreads) {
         const int row = i / HS, c = i % HS;
-        to[c * kOwnedPitch<R> + row] = first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
+        to[c * kOwnedPitch<R> + row] =
+            first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
     }
 }
 template <class T>
@@ -183,8 +190,8 @@ __device__ inline void differentiate(float& p, float& ds, const QueryStats& quer
 // dk and dv: a block owns keys and streams queries.
 template <class T, int NC>
 __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
-    plain_backward_keys(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, int seq_len, int padded,
-                        int HS, float scale) {
+    plain_backward_keys(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, int seq_len, int padded, int HS,
+                        float scale) {
     constexpr int R = kPlainRows<NC>, ROWS = R * kPlainWarps;
     GPU_SHARED_DYNAMIC(float, dynamic);
     const PlainShared<R> shared(dynamic, 2, HS);

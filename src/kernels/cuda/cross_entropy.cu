@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cfloat>
 
-#include "cuda.h"
-#include "slices.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/slices.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -23,8 +23,8 @@ __device__ Floats<SIZE> load_logits(const float* x, int c, int V) {
 }
 
 template <class T, int SIZE>
-__global__ void __launch_bounds__(kMaxThreads) softmax_loss(float* losses, const float* logits, T* dlogits,
-                                                            const int32_t* targets, int V, int Vp, float scale) {
+__global__ void __launch_bounds__(kMaxThreads)
+    softmax_loss(float* losses, const float* logits, T* dlogits, const int32_t* targets, int V, int Vp, float scale) {
     constexpr int SLICES = kStepColumns / SIZE;
     const float* x = logits + int64_t(blockIdx.x) * Vp;
     const int32_t target = targets[blockIdx.x];

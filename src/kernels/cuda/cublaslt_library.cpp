@@ -1,10 +1,11 @@
-// cuBLASLt, loaded at its first use. Linked in, its half a gigabyte would cost every run 200 MB and 0.2 s, and the program
-// could not start where it is missing; so a binary with the CUDA half runs on machines without CUDA, on the CPU.
+// cuBLASLt, loaded at its first use. Linked in, its half a gigabyte would cost every run 200 MB and 0.2 s, and the
+// program could not start where it is missing; so a binary with the CUDA half runs on machines without CUDA, on the
+// CPU.
 #include <cublasLt.h>
 #include <dlfcn.h>
 
-#include "../../runtime/cuda_library.h"
-#include "../../runtime/error.h"
+#include "runtime/cuda_library.h"
+#include "runtime/error.h"
 
 namespace {
 
@@ -70,9 +71,9 @@ FORWARD(cublasLtMatmulAlgoGetHeuristic,
         (handle, operation, a, b, c, d, preference, wanted, results, found))
 FORWARD(cublasLtMatmul,
         (cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, const void* alpha, const void* a,
-         cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta, const void* c,
-         cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm,
-         void* workspace, size_t workspace_bytes, cudaStream_t stream),
+         cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta,
+         const void* c, cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout,
+         const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t workspace_bytes, cudaStream_t stream),
         (handle, operation, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algorithm, workspace,
          workspace_bytes, stream))
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "../kernels.h"
+#include "kernels/kernels.h"
 
 namespace kernels::cuda {
 
@@ -14,8 +14,8 @@ namespace kernels::cuda {
 
 // Scratch of `floats` fp32 numbers for partial results of one op; the next op on the stream may reuse it.
 float* workspace(int64_t floats);
-inline constexpr int64_t kWorkspaceFloats = int64_t(2) << 20;           // for partial results
-inline constexpr int64_t kMatmulWorkspaceBytes = int64_t(32) << 20;     // for cuBLASLt, behind them
+inline constexpr int64_t kWorkspaceFloats = int64_t(2) << 20;        // for partial results
+inline constexpr int64_t kMatmulWorkspaceBytes = int64_t(32) << 20;  // for cuBLASLt, behind them
 void* matmul_workspace();
 void set_workspace(const Tensor& workspace);  // of both sizes together
 
@@ -39,14 +39,15 @@ void set_autotune(bool on);
 
 // ---- attention.cu ------------------------------------------------------------------------------------------------
 
-// Two numbers a query, for the backward; the queries of a head are padded to whole tiles. Here, so that memory can be planned
-// in a binary without CUDA.
+// Two numbers a query, for the backward; the queries of a head are padded to whole tiles. Here, so that memory can be
+// planned in a binary without CUDA.
 inline constexpr int kAttentionPadding = 128;
 inline int64_t attention_scratch_floats(int64_t B, int64_t T, int64_t NH) {
     return B * NH * ((T + kAttentionPadding - 1) / kAttentionPadding * kAttentionPadding) * 2;
 }
 template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t seq_len, int64_t NH, int64_t HS);
+void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t seq_len, int64_t NH,
+                       int64_t HS);
 template <class T>
 void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
                         int64_t seq_len, int64_t NH, int64_t HS);
@@ -54,7 +55,8 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
 // ---- embedding.cu ------------------------------------------------------------------------------------------------
 
 template <class T>
-void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len, int64_t C);
+void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len,
+                       int64_t C);
 template <class T>
 void embedding_backward(float* dwte, float* dwpe, int64_t positions, const T* dout, const int32_t* tokens, int64_t N,
                         int64_t seq_len, int64_t C, bool accumulate);
@@ -66,7 +68,8 @@ void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* we
                        T* sum, int64_t N, int64_t C);
 template <class T>
 void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, const T* x, const T* weight,
-                        const float* mean, const float* rstd, int64_t N, int64_t C, bool accumulate_dx, bool accumulate);
+                        const float* mean, const float* rstd, int64_t N, int64_t C, bool accumulate_dx,
+                        bool accumulate);
 
 // ---- gelu.cu, elementwise.cu -------------------------------------------------------------------------------------
 

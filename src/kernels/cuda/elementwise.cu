@@ -1,6 +1,6 @@
 // Ops that treat every element alike: add, convert, zero, fill.
-#include "cuda.h"
-#include "elementwise.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/elementwise.cuh"
 
 namespace kernels::cuda {
 namespace {

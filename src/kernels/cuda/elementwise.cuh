@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "slices.cuh"
+#include "kernels/cuda/slices.cuh"
 
 namespace kernels::cuda {
 

@@ -2,8 +2,8 @@
 // they are summed in order without atomics.
 #include <algorithm>
 
-#include "cuda.h"
-#include "slices.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/slices.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -24,8 +24,8 @@ dim3 grid_of(int64_t rows, int64_t C) {
 // ---- forward -----------------------------------------------------------------------------------------------------
 
 template <class T, int SIZE>
-__global__ void __launch_bounds__(kThreads) embed(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N,
-                                                  int64_t seq_len, int64_t C) {
+__global__ void __launch_bounds__(kThreads)
+    embed(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len, int64_t C) {
     const Place<SIZE> own;
     if (own.row >= N || own.column >= C) return;
     Floats<SIZE> sum = load_floats<SIZE>(wpe + own.row % seq_len * C + own.column);
@@ -98,8 +98,8 @@ __device__ uint32_t sum_before(uint32_t v) {
     return sum - v;
 }
 
-__global__ void __launch_bounds__(kThreads) scatter(uint32_t* sorted, const uint32_t* keys, const uint32_t* counts,
-                                                    int tiles, int rows, int shift) {
+__global__ void __launch_bounds__(kThreads)
+    scatter(uint32_t* sorted, const uint32_t* keys, const uint32_t* counts, int tiles, int rows, int shift) {
     // Of the keys of a digit, first how many each warp has, then where its first one goes.
     GPU_SHARED(uint32_t, places, [kWarps][kDigits]);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, digit = threadIdx.x;
@@ -153,8 +153,8 @@ __global__ void __launch_bounds__(kThreads) scatter(uint32_t* sorted, const uint
 // Adds row(key, i) of x, from i = first on by `step`, as long as i < last and key i is of this token. Returns where it
 // ends. All lanes of a warp take part, those beyond the last column with `inside` false.
 template <int SIZE, class T, class Row>
-__device__ int add_run(Floats<SIZE>& sum, const T* x, int64_t C, bool inside, const uint32_t* keys,
-                       uint32_t token, int first, int last, int step, const Row& row) {
+__device__ int add_run(Floats<SIZE>& sum, const T* x, int64_t C, bool inside, const uint32_t* keys, uint32_t token,
+                       int first, int last, int step, const Row& row) {
     constexpr int UNROLL = 8;
     const int lane = threadIdx.x % 32;
     while (true) {
@@ -182,8 +182,8 @@ __device__ int add_run(Floats<SIZE>& sum, const T* x, int64_t C, bool inside, co
 // The sorted keys are cut into chunks. A warp sums one run of a token within a chunk: a whole one goes to dwte; a piece
 // goes to partials (chunks, 2, C), in place 0 if the run began in an earlier chunk and in 1 if it began in this one.
 template <class T, int SIZE>
-__global__ void __launch_bounds__(kThreads) sum_runs(float* dwte, float* partials, const T* dout, const uint32_t* keys,
-                                                     int rows, int64_t C, int chunk) {
+__global__ void __launch_bounds__(kThreads)
+    sum_runs(float* dwte, float* partials, const T* dout, const uint32_t* keys, int rows, int64_t C, int chunk) {
     const Place<SIZE> own;
     if (own.row >= rows) return;
     const int first = int(own.row);
@@ -209,8 +209,8 @@ __global__ void __launch_bounds__(kThreads) sum_runs(float* dwte, float* partial
 
 // Adds up the pieces of every run that goes on in the next chunk, by a warp for the chunk where it begins.
 template <int SIZE>
-__global__ void __launch_bounds__(kThreads) join_runs(float* dwte, const float* partials, const uint32_t* keys, int rows,
-                                                      int64_t C, int chunk) {
+__global__ void __launch_bounds__(kThreads)
+    join_runs(float* dwte, const float* partials, const uint32_t* keys, int rows, int64_t C, int chunk) {
     const Place<SIZE> own;
     const int64_t next = (own.row + 1) * chunk;
     if (next >= rows) return;
@@ -290,7 +290,6 @@ template void embedding_forward(float*, const int32_t*, const float*, const floa
 template void embedding_forward(bf16*, const int32_t*, const bf16*, const bf16*, int64_t, int64_t, int64_t);
 template void embedding_backward(float*, float*, int64_t, const float*, const int32_t*, int64_t, int64_t, int64_t,
                                  bool);
-template void embedding_backward(float*, float*, int64_t, const bf16*, const int32_t*, int64_t, int64_t, int64_t,
-                                 bool);
+template void embedding_backward(float*, float*, int64_t, const bf16*, const int32_t*, int64_t, int64_t, int64_t, bool);
 
 }  // namespace kernels::cuda

@@ -1,6 +1,6 @@
 // GELU in its tanh form. 0.5 (1 + tanh(u)) = 1 / (1 + exp(-2u)): one exponential, and no cancellation in the left tail.
-#include "cuda.h"
-#include "elementwise.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/elementwise.cuh"
 
 namespace kernels::cuda {
 namespace {

@@ -1,17 +1,17 @@
 // The one header that a kernel file includes, and the only way to what is not plain C++: launches, shared memory,
 // inline PTX. Compiled by nvcc it is CUDA; compiled by a C++ compiler the same names run on the CPU (dev/cuda_on_cpu).
 //
-// Rules, so that one source serves both: no <<<>>>, no raw __shared__, no __CUDA_ARCH__, no __constant__, no cooperative
-// groups; full and true lane masks; __syncwarp between a write to shared memory and another lane's read; no thread
-// leaves before a later barrier; sums over blocks by a second kernel, in a fixed order.
+// Rules, so that one source serves both: no <<<>>>, no raw __shared__, no __CUDA_ARCH__, no __constant__, no
+// cooperative groups; full and true lane masks; __syncwarp between a write to shared memory and another lane's read; no
+// thread leaves before a later barrier; sums over blocks by a second kernel, in a fixed order.
 #pragma once
 
 #include <cstdint>
 #include <utility>
 
-#include "../../runtime/gpu.h"
-#include "../../runtime/rng.h"
-#include "../../runtime/tensor.h"
+#include "runtime/gpu.h"
+#include "runtime/rng.h"
+#include "runtime/tensor.h"
 
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
@@ -60,10 +60,14 @@ __device__ inline void ldmatrix(uint32_t (&r)[N], const void* row) {
     static_assert(N == 4 || N == 2);
     if constexpr (N == 4)
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(smem_address(row)) : "memory");
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                     : "r"(smem_address(row))
+                     : "memory");
     else
         asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
-                     : "=r"(r[0]), "=r"(r[1]) : "r"(smem_address(row)) : "memory");
+                     : "=r"(r[0]), "=r"(r[1])
+                     : "r"(smem_address(row))
+                     : "memory");
 }
 // The same, each matrix transposed.
 template <int N>
@@ -71,17 +75,23 @@ __device__ inline void ldmatrix_trans(uint32_t (&r)[N], const void* row) {
     static_assert(N == 4 || N == 2);
     if constexpr (N == 4)
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(smem_address(row)) : "memory");
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                     : "r"(smem_address(row))
+                     : "memory");
     else
         asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                     : "=r"(r[0]), "=r"(r[1]) : "r"(smem_address(row)) : "memory");
+                     : "=r"(r[0]), "=r"(r[1])
+                     : "r"(smem_address(row))
+                     : "memory");
 }
-// 16 bytes from global to shared memory in the background; zeros when not `ok` (the address must be valid all the same).
+// 16 bytes from global to shared memory in the background; zeros when not `ok` (the address must be valid all the
+// same).
 __device__ inline void cp_async16(void* shared, const void* global) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem_address(shared)), "l"(global) : "memory");
 }
 __device__ inline void cp_async16_zfill(void* shared, const void* global, bool ok) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(shared)), "l"(global), "r"(ok ? 16 : 0)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(shared)), "l"(global),
+                 "r"(ok ? 16 : 0)
                  : "memory");
 }
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

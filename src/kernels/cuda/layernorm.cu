@@ -1,8 +1,8 @@
 // Layer norm with the optional fused residual addition, and its gradient. A row stays in the registers of a few warps.
 #include <algorithm>
 
-#include "cuda.h"
-#include "slices.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/slices.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -56,7 +56,9 @@ void with_shape(bool packed, int64_t C, const Run& run) {
 
 // Blocks that a multiprocessor should hold at once: as many as registers allow without spills.
 template <class T, class S>
-inline constexpr int kNormalizeBlocks = S::kSize == 1 ? 1 : sizeof(T) == 2 ? 5 : 2;
+inline constexpr int kNormalizeBlocks = S::kSize == 1    ? 1
+                                        : sizeof(T) == 2 ? 5
+                                                         : 2;
 
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
@@ -75,7 +77,7 @@ __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
 #pragma unroll
         for (int i = 0; i < S::kSlices; i++)
             if (S::column(i) < columns) other[i] = load_slice<S::kSize>(residual + at + S::column(i));
-        // What is normalised is the stored, rounded sum, because that is what the backward reads.
+                // What is normalised is the stored, rounded sum, because that is what the backward reads.
 #pragma unroll
         for (int i = 0; i < S::kSlices; i++) {
             if (S::column(i) >= columns) continue;
@@ -112,8 +114,7 @@ __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
         const Floats<S::kSize> w = load_floats<S::kSize>(weight + c), b = load_floats<S::kSize>(bias + c);
         Floats<S::kSize> result;
 #pragma unroll
-        for (int k = 0; k < S::kSize; k++)
-            result.v[k] = (v[i][k] - m) * r * w.v[k] + b.v[k];
+        for (int k = 0; k < S::kSize; k++) result.v[k] = (v[i][k] - m) * r * w.v[k] + b.v[k];
         store_floats(out + at + c, result);
     }
     if (columns > 0 && threadIdx.x % S::kTeam == 0) {
@@ -124,8 +125,8 @@ __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
 
 // ---- backward ----------------------------------------------------------------------------------------------------
 
-constexpr int kMinRows = 16;     // of a block
-constexpr int kMaxParts = 512;   // enough to fill any GPU, few enough that adding them up is short
+constexpr int kMinRows = 16;    // of a block
+constexpr int kMaxParts = 512;  // enough to fill any GPU, few enough that adding them up is short
 
 // Two blocks a multiprocessor where their registers allow it without spills.
 template <class T, class S>
@@ -133,9 +134,9 @@ inline constexpr int kMinBlocks = sizeof(T) == 2 && S::kSize > 1 && S::kColumns 
 
 // dx of the block's `rows` rows, and the sums of dweight and dbias over them into partials (blocks, 2, C).
 template <class T, class S>
-__global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>) row_gradients(T* dx, float* partials, const T* dout, const T* x,
-                                                          const T* weight, const float* mean, const float* rstd,
-                                                          int64_t N, int C, int rows, bool accumulate_dx) {
+__global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
+    row_gradients(T* dx, float* partials, const T* dout, const T* x, const T* weight, const float* mean,
+                  const float* rstd, int64_t N, int C, int rows, bool accumulate_dx) {
     using Part = Slice<T, S::kSize>;
     const int64_t first = int64_t(blockIdx.x) * rows;
     const int count = N - first < rows ? int(N - first) : rows;
@@ -206,8 +207,8 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>) row_gradients(T
 constexpr int kPartLanes = 8;  // columns of a block that adds parts: few, so that many blocks share the way down
 constexpr int kPartRows = 32, kPartThreads = kPartRows * kPartLanes;
 
-__global__ void __launch_bounds__(kPartThreads) add_parts(float* dweight, float* dbias, const float* partials, int parts,
-                                                      int C, bool accumulate) {
+__global__ void __launch_bounds__(kPartThreads)
+    add_parts(float* dweight, float* dbias, const float* partials, int parts, int C, bool accumulate) {
     GPU_SHARED(float, sums, [kPartRows][kPartLanes]);
     const int lane = threadIdx.x % kPartLanes, part_row = threadIdx.x / kPartLanes;
     const int column = blockIdx.x * kPartLanes + lane;  // of (dweight, dbias) side by side
@@ -240,8 +241,8 @@ template <class T>
 void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual,
                        T* sum, int64_t N, int64_t C) {
     with_shape<T>(packable(C, out, x, weight, bias, residual, sum), C, [&]<class S>(S) {
-        gpu::run(normalize<T, S>, gpu::div_ceil(N, S::kTeams), S::kThreads, 0, out, mean, rstd, x, weight, bias, residual,
-                 sum, N, int(C));
+        gpu::run(normalize<T, S>, gpu::div_ceil(N, S::kTeams), S::kThreads, 0, out, mean, rstd, x, weight, bias,
+                 residual, sum, N, int(C));
     });
 }
 

@@ -12,14 +12,14 @@
 #include <string>
 #include <unordered_map>
 
-#include "../../runtime/gpu.h"
-#include "cublaslt_objects.h"
-#include "cuda.h"
+#include "kernels/cuda/cublaslt_objects.h"
+#include "kernels/cuda/cuda.h"
+#include "runtime/gpu.h"
 
-#define CUBLAS_CHECK(call, product)                                                                              \
-    do {                                                                                                         \
-        const cublasStatus_t cublas_status = (call);                                                             \
-        if (cublas_status != CUBLAS_STATUS_SUCCESS)                                                              \
+#define CUBLAS_CHECK(call, product)                                                                               \
+    do {                                                                                                          \
+        const cublasStatus_t cublas_status = (call);                                                              \
+        if (cublas_status != CUBLAS_STATUS_SUCCESS)                                                               \
             FAIL(#call, ": cuBLASLt reports ", cublasLtGetStatusName(cublas_status), " for ", describe(product)); \
     } while (0)
 
@@ -51,9 +51,8 @@ struct ShapeHash {
         size_t hash = 0;
         for (const int64_t value :
              {s.M, s.N, s.K, s.a_ld, s.b_ld, s.c_ld, s.aux_ld, s.batch, s.a_distance, s.b_distance, s.c_distance,
-              int64_t(s.aux_alignment),
-              int64_t(s.a_alignment) << 32 | s.b_alignment, int64_t(s.c_alignment) << 32 | s.bias_alignment,
-              int64_t(s.type) << 32 | s.result_type,
+              int64_t(s.aux_alignment), int64_t(s.a_alignment) << 32 | s.b_alignment,
+              int64_t(s.c_alignment) << 32 | s.bias_alignment, int64_t(s.type) << 32 | s.result_type,
               int64_t(s.epilogue) << 3 | s.transpose_a << 2 | s.transpose_b << 1 | int64_t(s.accumulate)}) {
             hash = (hash ^ size_t(value)) * 0x9E3779B97F4A7C15u;
             hash ^= hash >> 29;
@@ -71,8 +70,8 @@ uint32_t alignment(const void* p) {
 }
 // That of every operand of a batch, `distance` elements apart: what divides the first address and the distance.
 uint32_t alignment(const Tensor& t, int64_t distance) {
-    return alignment(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(t.data) |
-                                                   uintptr_t(distance) * dtype_size(t.dtype)));
+    return alignment(
+        reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(t.data) | uintptr_t(distance) * dtype_size(t.dtype)));
 }
 
 // A matrix of one row may have any leading dimension; cuBLASLt wants one that is not below its columns.
@@ -112,11 +111,12 @@ Shape shape_of(const Matmul& m) {
 
 std::string describe(const Matmul& m) {
     const Shape s = shape_of(m);
-    return str(s.batch > 1 ? str("a batch of ", s.batch, " products (") : "a product (", s.M, ", ", s.K, ") x (", s.K, ", ", s.N, ") of ", dtype_name(m.a.dtype),
-               m.transpose_a ? " a^T" : " a", " (ld ", s.a_ld, ", aligned to ", s.a_alignment, ")",
-               m.transpose_b ? " b^T" : " b", " (ld ", s.b_ld, ", aligned to ", s.b_alignment, ") ",
-               m.accumulate ? "added to " : "into ", dtype_name(m.c.dtype), " c (ld ", s.c_ld, ", aligned to ",
-               s.c_alignment, ")", m.bias.empty() ? "" : " with bias", m.epilogue == Epilogue::none ? "" : " and GELU");
+    return str(s.batch > 1 ? str("a batch of ", s.batch, " products (") : "a product (", s.M, ", ", s.K, ") x (", s.K,
+               ", ", s.N, ") of ", dtype_name(m.a.dtype), m.transpose_a ? " a^T" : " a", " (ld ", s.a_ld,
+               ", aligned to ", s.a_alignment, ")", m.transpose_b ? " b^T" : " b", " (ld ", s.b_ld, ", aligned to ",
+               s.b_alignment, ") ", m.accumulate ? "added to " : "into ", dtype_name(m.c.dtype), " c (ld ", s.c_ld,
+               ", aligned to ", s.c_alignment, ")", m.bias.empty() ? "" : " with bias",
+               m.epilogue == Epilogue::none ? "" : " and GELU");
 }
 
 // ---- cuBLASLt's objects ------------------------------------------------------------------------------------------
@@ -158,8 +158,7 @@ void describe_matrix(LtLayout& layout, const Tensor& t, int64_t distance, const 
 
 // The pointers that belong to the operation rather than to cublasLtMatmul's arguments, which differ from call to call.
 void point_at_epilogue_operands(const Plan& plan, const Matmul& m) {
-    if (!m.bias.empty())
-        CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
+    if (!m.bias.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
     if (!m.aux.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.aux.data), m);
 }
 
@@ -242,8 +241,7 @@ int fastest(const Candidates& candidates, const Plan& plan, const Shape& shape, 
     for (int i = 0; i < candidates.count; i++) {
         if (run_cublasLtMatmul(plan, candidates[i], m, result) != CUBLAS_STATUS_SUCCESS) continue;  // and warms up
         begin.record();
-        for (int run = 0; run < kTimedRuns; run++)
-            CUBLAS_CHECK(run_cublasLtMatmul(plan, candidates[i], m, result), m);
+        for (int run = 0; run < kTimedRuns; run++) CUBLAS_CHECK(run_cublasLtMatmul(plan, candidates[i], m, result), m);
         end.record();
         CUDA_CHECK(cudaEventSynchronize(end.event));
         float ms = 0;

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "cuda.h"
-#include "gpu.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gpu.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -35,8 +35,8 @@ __device__ uint64_t key_of(T x, int64_t index, int index_bits) {
 
 // Counts the entries by the digit of `width` bits at `shift`.
 template <class T>
-__global__ void __launch_bounds__(kThreads) count_digits(Selection* selection, const T* t, int64_t n, int index_bits,
-                                                         int shift, int width) {
+__global__ void __launch_bounds__(kThreads)
+    count_digits(Selection* selection, const T* t, int64_t n, int index_bits, int shift, int width) {
     GPU_SHARED(uint32_t, bins, [kBins]);
     for (int b = threadIdx.x; b < kBins; b += kThreads) bins[b] = 0;
     __syncthreads();

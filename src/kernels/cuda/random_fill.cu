@@ -1,7 +1,7 @@
 // What is drawn from a random stream element by element: initial values, dropout, random pruning. Element i depends on
 // (stream, i) only and is the CPU's.
-#include "cuda.h"
-#include "gpu.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gpu.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -103,8 +103,8 @@ __global__ void __launch_bounds__(kThreads) normal(T* out, int64_t n, bool packe
 // ---- dropout -----------------------------------------------------------------------------------------------------
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) drop(T* out, const T* x, int64_t n, bool packed, float p, float scale,
-                                                 rng::Stream stream, bool accumulate) {
+__global__ void __launch_bounds__(kThreads)
+    drop(T* out, const T* x, int64_t n, bool packed, float p, float scale, rng::Stream stream, bool accumulate) {
     const Run<T> run(n, packed);
     const gpu::Pack<T> from = run.load(x), before = accumulate ? run.load(out) : gpu::Pack<T>{};
     float u[run.kSize];
@@ -121,8 +121,8 @@ __global__ void __launch_bounds__(kThreads) drop(T* out, const T* x, int64_t n, 
 // ---- prune -------------------------------------------------------------------------------------------------------
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) prune(T* t, int64_t n, bool packed, float p, rng::Stream stream,
-                                                  unsigned long long* selected) {
+__global__ void __launch_bounds__(kThreads)
+    prune(T* t, int64_t n, bool packed, float p, rng::Stream stream, unsigned long long* selected) {
     const Run<T> run(n, packed);
     gpu::Pack<T> values = run.load(t);
     float u[run.kSize];

@@ -1,8 +1,8 @@
 // Sums in a fixed order: of columns (bias gradients), of values and squares (losses, norms), and the count of zeros.
 #include <algorithm>
 
-#include "cuda.h"
-#include "gpu.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gpu.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -30,8 +30,8 @@ constexpr int kMinRows = 64;      // of a block
 // out[block row][c] (+)= sum of x's column c over that block row's `rows` rows. LANES threads side by side, of SIZE
 // columns each, go down every (kThreads / LANES)-th row.
 template <class T, int SIZE, int LANES>
-__global__ void __launch_bounds__(kThreads) sum_columns(float* out, const T* x, int64_t N, int64_t C, int64_t rows,
-                                                        bool accumulate) {
+__global__ void __launch_bounds__(kThreads)
+    sum_columns(float* out, const T* x, int64_t N, int64_t C, int64_t rows, bool accumulate) {
     constexpr int ROWS = kThreads / LANES, COLUMNS = LANES * SIZE;
     GPU_SHARED(float, sums, [ROWS][COLUMNS]);
     const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
@@ -110,8 +110,8 @@ __global__ void __launch_bounds__(kThreads) sum_chunk(double* partials, const T*
 }
 
 template <class Out>
-__global__ void __launch_bounds__(kThreads) sum_partials(Out* out, const double* partials, int64_t chunks, float scale,
-                                                         bool accumulate) {
+__global__ void __launch_bounds__(kThreads)
+    sum_partials(Out* out, const double* partials, int64_t chunks, float scale, bool accumulate) {
     double sum = 0;
 #pragma unroll 4
     for (int64_t i = threadIdx.x; i < chunks; i += kThreads) sum += partials[i];

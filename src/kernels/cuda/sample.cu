@@ -1,8 +1,8 @@
 // Drawing a token from a row of logits, in one block: a radix selection of the likeliest, then a sum in order of ids.
 #include <bit>
 
-#include "cuda.h"
-#include "gpu.cuh"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gpu.cuh"
 
 namespace kernels::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // 1 where addresses or row lengths allow no packs.
 #pragma once
 
-#include "gpu.cuh"
+#include "kernels/cuda/gpu.cuh"
 
 namespace kernels::cuda {
 
@@ -13,8 +13,7 @@ struct alignas(SIZE * sizeof(T) < 16 ? SIZE * sizeof(T) : 16) Slice {
 };
 // bf16 stays in pairs until it is used: as elements of their own, each would take a register.
 template <int SIZE>
-    requires(SIZE % 2 == 0)
-struct alignas(SIZE < 8 ? SIZE * 2 : 16) Slice<bf16, SIZE> {
+requires(SIZE % 2 == 0) struct alignas(SIZE < 8 ? SIZE * 2 : 16) Slice<bf16, SIZE> {
     uint32_t pairs[SIZE / 2];
     __device__ float operator[](int k) const {
         return __uint_as_float(k % 2 ? pairs[k / 2] & 0xFFFF0000u : pairs[k / 2] << 16);

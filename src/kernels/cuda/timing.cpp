@@ -3,8 +3,8 @@
 
 #include <deque>
 
-#include "../../runtime/gpu.h"
-#include "cuda.h"
+#include "kernels/cuda/cuda.h"
+#include "runtime/gpu.h"
 
 namespace kernels::cuda {
 namespace {

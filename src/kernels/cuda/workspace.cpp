@@ -1,5 +1,5 @@
 // The memory that ops on the GPU use for themselves: one block, in two parts, shared by all ops of the one stream.
-#include "cuda.h"
+#include "kernels/cuda/cuda.h"
 
 namespace kernels::cuda {
 namespace {
