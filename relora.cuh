@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "runtime/memory.h"
 #include "runtime/parameter.h"
 
 namespace relora {
@@ -73,18 +74,29 @@ inline const char* route_name(Route route) {
     return kNames[int(route)];
 }
 
+struct AdapterConfig {
+    int64_t rank = 128;
+    double alpha = 32;
+    double dropout = 0;  // on the adapter's input only, which the factored route alone has
+    int sections = 1;    // adapters side by side in one linear
+    Route route = Route::merged;
+    Route taken_route() const { return dropout > 0 ? Route::factored : route; }
+};
+
 // The low-rank half of one linear. `sections` independent adapters are stacked (q, k, v of c_attn): rows i*r … of A and
 // the i-th equal share of B's rows belong together. So x A^T is one product for all of them.
 struct Adapter {
-    uint32_t id = 0;  // 4 * layer + linear: keys its random numbers
+    uint32_t id = 0;  // keys its random numbers
     int sections = 1;
     int64_t rank = 0, in = 0, out = 0;
-    float scale = 0;    // alpha / rank
-    float dropout = 0;  // on the adapter's input only
-    Parameter A, B;     // [sections * r, in], [out, r]
+    float scale = 0;  // alpha / rank
+    float dropout = 0;
     Route route = Route::merged;
-    Tensor effective;  // unless factored: [out, in] compute type, W + s B A
-    Tensor u;          // (N, sections * r): s x A^T; factored: kept for the backward, merged: scratch shared by all
+    Parameter* weight = nullptr;    // W, [out, in], which it is added to
+    Parameter A, B;                 // [sections * r, in], [out, r]
+    Tensor effective;               // unless factored: [out, in] compute type, W + s B A
+    Tensor u;                       // (N, sections * r): s x A^T; factored: kept for the backward, merged: scratch
+    const Adapter* u_of = nullptr;  // the adapter whose u it shares, where activations are recomputed
 
     bool factored() const { return route == Route::factored; }
     Tensor A_section(const Tensor& t, int i) const { return t.row_range(i * rank, rank); }
@@ -94,13 +106,105 @@ struct Adapter {
     }
 };
 
+// The largest rank that the adapters of a linear can have.
+inline int64_t most_rank(int64_t in, int64_t out, int sections) { return std::min(in, out / sections); }
+
+// An adapter for a weight, which it freezes. The id is the weight's own among those with adapters.
+inline Adapter make_adapter(uint32_t id, Parameter& weight, const AdapterConfig& config, int bucket) {
+    Adapter a{.id = id,
+              .sections = config.sections,
+              .rank = config.rank,
+              .in = weight.cols,
+              .out = weight.rows,
+              .scale = float(config.alpha / double(config.rank)),
+              .dropout = float(config.dropout),
+              .route = config.taken_route(),
+              .weight = &weight};
+    CHECK(a.sections > 0, "an adapter of ", weight.name, " has ", a.sections, " sections");
+    const int64_t most = most_rank(a.in, a.out, a.sections);
+    CHECK(a.rank > 0 && a.rank <= most, "rank ", a.rank, " is not in 1..", most, ", the most that an adapter of ",
+          weight.name, " can have");
+    const std::string base = weight.name.substr(0, weight.name.rfind('.'));
+    const auto describe = [&](Parameter& p, const char* name, Role role, int64_t rows, int64_t cols) {
+        p.name = base + name;
+        p.role = role;
+        p.rows = p.file_rows = rows;
+        p.cols = cols;
+        p.bucket = bucket;
+    };
+    describe(a.A, ".lora_A", Role::adapter_A, a.sections * a.rank, a.in);
+    describe(a.B, ".lora_B", Role::adapter_B, a.out, a.rank);
+    weight.trains = false;
+    return a;
+}
+
 // Memory shared by all adapters of a model.
 struct Scratch {
     Tensor u;        // (N, max sections * r), for merged adapters
     Tensor du;       // (N, max sections * r), for merged and factored ones
     Tensor dropped;  // (N, max in), planned only with dropout
-    Tensor delta;    // (max out, max in): s B A in fp32 or s dW in the compute type, of one linear
+    Tensor delta;    // (1, max out * in): s B A in fp32 or s dW in the compute type, of one linear
 };
+
+// Whether W + s B A takes the place of the rounded W: on a CPU, which has the fp32 W beside it. On a GPU the fp32 W is
+// in host memory, and the rounded one is all that the device has of W.
+inline bool replaces_weight(DType type, Device device) { return type != DType::f32 && device == Device::cpu; }
+
+// Plans what adapters need for N rows besides their parameters: effective weights, u, and the scratch that they share.
+inline void plan_adapters(MemoryPlan& plan, std::vector<Adapter>& adapters, Scratch& scratch, DType type, int64_t N) {
+    int64_t u = 0, du = 0, dropped = 0, delta = 0;
+    for (Adapter& a : adapters) {
+        const int64_t stacked = a.sections * a.rank;
+        if (!a.factored() && !replaces_weight(type, plan.device()))
+            plan.add(&a.effective, MemoryCategory::weights, type, a.out, a.in);
+        if (a.factored() && !a.u_of) plan.add(&a.u, MemoryCategory::activations, type, N, stacked);
+        if (a.route == Route::merged) u = std::max(u, stacked);
+        if (a.route != Route::project) du = std::max(du, stacked);
+        if (a.dropout > 0) dropped = std::max(dropped, a.in);
+        delta = std::max(delta, a.in * a.out);
+    }
+    if (u > 0) plan.add(&scratch.u, MemoryCategory::workspaces, type, N, u);
+    if (du > 0) plan.add(&scratch.du, MemoryCategory::workspaces, type, N, du);
+    if (delta > 0) plan.add(&scratch.delta, MemoryCategory::workspaces, DType::f32, 1, delta);
+    if (dropped > 0) plan.add(&scratch.dropped, MemoryCategory::workspaces, type, N, dropped);
+}
+
+// To be called when that plan and the weights are allocated: sets the tensors that share memory with others.
+inline void place_adapters(std::vector<Adapter>& adapters, const Scratch& scratch, DType type, Device device,
+                           int64_t N) {
+    for (Adapter& a : adapters) {
+        if (!a.factored() && replaces_weight(type, device)) a.effective = a.weight->weight;
+        if (a.route == Route::merged) a.u = scratch.u.reuse(type, N, a.sections * a.rank);
+        if (a.factored() && a.u_of) a.u = a.u_of->u;
+    }
+}
+
+// Elements of the largest result of an adapter's products that is rounded to the compute type, over N rows.
+inline int64_t largest_result(const Adapter& a, int64_t N) {
+    return std::max(N * std::max(a.in, a.out), a.route == Route::project ? a.in * a.out : 0);
+}
+
+// FLOPs of an adapter by its route, beside the 4 in out that forward and input gradient of a frozen weight take per
+// token.
+struct RouteFlops {
+    double low_rank = 0;    // per token, by products with a side of r
+    double dense = 0;       // per token, by a product of the weight's size
+    double projection = 0;  // per micro-batch, from dW to dA and dB
+    double formation = 0;   // per update, of W + s B A
+    double per_token() const { return low_rank + dense; }
+};
+inline RouteFlops flops_by_route(Route route, int64_t in, int64_t out, int64_t rank, int sections) {
+    const double k = double(in), m = double(out), r = double(rank), one_product = 2 * r * (sections * k + m);
+    switch (route) {
+        case Route::merged:
+            return {.low_rank = 2 * one_product, .formation = 2 * r * k * m};
+        case Route::factored:
+            return {.low_rank = 3 * one_product};
+        case Route::project:
+            return {.dense = 2 * k * m, .projection = 4 * r * k * m, .formation = 2 * r * k * m};
+    }
+    FAIL("unknown route");
+}
 
 // What varies from one forward pass to the next, for dropout masks that the backward can draw again.
 struct Pass {
@@ -147,15 +251,17 @@ inline void multiply_sections(const Adapter& adapter, const Sections& a, const S
 // s B A in the scratch, fp32.
 inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
-    multiply_sections(adapter, by_rows(adapter, adapter.B.master), by_rows(adapter, adapter.A.master),
+    multiply_sections(adapter, by_rows(adapter, adapter.B.value()), by_rows(adapter, adapter.A.value()),
                       by_rows(adapter, delta), {.alpha = adapter.scale});
     return delta;
 }
 
-// Of a merged adapter, W + s B A, formed in fp32 and rounded once: to be called when W, A or B have changed. `frozen`
-// is W in fp32 or in the compute type.
-inline void form_effective_weight(const Adapter& adapter, const Tensor& frozen, const Scratch& scratch) {
-    if (!adapter.factored()) kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
+// W + s B A, summed in fp32 and rounded once: to be called when W, A or B have changed. A factored adapter has none.
+inline void form_effective_weight(const Adapter& adapter, const Scratch& scratch) {
+    if (adapter.factored()) return;
+    const Parameter& w = *adapter.weight;
+    const Tensor& frozen = w.weight.device == Device::cuda ? w.weight : w.value();
+    kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
 }
 
 // Whether an adapter's products are added to those of the weight.
@@ -241,24 +347,28 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     if (!preactivation.empty()) kernels::gelu_backward(dx, dx, preactivation);
 }
 
-// A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), B = 0: at the wrap (restart 0) and at every
+// Brings a changed master to the weight that computes.
+inline void round_weight(const Parameter& p) {
+    if (!p.master.empty()) kernels::convert(p.weight, p.master);
+}
+
+// A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), B = 0: at the switch (restart 0) and at every
 // restart.
-inline void initialise(Adapter& adapter, uint64_t seed, uint64_t restart) {
+inline void initialise(const Adapter& adapter, uint64_t seed, uint64_t restart) {
     for (int i = 0; i < adapter.sections; i++)
-        kernels::fill_uniform(adapter.A_section(adapter.A.master, i), float(1.0 / std::sqrt(double(adapter.in))),
+        kernels::fill_uniform(adapter.A_section(adapter.A.value(), i), float(1.0 / std::sqrt(double(adapter.in))),
                               adapter.stream(rng::Purpose::lora_init, seed, i, restart));
-    kernels::zero(adapter.B.master);
-    for (Parameter* p : {&adapter.A, &adapter.B})
-        if (p->weight.data != p->master.data) kernels::convert(p->weight, p->master);
+    kernels::zero(adapter.B.value());
+    for (const Parameter* p : {&adapter.A, &adapter.B}) round_weight(*p);
 }
 
 // W <- W + s B A in fp32, rounded to the compute type afterwards. Returns the squared Frobenius norm of s B A.
 // A and B are left as they are: initialise() follows, except for a last export.
-inline double merge(const Adapter& adapter, Parameter& weight, const Scratch& scratch) {
+inline double merge(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = low_rank_update(adapter, scratch);
     const double squared = kernels::norm_squared(delta);
-    kernels::add(weight.master, weight.master, delta);
-    if (weight.weight.data != weight.master.data) kernels::convert(weight.weight, weight.master);
+    kernels::add(adapter.weight->value(), adapter.weight->value(), delta);
+    round_weight(*adapter.weight);
     return squared;
 }
 
@@ -297,9 +407,9 @@ inline ZeroedCount reset_moment(const Tensor& t, const Reset& reset, const Tenso
     return {zeros, n};
 }
 
-// Resets the AdamW moments of A and B; each stacked tensor, m and v, is pruned on its own.
+// Resets the AdamW moments of A and B after update `update`; each stacked tensor, m and v, is pruned on its own.
 inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scratch& scratch, uint64_t seed,
-                                 uint64_t restart) {
+                                 uint64_t update) {
     ZeroedCount sum;
     if (reset.kind == ResetKind::none) return sum;
     for (int which = 0; which < 4; which++) {
@@ -307,7 +417,7 @@ inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scr
         Parameter& p = is_A ? adapter.A : adapter.B;
         const Tensor& moment = which % 2 == 0 ? p.m : p.v;
         for (int i = 0; i < adapter.sections; i++) {
-            rng::Stream stream = adapter.stream(rng::Purpose::prune, seed, i, restart);
+            rng::Stream stream = adapter.stream(rng::Purpose::prune, seed, i, update);
             stream.id = stream.id * 4 + uint32_t(which);
             const Tensor section = is_A ? adapter.A_section(moment, i) : adapter.B_section(moment, i);
             const ZeroedCount count = reset_moment(section, reset, scratch.delta, stream);

@@ -1,36 +1,33 @@
-// train_relora: the program, read top to bottom. Options, plan, training loop; no arithmetic.
+// train_relora: the program, read top to bottom. Options, schedule, training loop; no arithmetic.
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
 
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/huggingface.h"
+#include "checkpoint/merged.h"
 #include "io/files.h"
 #include "io/metrics.h"
 #include "kernels/op_timer.h"
+#include "model/flops.h"
+#include "optimizer/masters.h"
+#include "optimizer/optimizer.h"
 #include "runtime/device.h"
 #include "runtime/signals.h"
 #include "train/console.h"
-#include "train/plan.h"
+#include "train/dry_run.h"
 #include "train/profile.h"
 #include "train/sample.h"
-#include "train/weights.h"
+#include "train/schedule.h"
+#include "train/validation.h"
 
 namespace fs = std::filesystem;
 
 namespace {
 
-// The tokenizer of the data: the one named, the one beside the training shards, or bytes.
-Tokenizer find_tokenizer(const Options& o) {
-    if (!o.tokenizer.empty()) return Tokenizer::load(o.tokenizer);
-    if (!o.train_data.empty()) {
-        const fs::path beside = fs::path(o.train_data).parent_path() / "tokenizer.bin";
-        if (fs::exists(beside)) return Tokenizer::load(beside.string());
-    }
-    return Tokenizer::byte_level();
-}
-
-// Model shape and vocabulary come from --init-from or the data where options leave them open.
+// Model configuration and vocabulary come from --init-from or the data where options leave them open.
 void complete_from_files(Options& o) {
     // A run that goes on needs what it began with no more.
     const std::string resumed = o.resume ? latest_checkpoint(o.out) : "";
@@ -48,7 +45,17 @@ constexpr const char* kChosenRoutes = "adapter-routes";  // in a checkpoint: wha
 class Trainer {
   public:
     explicit Trainer(Options& options)
-        : o_(options), plan_(options), model_(o_.config, o_.compute_type(), o_.run_device, o_.masters == "fp32") {}
+        : o_(options),
+          schedule_(options),
+          model_(o_.config, o_.compute_type(), o_.run_device),
+          masters_(o_.compute_type(), o_.run_device),
+          optimizer_(o_.compute_type(), o_.run_device,
+                     {.adamw = {.beta1 = o_.beta1,
+                                .beta2 = o_.beta2,
+                                .eps = o_.eps,
+                                .weight_decay = o_.weight_decay,
+                                .seed = o_.seed},
+                      .max_norm = o_.grad_clip}) {}
 
     int run() {
         open_data();
@@ -71,32 +78,12 @@ class Trainer {
         USAGE_CHECK(!o_.train_data.empty(),
                     "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
         train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
-        const int B = int(o_.batch_size), T = int(o_.seq_len);
-        CHECK(train_set_->num_windows(T) >= o_.batch_size * o_.accumulation, "--train-data ", o_.train_data, " has ",
-              train_set_->num_tokens(), " tokens, less than one update of ", o_.total_batch_tokens, " (plus one)");
-        loader_ = std::make_unique<DataLoader>(*train_set_, B, T, o_.seed, true);
-        if (!o_.val_data.empty()) {
-            val_set_ = std::make_unique<TokenDataset>(o_.val_data, int(o_.config.vocab_size));
-            const int64_t batches = val_set_->num_windows(T) / B;
-            CHECK(batches > 0, "--val-data ", o_.val_data, " has ", val_set_->num_tokens(),
-                  " tokens, less than one micro-batch of ", B * T, " (plus one)");
-            eval_batches_ = o_.eval_batches > 0 ? std::min(o_.eval_batches, batches) : batches;
-            val_loader_ = std::make_unique<DataLoader>(*val_set_, B, T, o_.seed, false);
-        }
-        if (o_.sample_tokens > 0) {
-            tokenizer_ = find_tokenizer(o_);
-            for (const int id : first_tokens(*tokenizer_, o_.prompt))
-                USAGE_CHECK(id < o_.config.vocab_size, "samples begin with token ", id,
-                            " of the tokenizer, beyond the model's vocabulary of ", o_.config.vocab_size,
-                            " tokens; give --tokenizer, another --prompt, or --sample-tokens 0");
-        }
-        inputs_.resize(size_t(B * T));
-        targets_.resize(size_t(B * T));
-        fixed_inputs_.resize(size_t(B * T));
-        fixed_targets_.resize(size_t(B * T));
-        // The batch whose loss is reported around merges: the first of the validation set, else of training.
-        DataLoader fixed(val_set_ ? *val_set_ : *train_set_, B, T, o_.seed, false);
-        fixed.next(fixed_inputs_.data(), fixed_targets_.data());
+        CHECK(train_set_->num_windows(int(o_.seq_len)) >= o_.batch_size * o_.accumulation, "--train-data ",
+              o_.train_data, " has ", train_set_->num_tokens(), " tokens, less than one update of ",
+              o_.total_batch_tokens, " (plus one)");
+        loader_ = std::make_unique<DataLoader>(*train_set_, int(o_.batch_size), int(o_.seq_len), o_.seed, true);
+        validation_ = std::make_unique<Validation>(o_, *train_set_);
+        if (o_.sample_tokens > 0) sampler_.emplace(o_);
     }
 
     void open_run_folder() {
@@ -124,11 +111,12 @@ class Trainer {
         if (o_.profile) ceilings_.bytes_per_s = measure_copy(o_.run_device);
         if (o_.chooses_routes()) choose_routes();
         model_.allocate_weights();
+        if (o_.has_masters()) masters_.allocate(model_.parameters());
         if (o_.resume) {
             restore();
         } else {
-            if (o_.low_rank() && o_.warm_start_steps == 0) model_.wrap(o_.lora);
-            model_.allocate_phase(phase_shape());
+            if (o_.low_rank() && o_.warm_start_steps == 0) wrap();
+            allocate_phase();
             if (o_.init_from.empty())
                 model_.initialise(o_.seed);
             else
@@ -142,6 +130,7 @@ class Trainer {
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
         kernels::set_op_timing(o_.profile);
         model_.set_graphs(!o_.no_cuda_graph && !o_.profile);
+        optimizer_.set_graphs(!o_.no_cuda_graph && !o_.profile);
         const std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
         console_.line(
             format("%lld parameters, %lld trained in this phase; %lld tokens per update; %s; products reach %.0f "
@@ -173,55 +162,59 @@ class Trainer {
         o_.lora.routes = affordable_routes(o_, fastest, available);
         if (o_.lora.routes != fastest)
             console_.line(format("effective weights would take memory to %zu MiB of %zu: adapters are factored",
-                                 low_rank_bytes(o_, fastest) >> 20, available >> 20));
+                                 estimate_phase(o_, true, fastest).total_bytes >> 20, available >> 20));
         if (o_.profile) console_.line(route_table(*times, o_.lora.routes, o_.lora));
     }
 
     void restore() {
         step_ = resumed_.step;
         restarts_ = resumed_.restarts;
-        if (resumed_.low_rank) model_.wrap(o_.lora);
-        model_.allocate_phase(phase_shape());
-        read_parameters(resumed_from_, model_.parameters(), true);
-        model_.masters_to_weights();
+        if (resumed_.low_rank) wrap();
+        allocate_phase();
+        read_parameters(resumed_from_, model_.parameters());
+        model_.values_changed();
         loader_->restore(resumed_.data);
     }
 
     bool on_gpu() const { return o_.run_device == Device::cuda; }
-    PhaseShape phase_shape() const {
-        return {.B = o_.batch_size, .T = o_.seq_len, .recompute = recompute_from(o_.recompute)};
+
+    void wrap() {
+        model_.wrap(o_.lora);
+        if (o_.has_masters()) masters_.settle(model_.parameters());
+    }
+    void allocate_phase() {
+        model_.allocate_phase(o_.batch_limits());
+        optimizer_.allocate(model_.trained_parameters());
+        flops_per_token_ = flops_per_token(o_.config, model_.wrapped() ? &o_.lora : nullptr, o_.seq_len);
     }
 
     // ---- one update
 
     void update() {
-        if (plan_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
+        if (schedule_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
         PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
-        const double rate = plan_.rate(step_);
-        const kernels::AdamW hyper{
-            .beta1 = o_.beta1, .beta2 = o_.beta2, .eps = o_.eps, .weight_decay = o_.weight_decay, .seed = o_.seed};
-        model_.begin_update(rate, hyper);
+        optimizer_.begin_update(schedule_.rate(step_));
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
-            loader_->next(inputs_.data(), targets_.data());
+            const TokenBatch batch = loader_->next();
             const relora::Pass pass{
                 .seed = o_.seed, .index = uint64_t(step_ * o_.accumulation + micro), .training = true};
             timed("model", [&] {
-                model_.forward_backward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len,
-                                        1.0f / float(o_.accumulation), micro > 0, pass);
+                model_.forward_backward(batch, optimizer_.loss(), 1.0f / float(o_.accumulation), micro > 0, pass);
             });
         }
         profile_.add("data", loader_->wait_seconds() - waited);
-        timed("optimizer", [&] { report.result = model_.update(hyper, o_.grad_clip); });
+        timed("optimizer", [&] { report.result = optimizer_.update([this] { model_.form_effective_weights(); }); });
         // A GPU is given this update before the numbers of the one before are waited for, so that it never waits for
         // the host.
         report_pending();
         pending_ = report;
         const int64_t done = step_ + 1;
-        const bool restarts = plan_.merges_after(step_) || plan_.resets_after(step_), last = done == o_.max_steps;
+        const bool restarts = schedule_.merges_after(step_) || schedule_.resets_after(step_),
+                   last = done == o_.max_steps;
         const auto due = [&](int64_t every) { return every > 0 && done % every == 0 && !last; };
         const bool more = restarts || due(o_.eval_every) || due(o_.sample_every) || due(o_.save_every);
-        if (more || !on_gpu() || plan_.switches_before(done)) report_pending();
+        if (more || !on_gpu() || schedule_.switches_before(done)) report_pending();
         if (restarts) timed("restart", [&] { restart(); });
         if (due(o_.eval_every)) validate(done);
         if (due(o_.sample_every)) print_sample(done);
@@ -240,9 +233,10 @@ class Trainer {
     // Frees the full-rank gradients and moments, wraps the linears, and starts the low-rank phase with fresh moments.
     void switch_to_low_rank() {
         const size_t before = device::bytes_in_use(o_.run_device);
+        optimizer_.release();
         model_.release_phase();
-        model_.wrap(o_.lora);
-        model_.allocate_phase(phase_shape());
+        wrap();
+        allocate_phase();
         model_.initialise_adapters(o_.seed, 0);
         console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB",
                              (long long)step_, (long long)o_.rank, (long long)model_.num_trained(),
@@ -251,34 +245,30 @@ class Trainer {
             MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
     }
 
-    // The end of a cycle: merge, re-initialise, reset, each when the plan says so.
+    // The end of a cycle: merge, re-initialise, reset, each when the schedule says so.
     void restart() {
         MetricsLine line;
         line.add("step", step_ + 1).add("event", "restart");
         std::string text;
-        if (plan_.merges_after(step_)) {
-            const double before = fixed_loss();
+        if (schedule_.merges_after(step_)) {
+            const double before = validation_->fixed_loss(model_);
             const double delta = model_.merge();
             restarts_++;
             model_.initialise_adapters(o_.seed, uint64_t(restarts_));
-            const double after = fixed_loss();
+            const double after = validation_->fixed_loss(model_);
             text = format("merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_,
                           delta, before, after);
             line.add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
         }
-        if (plan_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
+        if (schedule_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
             const relora::ZeroedCount zeroed = model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1));
             text += format("%s%.4f %% of the adapters' moments are zero", text.empty() ? "" : "; ",
                            100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());
         }
-        if (text.empty()) return;  // only the rate restarts
+        if (text.empty()) return;  // only the rate drops
         console_.line(format("step %lld: ", (long long)step_ + 1) + text);
         metrics_->write(line.add("restart", restarts_));
-    }
-
-    double fixed_loss() {
-        return model_.forward(fixed_inputs_.data(), fixed_targets_.data(), o_.batch_size, o_.seq_len);
     }
 
     // ---- reports
@@ -288,7 +278,7 @@ class Trainer {
         if (!pending_) return;
         const PendingReport report = *pending_;
         pending_.reset();
-        const GPT2::UpdateResult result = model_.update_result(report.result);
+        const Optimizer::Result result = optimizer_.result(report.result);
         // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
         if (!result.finite) {
             skipped_++;
@@ -298,13 +288,13 @@ class Trainer {
         report_step(report.step, result);
     }
 
-    void report_step(int64_t step, const GPT2::UpdateResult& result) {
+    void report_step(int64_t step, const Optimizer::Result& result) {
         const int64_t done = step + 1;
-        const double rate = plan_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / result.seconds;
-        const double mfu = model_.flops_per_token(o_.seq_len) * tokens_per_s / ceilings_.flops_per_s;
+        const double rate = schedule_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / result.seconds;
+        const double mfu = flops_per_token_ * tokens_per_s / ceilings_.flops_per_s;
         metrics_->write(MetricsLine()
                             .add("step", done)
-                            .add("phase", plan_.phase(step))
+                            .add("phase", schedule_.phase(step))
                             .add("loss", result.loss)
                             .add("lr", rate)
                             .add("grad_norm", result.gradient_norm)
@@ -315,37 +305,26 @@ class Trainer {
         const double eta = (seconds_now() - start_time_) / double(done - first_step_) * double(o_.max_steps - done);
         console_.progress(
             format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  ETA %s",
-                   (long long)done, (long long)o_.max_steps, plan_.phase(step), result.loss, rate, result.gradient_norm,
-                   tokens_per_s, 100 * mfu, duration(eta).c_str()),
+                   (long long)done, (long long)o_.max_steps, schedule_.phase(step), result.loss, rate,
+                   result.gradient_norm, tokens_per_s, 100 * mfu, duration(eta).c_str()),
             done % o_.log_every == 0 || done == o_.max_steps);
     }
 
-    double validate(int64_t done) {
-        if (!val_loader_) return 0;
-        double loss = 0;
-        profile_.time("validate", [&] {
-            val_loader_->restore({});  // always the same batches
-            for (int64_t i = 0; i < eval_batches_; i++) {
-                val_loader_->next(inputs_.data(), targets_.data());
-                loss +=
-                    model_.forward(inputs_.data(), targets_.data(), o_.batch_size, o_.seq_len) / double(eval_batches_);
-            }
-        });
+    void validate(int64_t done) {
+        if (!validation_->has_data()) return;
+        const double loss = profile_.time("validate", [&] { return validation_->loss(model_); });
         metrics_->write(MetricsLine()
                             .add("step", done)
-                            .add("phase", plan_.phase(done - 1))
+                            .add("phase", schedule_.phase(done - 1))
                             .add("val_loss", loss)
                             .add("restart", restarts_));
         console_.line(format("step %lld: validation loss %.4f", (long long)done, loss));
-        return loss;
     }
 
     void print_sample(int64_t done) {
-        if (!tokenizer_) return;
-        const SampleConfig config{o_.prompt, o_.sample_tokens, o_.temperature, o_.top_k,
-                                  o_.seed,   uint64_t(done),   o_.seq_len};
+        if (!sampler_) return;
         console_.line(format("step %lld: sample", (long long)done));
-        console_.line(profile_.time("sample", [&] { return sample_text(model_, *tokenizer_, config); }));
+        console_.line(profile_.time("sample", [&] { return sampler_->text(model_, uint64_t(done)); }));
     }
 
     // ---- end
@@ -357,7 +336,7 @@ class Trainer {
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
         s.seed = o_.seed;
-        s.shape = model_shape(o_.config);
+        s.config = o_.config;
         s.rank = o_.rank;
         s.alpha = o_.alpha;
         s.options = o_.trajectory();
@@ -385,7 +364,7 @@ class Trainer {
         const std::string folder = o_.out + "/export";
         if (!fs::exists(folder)) {
             if (model_.wrapped()) model_.merge();
-            write_huggingface(folder, model_shape(o_.config), model_.parameters(), int(o_.config.vocab_size) - 1);
+            write_huggingface(folder, o_.config, model_.parameters());
             console_.line("merged model for Hugging Face: " + folder);
         }
         if (o_.profile) console_.line(profile_.table(ceilings_));
@@ -394,27 +373,28 @@ class Trainer {
     }
 
     Options& o_;
-    RunPlan plan_;
+    RunSchedule schedule_;
     GPT2 model_;
+    Masters masters_;
+    Optimizer optimizer_;
     const int threads_ = kernels::set_threads(int(o_.threads));
     Console console_;
     Profile profile_;
-    std::unique_ptr<TokenDataset> train_set_, val_set_;
-    std::unique_ptr<DataLoader> loader_, val_loader_;
-    std::optional<Tokenizer> tokenizer_;  // where there are samples
+    std::unique_ptr<TokenDataset> train_set_;
+    std::unique_ptr<DataLoader> loader_;
+    std::unique_ptr<Validation> validation_;
+    std::optional<Sampler> sampler_;  // where there are samples
     std::unique_ptr<MetricsLog> metrics_;
-    std::vector<int32_t> inputs_, targets_, fixed_inputs_, fixed_targets_;  // (B, T)
-    int64_t eval_batches_ = 0;
     std::string resumed_from_;
     RunState resumed_;
     // An update whose numbers have not been read yet.
     struct PendingReport {
-        int64_t step = 0, result = 0;  // number of the update; what GPT2::update returned
+        int64_t step = 0, result = 0;  // number of the update; what Optimizer::update returned
     };
     std::optional<PendingReport> pending_;
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, restarts_ = 0, skipped_ = 0;
     Ceilings ceilings_;
-    double start_time_ = 0;
+    double flops_per_token_ = 0, start_time_ = 0;
 };
 
 int run(int argc, char** argv) {
@@ -430,7 +410,7 @@ int run(int argc, char** argv) {
     complete_from_files(options);
     options.resolve();
     if (options.print_schedule) {
-        std::cout << RunPlan(options).table();
+        std::cout << RunSchedule(options).table();
         return 0;
     }
     if (options.dry_run) {

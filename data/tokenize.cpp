@@ -19,12 +19,12 @@
 #include "io/tokenizer.h"
 #include "io/utf8.h"
 #include "runtime/error.h"
+#include "runtime/version.h"
 
 namespace fs = std::filesystem;
 
 namespace {
 
-constexpr char kVersion[] = "tokenize (train_relora) 0.1.0";
 constexpr size_t kPieceBytes = 1 << 20;  // one thread's work at a time
 
 volatile std::sig_atomic_t interrupted = 0;
@@ -271,7 +271,7 @@ void tokenize(const Options& options) {
 }
 
 void declare_options(CLI::App& app, Options& options) {
-    app.set_version_flag("--version", kVersion);
+    app.set_version_flag("--version", std::string("tokenize (train_relora) ") + kVersion);
     app.add_option("inputs", options.inputs,
                    "text files (a document each), .jsonl files (a document a line), or folders of them")
         ->required();

@@ -5,8 +5,9 @@
 #include <cstdio>
 
 #include "kernels/kernels.h"
-#include "model/gpt2.h"
+#include "model/config.h"
 #include "runtime/clock.h"
+#include "runtime/memory.h"
 
 namespace {
 

@@ -13,7 +13,10 @@
 #include "io/data_loader.h"
 #include "io/shard_writer.h"
 #include "kernels/op_timer.h"
+#include "model/flops.h"
 #include "model/gpt2.h"
+#include "optimizer/masters.h"
+#include "optimizer/optimizer.h"
 #include "train/profile.h"
 #include "train/routes.h"
 
@@ -29,21 +32,6 @@ size_t peak_of_process() {
             return kib * 1024;
         }
     return 0;
-}
-
-// Matrix-product FLOPs of a step: 2 x (forward + input gradient + weight gradient) of the head and every linear
-// (without its weight gradient where it is frozen), of the adapters what their routes take per token, and causal
-// attention's four products at half size, forward once and backward twice.
-double matmul_flops(const GPT2& model, int64_t N, int64_t T) {
-    const GPT2Config& c = model.config();
-    double adapters = 0;
-    for (const relora::Adapter& a : model.adapters())
-        adapters += a.route == relora::Route::project ? 2.0 * double(a.in * a.out)
-                                                      : (a.factored() ? 6.0 : 4.0) * double(a.A.size() + a.B.size());
-    const double linears = 12.0 * double(c.layers * c.channels * c.channels),
-                 head = double(c.padded_vocab() * c.channels);
-    return double(N) *
-           ((model.wrapped() ? 4.0 : 6.0) * linears + adapters + 6.0 * head + 6.0 * double(c.layers * c.channels * T));
 }
 
 // A data set of random tokens, in a shard whose file is gone once it is mapped.
@@ -82,8 +70,7 @@ class PartOf {
   public:
     explicit PartOf(GPT2& model) {
         for (const Parameter* p : model.parameters()) {
-            const bool adapter = p->name.find(".lora_") != std::string::npos,
-                       head = p->name == "transformer.wte.weight";
+            const bool adapter = p->is_adapter(), head = p->role == Role::token_embedding;
             if (!adapter && !head && p->trains) continue;
             for (const Tensor& t : {p->weight, p->master, p->gradient})
                 if (!t.empty())
@@ -152,47 +139,55 @@ int main(int argc, char** argv) {
 
         const DType type = dtype == "bf16" ? DType::bf16 : DType::f32;
         GPT2 model(named_config(model_name), type, device);
-        model.set_graphs(graphs);
+        Masters masters(type, device);
+        Optimizer optimizer(type, device, {.adamw = {.weight_decay = 0.1}, .max_norm = 1.0});
+        const auto set_graphs = [&](bool on) {
+            model.set_graphs(on);
+            optimizer.set_graphs(on);
+        };
+        set_graphs(graphs);
+        LoraConfig lora{.rank = rank};
         std::string routes;
         const auto wrap = [&] {
-            LoraConfig lora{.rank = rank};
             if (route == "auto")
                 lora.routes = fastest_routes(measured_times({model.config(), lora, type, device, B * T}), grad_accum);
             else
                 lora.routes.fill(route_from(route));
             routes = to_string(lora.routes);
             model.wrap(lora);
+            masters.settle(model.parameters());
+        };
+        const auto allocate_phase = [&] {
+            model.allocate_phase({.B = B, .T = T});
+            optimizer.allocate(model.trained_parameters());
         };
         if (mode != "full") wrap();
-        MemoryPlan weights, phase;
-        model.plan_weights(weights);
-        model.plan_phase(phase, {.B = B, .T = T});
-        const size_t planned = weights.total_bytes() + phase.total_bytes();
+        MemoryPlan plan(device);
+        model.plan_weights(plan);
+        masters.plan(plan, model.parameters());
+        model.plan_phase(plan, {.B = B, .T = T});
+        optimizer.plan(plan, model.trained_parameters());
+        const size_t planned = plan.total_bytes();
         nlohmann::ordered_json by_category;
         for (int i = 0; i < kMemoryCategories; i++) {
             const auto category = MemoryCategory(i);
-            by_category[memory_category_name(category)] = weights.bytes(category) + phase.bytes(category);
+            by_category[memory_category_name(category)] = plan.bytes(category);
         }
-        weights.release();
-        phase.release();
         model.allocate_weights();
-        model.allocate_phase({.B = B, .T = T});
+        masters.allocate(model.parameters());
+        allocate_phase();
         model.initialise(1);
         if (model.wrapped()) model.initialise_adapters(1, 0);
 
         const TokenDataset data = random_tokens(B * T * kBatchesOfData + 1, model.config().vocab_size);
         DataLoader loader(data, int(B), int(T), 1, true);
-        std::vector<int32_t> inputs(size_t(B * T)), targets(inputs.size());
-        const kernels::AdamW hyper{.weight_decay = 0.1};
         uint64_t steps = 0;
         const auto step = [&] {
-            model.begin_update(1e-4, hyper);
-            for (int i = 0; i < grad_accum; i++) {
-                loader.next(inputs.data(), targets.data());
-                model.forward_backward(inputs.data(), targets.data(), B, T, 1.0f / float(grad_accum), i > 0,
+            optimizer.begin_update(1e-4);
+            for (int i = 0; i < grad_accum; i++)
+                model.forward_backward(loader.next(), optimizer.loss(), 1.0f / float(grad_accum), i > 0,
                                        {.seed = 1, .index = steps++, .training = true});
-            }
-            return model.update(hyper, 1.0);
+            return optimizer.update([&] { model.form_effective_weights(); });
         };
         double loss = 0;
         size_t peak = 0;
@@ -203,10 +198,10 @@ int main(int argc, char** argv) {
             int64_t update = step();
             for (int i = 1; i < count; i++) {
                 const int64_t next = step();
-                loss = model.update_result(update).loss;
+                loss = optimizer.result(update).loss;
                 update = next;
             }
-            loss = model.update_result(update).loss;
+            loss = optimizer.result(update).loss;
             device::wait(device);
             const double seconds = seconds_now() - start;
             // On a GPU what is in use after a step is its peak: all memory is planned, and held until the phase ends.
@@ -215,9 +210,12 @@ int main(int argc, char** argv) {
         };
 
         timed_steps(device == Device::cuda ? 3 : 1);  // on a GPU: direct, captured, replayed
+        const LoraConfig* const adapters = model.wrapped() ? &lora : nullptr;
         std::cout << "ready "
-                  << nlohmann::ordered_json{{"flops_per_step", matmul_flops(model, B * T * grad_accum, T)},
-                                            {"flops_per_token", model.flops_per_token(T)},
+                  << nlohmann::ordered_json{{"flops_per_step",
+                                             double(B * T * grad_accum) *
+                                                 product_flops_per_token(model.config(), adapters, T)},
+                                            {"flops_per_token", flops_per_token(model.config(), adapters, T)},
                                             {"trained", model.num_trained()},
                                             {"planned_bytes", planned},
                                             {"memory", by_category},
@@ -235,14 +233,14 @@ int main(int argc, char** argv) {
                 std::cout << "{\"gflops\": " << measure_product(device, type) * 1e-9 << "}" << std::endl;
             // One step without graphs, whose launches can be timed one by one.
             if (line == "profile") {
-                model.set_graphs(false);
+                set_graphs(false);
                 kernels::set_op_namer(PartOf(model));
                 kernels::set_op_timing(true);
                 double rest = timed_steps(1);
                 const std::map<std::string, kernels::OpTotals> totals = kernels::op_totals();
                 kernels::set_op_timing(false);
                 kernels::set_op_namer({});
-                model.set_graphs(graphs);
+                set_graphs(graphs);
                 nlohmann::ordered_json parts;
                 for (const char* part : kParts) {
                     const auto found = totals.find(part);
@@ -257,11 +255,12 @@ int main(int argc, char** argv) {
             if (line == "switch") {
                 const size_t before = in_use();
                 if (!model.wrapped()) {
+                    optimizer.release();
                     model.release_phase();
                     wrap();
-                    model.allocate_phase({.B = B, .T = T});
+                    allocate_phase();
                     model.initialise_adapters(1, 0);
-                    model.update_result(step());
+                    optimizer.result(step());
                 }
                 std::cout << nlohmann::json{{"before_bytes", before}, {"after_bytes", in_use()}} << std::endl;
             }

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 
+#include "runtime/clock.h"
 #include "runtime/error.h"
 #include "runtime/rng.h"
 
@@ -62,21 +62,19 @@ DataLoader::~DataLoader() {
     reader_.join();
 }
 
-void DataLoader::next(int32_t* inputs, int32_t* targets) {
+TokenBatch DataLoader::next() {
     {
         std::unique_lock lock(mutex_);
-        const auto start = std::chrono::steady_clock::now();
+        const double start = seconds_now();
         changed_.wait(lock, [&] { return !requested_; });
-        wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        wait_seconds_ += seconds_now() - start;
         if (error_) std::rethrow_exception(error_);
         std::swap(front_, back_);
         state_ = read_from_ = after(state_, int64_t(world_) * B_);
         requested_ = true;
     }
     changed_.notify_all();
-    const size_t size = front_.size() / 2;
-    std::copy_n(front_.data(), size, inputs);
-    std::copy_n(front_.data() + size, size, targets);
+    return {.tokens = front_.data(), .targets = front_.data() + front_.size() / 2, .B = B_, .T = T_};
 }
 
 void DataLoader::restore(const DataState& state) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/token_dataset.h"
+#include "runtime/token_batch.h"
 
 // Where the reading stands: the epoch, and how many of its windows all ranks together have taken.
 struct DataState {
@@ -29,8 +30,8 @@ class DataLoader {
     DataLoader(const DataLoader&) = delete;
     DataLoader& operator=(const DataLoader&) = delete;
 
-    // The next batch of this rank: inputs and targets, (B, T) each.
-    void next(int32_t* inputs, int32_t* targets);
+    // The next batch of this rank. It stays until the next call.
+    TokenBatch next();
     // What next() has handed out so far; what was read ahead does not count.
     DataState state() const { return state_; }
     // Goes on from a state of a loader with the same data and T; batch size and number of ranks may differ.

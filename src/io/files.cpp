@@ -158,6 +158,28 @@ std::string FileWriter::close() {
     return hash_.hex();
 }
 
+FolderWriter::FolderWriter(const std::string& path) : path_(path) {
+    std::error_code error;
+    std::filesystem::remove_all(path, error);
+    std::filesystem::create_directories(path, error);
+    if (error) fail_errno("create", path, error.value());
+}
+
+FolderWriter::~FolderWriter() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+}
+
+void FolderWriter::rename_to(const std::string& target) {
+    sync_directory(path_);
+    std::error_code error;
+    std::filesystem::rename(path_, target, error);
+    if (error) fail_errno("rename to", target, error.value());
+    path_.clear();
+    const std::filesystem::path parent = std::filesystem::path(target).parent_path();
+    sync_directory(parent.empty() ? "." : parent.string());
+}
+
 MappedFile::MappedFile(const std::string& path) : path_(path) {
     const OpenFile file(path, O_RDONLY);
     struct stat info;

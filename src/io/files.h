@@ -52,6 +52,20 @@ class FileWriter {
     Sha256 hash_;
 };
 
+// A folder under a temporary name, new and empty. Unless rename_to() succeeded, the destructor removes it.
+class FolderWriter {
+  public:
+    explicit FolderWriter(const std::string& path);
+    ~FolderWriter();
+    FolderWriter(const FolderWriter&) = delete;
+    FolderWriter& operator=(const FolderWriter&) = delete;
+    // Synced, then renamed to its final name, which must be free.
+    void rename_to(const std::string& target);
+
+  private:
+    std::string path_;
+};
+
 // A file mapped into memory for reading.
 class MappedFile {
   public:

@@ -1,8 +1,10 @@
 // Model sizes by name, and the size of the full-rank control.
+#include "model/config.h"
+
 #include <cmath>
 #include <cstdlib>
 
-#include "model/gpt2.h"
+#include "runtime/error.h"
 
 namespace {
 struct Named {
@@ -13,6 +15,7 @@ struct Named {
 constexpr Named kConfigs[] = {{"gpt2", 12, 12, 768},     {"gpt2-medium", 24, 16, 1024}, {"gpt2-large", 36, 20, 1280},
                               {"gpt2-xl", 48, 25, 1600}, {"gpt2-small", 8, 8, 512},     {"gpt2-mini", 6, 6, 384},
                               {"gpt2-tiny", 4, 4, 256},  {"gpt2-nano", 3, 3, 192}};
+constexpr const char* kLinearNames[kLinears] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
 }  // namespace
 
 int64_t GPT2Config::num_parameters() const {
@@ -32,14 +35,15 @@ std::string config_names() {
 GPT2Config named_config(const std::string& name) {
     for (const Named& n : kConfigs)
         if (name == n.name) return {50257, 1024, n.layers, n.heads, n.channels};
-    USAGE_FAIL("--model ", name, " is unknown; there are ", config_names());
+    FAIL(name, " is unknown; there are ", config_names());
 }
 
-Recompute recompute_from(const std::string& name) {
-    if (name == "none") return Recompute::none;
-    if (name == "pointwise") return Recompute::pointwise;
-    USAGE_CHECK(name == "block", "--recompute ", name, " is unknown; it is none, pointwise or block");
-    return Recompute::block;
+const char* linear_name(int linear) { return kLinearNames[linear]; }
+int64_t linear_in(const GPT2Config& config, int linear) {
+    return linear == kMlpProj ? 4 * config.channels : config.channels;
+}
+int64_t linear_out(const GPT2Config& config, int linear) {
+    return linear == kAttnQKV ? 3 * config.channels : linear == kMlpFc ? 4 * config.channels : config.channels;
 }
 
 GPT2Config control_config(const GPT2Config& like, int64_t parameters) {

@@ -1,5 +1,6 @@
 #include "runtime/memory.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "runtime/device.h"
@@ -13,14 +14,32 @@ const char* memory_category_name(MemoryCategory category) {
     return kNames[size_t(category)];
 }
 
-void MemoryPlan::add(Tensor* tensor, MemoryCategory category, DType dtype, int64_t rows, int64_t cols) {
+void MemoryPlan::place(Tensor* tensor, Block& block, size_t offset, DType dtype, int64_t rows, int64_t cols) {
     CHECK(rows > 0 && cols > 0, "a planned tensor has shape (", rows, ", ", cols, ")");
     CHECK(!on_device_.memory && !on_host_.memory, "memory was planned after it was allocated");
-    const size_t bytes = size_t(rows) * size_t(cols) * dtype_size(dtype);
-    Block& block = category == MemoryCategory::host ? on_host_ : on_device_;
-    entries_.push_back({tensor, dtype, rows, cols, &block == &on_host_, block.planned});
-    category_bytes_[size_t(category)] += bytes;
-    block.planned += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    entries_.push_back({tensor, dtype, rows, cols, &block == &on_host_, offset});
+    const size_t end = offset + size_t(rows) * size_t(cols) * dtype_size(dtype);
+    block.planned = std::max(block.planned, (end + kAlignment - 1) / kAlignment * kAlignment);
+}
+
+void MemoryPlan::add(Tensor* tensor, MemoryCategory category, DType dtype, int64_t rows, int64_t cols) {
+    Block& block = block_of(category);
+    place(tensor, block, block.planned, dtype, rows, cols);
+    category_bytes_[size_t(category)] += size_t(rows) * size_t(cols) * dtype_size(dtype);
+}
+
+void MemoryPlan::add_side_by_side(Tensor* whole, MemoryCategory category, DType dtype,
+                                  const std::vector<Member>& members) {
+    static_assert(kMemberUnit * 2 % kAlignment == 0);
+    Block& block = block_of(category);
+    const size_t begin = block.planned;
+    int64_t elements = 0;
+    for (const Member& m : members) {
+        place(m.tensor, block, begin + size_t(elements) * dtype_size(dtype), dtype, m.rows, m.cols);
+        category_bytes_[size_t(category)] += size_t(m.rows) * size_t(m.cols) * dtype_size(dtype);
+        elements += (m.rows * m.cols + kMemberUnit - 1) / kMemberUnit * kMemberUnit;
+    }
+    place(whole, block, begin, dtype, 1, elements);
 }
 
 size_t MemoryPlan::total_bytes() const {

@@ -31,8 +31,17 @@ class MemoryPlan {
 
     // Plans a (rows, cols) tensor; allocate() sets *tensor. The tensor must stay where it is until release().
     void add(Tensor* tensor, MemoryCategory category, DType dtype, int64_t rows, int64_t cols);
+    // Plans tensors of one type as one contiguous tensor `*whole` (1, n). Each member starts at a multiple of kMemberUnit
+    // elements whatever the type, so that the same members lie alike in fp32 and in bf16; what lies between is zero.
+    struct Member {
+        Tensor* tensor;
+        int64_t rows, cols;
+    };
+    static constexpr int64_t kMemberUnit = 128;
+    void add_side_by_side(Tensor* whole, MemoryCategory category, DType dtype, const std::vector<Member>& members);
     size_t bytes(MemoryCategory category) const { return category_bytes_[size_t(category)]; }
     size_t total_bytes() const;  // on the device
+    Device device() const { return device_; }
 
     // One zero-filled block for everything planned, one more for the category `host`; throws when there is not enough
     // memory.
@@ -53,6 +62,8 @@ class MemoryPlan {
         void* memory = nullptr;
     };
     void give_back();
+    void place(Tensor* tensor, Block& block, size_t offset, DType dtype, int64_t rows, int64_t cols);
+    Block& block_of(MemoryCategory category) { return category == MemoryCategory::host ? on_host_ : on_device_; }
 
     const Device device_;
     std::vector<Entry> entries_;

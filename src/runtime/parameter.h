@@ -1,29 +1,52 @@
-// Parameter: one row of the parameter table. Allocation, initialisation, optimizer, checkpoints all walk the table.
+// Parameter: one row of the parameter table. Allocation, initialisation, optimizer and checkpoints walk the table.
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "runtime/memory.h"
 #include "runtime/tensor.h"
 
-struct Parameter {
-    std::string name;            // Hugging Face's GPT-2 name
-    int64_t rows = 0, cols = 0;  // shape in memory; linear weights are [out, in]
-    int64_t file_rows = 0;       // rows that files hold (the vocabulary is padded in memory only)
-    bool is_matrix = false;      // 2-D: weight decay applies
-    bool conv1d = false;         // files hold the transpose, [in, out]
-    bool trains = true;
-    int sections = 1;       // tensors stacked in this one (q, k, v adapters); each is pruned on its own
-    int64_t adam_step = 0;  // updates its moments have seen
+// What a parameter is in its network.
+enum class Role { token_embedding, position_embedding, norm, bias, linear, adapter_A, adapter_B };
 
-    Tensor weight;  // compute type
-    // fp32; the same memory as `weight` when the compute type is fp32; none where bf16 weights are rounded
-    // stochastically
-    Tensor master;
+struct Parameter {
+    std::string name;  // Hugging Face's GPT-2 name
+    Role role = Role::linear;
+    int64_t rows = 0, cols = 0;      // shape in memory; linear weights are [out, in], vectors have one row
+    int64_t file_rows = 0;           // rows that files hold (the vocabulary is padded in memory only)
+    float stddev = 0, constant = 0;  // initial values: N(0, stddev), or all `constant` where stddev is 0
+    int bucket = 0;                  // parameters of one bucket lie side by side, and train or are frozen together
+    bool trains = true;
+    int64_t adam_step = 0;  // updates that its moments have seen
+
+    Tensor weight;    // compute type
+    Tensor master;    // fp32, where the weight is bf16 and not rounded stochastically
     Tensor gradient;  // fp32, while it trains
     Tensor m, v;      // fp32 AdamW moments, while it trains
 
-    // What the parameter is; its weight is that, rounded.
+    bool is_adapter() const { return role == Role::adapter_A || role == Role::adapter_B; }
+    bool is_matrix() const { return role != Role::norm && role != Role::bias; }
+    // Files hold the weights of linears as [in, out].
+    bool transposed_in_files() const { return role == Role::linear; }
+    // What the parameter is; the weight of one with a master is that, rounded.
     const Tensor& value() const { return master.empty() ? weight : master; }
     int64_t size() const { return rows * cols; }
     int64_t file_size() const { return file_rows * cols; }
 };
+
+// Where the tensors of each bucket lie, by Parameter::bucket: (1, n), n the same for every type.
+inline constexpr int kBuckets = 6;
+using Buckets = std::array<Tensor, kBuckets>;
+
+// Plans one tensor of each parameter, those of a bucket as one contiguous tensor: a range of it is a share of the
+// bucket.
+inline void plan_buckets(MemoryPlan& plan, Buckets& buckets, const std::vector<Parameter*>& parameters,
+                         Tensor Parameter::*tensor, MemoryCategory category, DType dtype) {
+    for (int bucket = 0; bucket < kBuckets; bucket++) {
+        std::vector<MemoryPlan::Member> members;
+        for (Parameter* p : parameters)
+            if (p->bucket == bucket) members.push_back({&(p->*tensor), p->rows, p->cols});
+        if (!members.empty()) plan.add_side_by_side(&buckets[size_t(bucket)], category, dtype, members);
+    }
+}

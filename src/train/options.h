@@ -6,9 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "model/gpt2.h"
-#include "relora.cuh"
+#include "model/activations.h"
+#include "model/lora.h"
 #include "train/routes.h"
+
+namespace CLI {
+class App;
+}
 
 // A value of -1 (or an empty string) on an option with a derived default means "not given"; resolve() fills it in.
 struct Options {
@@ -49,11 +53,14 @@ struct Options {
     GPT2Config config;
     LoraConfig lora;
     relora::Reset reset_config;
-    int64_t accumulation = 1;  // micro-steps per update
+    int64_t accumulation = 1;  // micro-batches per update
 
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
     DType compute_type() const { return dtype == "bf16" ? DType::bf16 : DType::f32; }
+
+    bool has_masters() const { return masters == "fp32"; }
+    BatchLimits batch_limits() const;
 
     // Whether each linear's route is still to be chosen, and what its time depends on.
     bool chooses_routes() const { return low_rank() && adapter_route == "auto" && lora_dropout == 0; }
@@ -69,17 +76,22 @@ struct Options {
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
     bool parse(int argc, char** argv);
 
-  private:
+    enum Decides {
+        kNumbers,    // the numbers of a run: a resume must have the same
+        kRunOnly,    // how it is run
+        kThisStart,  // what is done now: not kept in the run folder
+    };
     struct Entry {
         std::string name;
         std::function<std::string()> text;  // the value as TOML
-        bool stored, decides_numbers;
+        Decides decides;
     };
+
+  private:
+    void describe(CLI::App& app);
     void resolve_device();
     void resolve_model();
     void resolve_steps();
     void resolve_method();
     std::vector<Entry> entries_;
 };
-
-inline constexpr const char* kVersion = "0.1.0";

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/gpt2.h"
 #include "train/options.h"
 
 namespace {
@@ -52,7 +53,11 @@ void Options::resolve_model() {
         config.max_positions = seq_len;
     } else if (init_from.empty()) {
         if (model.empty()) model = "gpt2";
-        config = named_config(model);
+        try {
+            config = named_config(model);
+        } catch (const Error& error) {
+            USAGE_FAIL("--model ", error.what());
+        }
     } else {
         USAGE_CHECK(model.empty(), "--model ", model,
                     " and --init-from exclude each other: the shape comes from the weights");
@@ -192,8 +197,8 @@ void Options::resolve_method() {
         const char* tightest = "";
         for (int i = 0; i < kLinears; i++) {
             if (!lora.targets[i]) continue;
-            const int64_t out = linear_out(config, i) / lora.sections(i);
-            const int64_t limit = std::min(linear_in(config, i), out);
+            const int64_t limit =
+                relora::most_rank(linear_in(config, i), linear_out(config, i), lora.adapter(i).sections);
             if (limit < most) {
                 most = limit;
                 tightest = linear_name(i);
@@ -211,6 +216,13 @@ void Options::resolve_device() {
     USAGE_CHECK(device != "cuda" || problem.empty(), "--device cuda: ", problem, "; use --device cpu");
     run_device = device == "cpu" || !problem.empty() ? Device::cpu : Device::cuda;
     if (dtype.empty()) dtype = run_device == Device::cuda ? "bf16" : "fp32";
+}
+
+BatchLimits Options::batch_limits() const {
+    const Recompute level = recompute == "none"        ? Recompute::none
+                            : recompute == "pointwise" ? Recompute::pointwise
+                                                       : Recompute::block;
+    return {.B = batch_size, .T = seq_len, .recompute = level};
 }
 
 void Options::resolve() {

@@ -15,7 +15,9 @@
 
 #include "io/files.h"
 #include "runtime/clock.h"
-#include "train/options.h"
+#include "runtime/device.h"
+#include "runtime/memory.h"
+#include "runtime/version.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -23,79 +25,93 @@ using relora::Route;
 
 namespace {
 
-// One linear as the model holds it, in memory of its own.
-struct Trial {
-    const RouteSetting& s;
-    const bool takes_gelu, gives_gelu;
-    MemoryPlan memory;
-    Parameter weight, bias;
-    relora::Adapter adapter;
-    relora::Linear linear{&weight, &bias, &adapter};
-    relora::Scratch scratch;
-    Tensor x, dx, y, dy, activated, preactivation, workspace, outer_workspace;
-    Tensor master;  // of the weight, where the effective weight is formed from it
-
+// One linear as the model holds it, in memory of its own, with an adapter for each route.
+class Trial {
+  public:
     Trial(const RouteSetting& setting, int index)
-        : s(setting), takes_gelu(index == kMlpProj), gives_gelu(index == kMlpFc), memory(setting.device) {
-        adapter.sections = s.lora.sections(index);
-        adapter.rank = s.lora.rank;
-        adapter.in = linear_in(s.config, index);
-        adapter.out = linear_out(s.config, index);
-        adapter.scale = float(s.lora.alpha / double(s.lora.rank));
-        weight.trains = false;
-        const int64_t in = adapter.in, out = adapter.out, stacked = adapter.sections * adapter.rank;
-        const auto plan = [&](Tensor& t, DType type, int64_t rows, int64_t cols) {
-            memory.add(&t, MemoryCategory::workspaces, type, rows, cols);
-        };
-        for (Tensor* t : {&x, &dx}) plan(*t, s.type, s.rows, in);
-        for (Tensor* t : {&y, &dy}) plan(*t, s.type, s.rows, out);
-        if (gives_gelu) plan(activated, s.type, s.rows, out);
-        if (takes_gelu) plan(preactivation, s.type, s.rows, in);
-        plan(weight.weight, s.type, out, in);
-        if (s.type != DType::f32 && s.device == Device::cpu) plan(master, DType::f32, out, in);
-        plan(bias.weight, s.type, 1, out);
-        plan(bias.gradient, DType::f32, 1, out);
-        plan(adapter.effective, s.type, out, in);
-        for (auto [p, rows, cols] : {std::tuple{&adapter.A, stacked, in}, {&adapter.B, out, adapter.rank}}) {
-            plan(p->weight, s.type, rows, cols);
-            plan(p->master, DType::f32, rows, cols);
-            plan(p->gradient, DType::f32, rows, cols);
+        : s_(setting), takes_gelu_(index == kMlpProj), gives_gelu_(index == kMlpFc), memory_(setting.device) {
+        weight_.rows = linear_out(s_.config, index);
+        weight_.cols = linear_in(s_.config, index);
+        for (int r = 0; r < relora::kRoutes; r++) {
+            relora::AdapterConfig config = s_.lora.adapter(index);
+            config.route = Route(r);
+            adapters_.push_back(relora::make_adapter(uint32_t(r), weight_, config, 0));
         }
-        for (Tensor* t : {&scratch.u, &scratch.du}) plan(*t, s.type, s.rows, stacked);
-        plan(scratch.delta, DType::f32, 1, in * out);
-        if (const int64_t floats =
-                kernels::workspace_floats(s.device, s.type, std::max({s.rows * in, s.rows * out, in * out}));
-            floats > 0)
-            plan(workspace, DType::f32, 1, floats);
-        memory.allocate();
-        adapter.u = scratch.u;
-        outer_workspace = kernels::set_workspace(s.device, workspace);
+        const int64_t in = weight_.cols, out = weight_.rows;
+        const bool has_master = s_.type != DType::f32;
+        const auto plan = [&](Tensor& t, DType type, int64_t rows, int64_t cols) {
+            memory_.add(&t, MemoryCategory::workspaces, type, rows, cols);
+        };
+        for (Tensor* t : {&x_, &dx_}) plan(*t, s_.type, s_.rows, in);
+        for (Tensor* t : {&y_, &dy_}) plan(*t, s_.type, s_.rows, out);
+        if (gives_gelu_) plan(activated_, s_.type, s_.rows, out);
+        if (takes_gelu_) plan(preactivation_, s_.type, s_.rows, in);
+        plan(weight_.weight, s_.type, out, in);
+        if (has_master && s_.device == Device::cpu) plan(weight_.master, DType::f32, out, in);
+        plan(bias_.weight, s_.type, 1, out);
+        plan(bias_.gradient, DType::f32, 1, out);
+        int64_t largest_result = 0;
+        for (relora::Adapter& a : adapters_) {
+            for (Parameter* p : {&a.A, &a.B}) {
+                plan(p->weight, s_.type, p->rows, p->cols);
+                if (has_master) plan(p->master, DType::f32, p->rows, p->cols);
+                plan(p->gradient, DType::f32, p->rows, p->cols);
+            }
+            largest_result = std::max(largest_result, relora::largest_result(a, s_.rows));
+        }
+        relora::plan_adapters(memory_, adapters_, scratch_, s_.type, s_.rows);
+        if (const int64_t floats = kernels::workspace_floats(s_.device, s_.type, largest_result); floats > 0)
+            plan(workspace_, DType::f32, 1, floats);
+        memory_.allocate();
+        relora::place_adapters(adapters_, scratch_, s_.type, s_.device, s_.rows);
+        outer_workspace_ = kernels::set_workspace(s_.device, workspace_);
         // Numbers of a common size: zeros would cost a GPU less power, and so less time.
         uint32_t id = 0;
-        for (const Tensor* t :
-             {&x, &dy, &weight.weight, &adapter.A.weight, &adapter.B.weight, &adapter.A.master, &adapter.B.master})
-            kernels::fill_normal(*t, 0.02f, {0, rng::Purpose::init, id++, 0});
-        if (takes_gelu) kernels::fill_normal(preactivation, 1.0f, {0, rng::Purpose::init, id, 0});
+        const auto fill = [&](const Tensor& t, float stddev) {
+            kernels::fill_normal(t, stddev, {0, rng::Purpose::init, id++, 0});
+        };
+        for (const Tensor* t : {&x_, &dy_, &weight_.weight}) fill(*t, 0.02f);
+        if (!weight_.master.empty()) fill(weight_.master, 0.02f);
+        for (const relora::Adapter& a : adapters_)
+            for (const Parameter* p : {&a.A, &a.B}) {
+                fill(p->value(), 0.02f);
+                relora::round_weight(*p);
+            }
+        if (takes_gelu_) fill(preactivation_, 1.0f);
     }
-    ~Trial() { kernels::set_workspace(s.device, outer_workspace); }
+    ~Trial() { kernels::set_workspace(s_.device, outer_workspace_); }
+    Trial(const Trial&) = delete;
+    Trial& operator=(const Trial&) = delete;
 
-    void micro_batch(Route route) {
-        adapter.route = route;
-        relora::linear_forward(y, x, linear, scratch, {}, activated);
-        relora::linear_backward(dx, dy, x, linear, scratch, {}, false, preactivation);
+    RouteTime time(Route route) {
+        relora::Adapter& adapter = adapters_[size_t(route)];
+        const relora::Linear linear{&weight_, &bias_, &adapter};
+        return {.micro_batch = seconds([&] {
+                    relora::linear_forward(y_, x_, linear, scratch_, {}, activated_);
+                    relora::linear_backward(dx_, dy_, x_, linear, scratch_, {}, false, preactivation_);
+                }),
+                .update = seconds([&] { relora::form_effective_weight(adapter, scratch_); })};
     }
-    void update(Route route) {
-        adapter.route = route;
-        relora::form_effective_weight(adapter, master.empty() ? weight.weight : master, scratch);
-    }
+
+  private:
     template <class Body>
     double seconds(const Body& body) {
-        const int repeats = s.device == Device::cuda ? 10 : 1;  // so that the GPU is seen, not the launch
+        const int repeats = s_.device == Device::cuda ? 10 : 1;  // so that the GPU is seen, not the launch
         const double start = seconds_now();
         for (int i = 0; i < repeats; i++) body();
-        device::wait(s.device);
+        device::wait(s_.device);
         return (seconds_now() - start) / repeats;
     }
+
+    const RouteSetting& s_;
+    const bool takes_gelu_, gives_gelu_;
+    MemoryPlan memory_;
+    Parameter weight_, bias_;
+    std::vector<relora::Adapter> adapters_;  // by route
+    relora::Scratch scratch_;
+    Tensor x_, dx_, y_, dy_;            // (rows, in), (rows, in), (rows, out), (rows, out)
+    Tensor activated_, preactivation_;  // (rows, out), (rows, in)
+    Tensor workspace_, outer_workspace_;
 };
 
 std::string cache_path() {
@@ -156,15 +172,15 @@ RouteTimes modelled_times(const RouteSetting& s) {
     RouteTimes times{};
     for (int i = 0; i < kLinears; i++) {
         if (!s.lora.targets[i]) continue;
-        const double k = double(linear_in(s.config, i)), m = double(linear_out(s.config, i)), r = double(s.lora.rank),
-                     N = double(s.rows);
-        const double sections = s.lora.sections(i), products = 4 * k * m * N / large;
-        // One product by r columns for each; A has rows for every section.
-        const double step = 2 * r * (sections * k + m) * N / (low_rank * large), form = 2 * r * k * m / (fp32 * large);
-        times[size_t(i)][int(Route::merged)] = {products + 2 * step, form};
-        times[size_t(i)][int(Route::factored)] = {products + 3 * step, 0};
-        times[size_t(i)][int(Route::project)] = {products + 2 * k * m * N / large + 4 * r * k * m / (low_rank * large),
-                                                 form};
+        const relora::AdapterConfig a = s.lora.adapter(i);
+        const int64_t in = linear_in(s.config, i), out = linear_out(s.config, i);
+        const double N = double(s.rows), frozen = 4 * double(in) * double(out);
+        for (int r = 0; r < relora::kRoutes; r++) {
+            const relora::RouteFlops f = relora::flops_by_route(Route(r), in, out, a.rank, a.sections);
+            times[size_t(i)][size_t(r)] = {
+                .micro_batch = ((frozen + f.dense) * N + (f.low_rank * N + f.projection) / low_rank) / large,
+                .update = f.formation / (fp32 * large)};
+        }
     }
     return times;
 }
@@ -179,11 +195,11 @@ RouteTimes measured_times(const RouteSetting& s) {
         const double start = seconds_now();
         for (int round = 0; round < kLeastRounds || (round < kMostRounds && seconds_now() - start < kSeconds); round++)
             for (int r = 0; r < relora::kRoutes; r++) {
-                const double micro_batch = trial.seconds([&] { trial.micro_batch(Route(r)); });
-                const double update = trial.seconds([&] { trial.update(Route(r)); });
+                const RouteTime now = trial.time(Route(r));
                 RouteTime& best = times[size_t(i)][size_t(r)];
-                best = round <= 1 ? RouteTime{micro_batch, update}
-                                  : RouteTime{std::min(best.micro_batch, micro_batch), std::min(best.update, update)};
+                best = round <= 1
+                           ? now
+                           : RouteTime{std::min(best.micro_batch, now.micro_batch), std::min(best.update, now.update)};
             }
     }
     return times;

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "model/gpt2.h"
+#include "model/lora.h"
 
 using Routes = std::array<relora::Route, kLinears>;
 

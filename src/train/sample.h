@@ -1,22 +1,25 @@
-// Sampling text from the model being trained.
+// Samples of text from the model being trained.
 #pragma once
 
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "io/tokenizer.h"
 #include "model/gpt2.h"
+#include "train/options.h"
 
-struct SampleConfig {
-    std::string prompt;  // empty: the end-of-text token
-    int64_t tokens = 256;
-    double temperature = 0.8;      // 0: the likeliest token
-    int64_t top_k = 0;             // 0: all
-    uint64_t seed = 0, index = 0;  // the same numbers give the same text
-    int64_t context = 0;           // tokens the model looks back on, at most the phase's T
+// The tokenizer of the data: the one that is named, the one beside the training shards, or bytes.
+Tokenizer find_tokenizer(const Options& options);
+
+class Sampler {
+  public:
+    // Checks that the prompt's tokens are the model's.
+    explicit Sampler(const Options& options);
+    // The prompt and its continuation. The same number gives the same text.
+    std::string text(GPT2& model, uint64_t number) const;
+
+  private:
+    const Options& o_;
+    Tokenizer tokenizer_;
+    std::vector<int> prompt_;
 };
-
-// What a sample continues: the tokens of the prompt.
-std::vector<int> first_tokens(const Tokenizer& tokenizer, const std::string& prompt);
-// The prompt and its continuation, as text.
-std::string sample_text(GPT2& model, const Tokenizer& tokenizer, const SampleConfig& config);

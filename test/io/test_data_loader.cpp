@@ -125,8 +125,8 @@ TEST_F(Loader, StrayTokenIsFoundWhenItIsRead) {
     file.seekp(1024 + 2 * 25);
     file.write("\x00\x01", 2).flush();
     DataLoader loader(data, 1, 10, 0, /*shuffle=*/false);
-    std::vector<int32_t> inputs(10), targets(10);
-    const auto next = [&] { loader.next(inputs.data(), targets.data()); };
+    TokenBatch batch;
+    const auto next = [&] { batch = loader.next(); };
     next();
     next();
     const std::string expected =
@@ -136,7 +136,7 @@ TEST_F(Loader, StrayTokenIsFoundWhenItIsRead) {
     EXPECT_EQ(loader.state(), (DataState{0, 2}));
     loader.restore({0, 3});
     next();
-    EXPECT_EQ(inputs.front(), 30);
+    EXPECT_EQ(batch.tokens[0], 30);
 }
 
 TEST(Shuffle, IsAPermutation) {
@@ -197,16 +197,17 @@ TEST(Shuffle, IsUniform) {
 // The first tokens of the windows of so many batches; checks that each window is whole. Shards count 0, 1, 2 …
 std::vector<int> windows_of(DataLoader& loader, int B, int T, int batches) {
     std::vector<int> windows;
-    std::vector<int32_t> inputs(B * T), targets(B * T);
-    for (int batch = 0; batch < batches; batch++) {
-        loader.next(inputs.data(), targets.data());
+    for (int i = 0; i < batches; i++) {
+        const TokenBatch batch = loader.next();
+        EXPECT_EQ(batch.B, B);
+        EXPECT_EQ(batch.T, T);
         for (int b = 0; b < B; b++) {
-            const int first = inputs[b * T];
+            const int first = batch.tokens[b * T];
             EXPECT_EQ(first % T, 0);
             windows.push_back(first / T);
             for (int t = 0; t < T; t++) {
-                EXPECT_EQ(inputs[b * T + t], first + t);
-                EXPECT_EQ(targets[b * T + t], first + t + 1);
+                EXPECT_EQ(batch.tokens[b * T + t], first + t);
+                EXPECT_EQ(batch.targets[b * T + t], first + t + 1);
             }
         }
     }

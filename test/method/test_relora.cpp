@@ -25,75 +25,71 @@ std::vector<double> singular_values(std::vector<double> a, int rows, int cols) {
 class ReLoRA : public testing::Test {
   protected:
     const SafetensorsReader file{"test/fixtures/gpt2_tiny.safetensors"};
-    const std::vector<int32_t> tokens = array<int32_t>(file, "tokens"), targets = array<int32_t>(file, "targets");
+    const Batch batch{file};
     const double loss = array<float>(file, "loss")[0];
 
     // The fixture's weights, wrapped and initialised.
-    std::unique_ptr<GPT2> wrapped(DType type = DType::f32, LoraConfig lora = {.rank = 4, .alpha = 8}) {
-        auto model = std::make_unique<GPT2>(kConfig, type);
-        model->wrap(lora);
-        model->allocate_weights();
-        model->allocate_phase({.B = kB, .T = kT});
-        for (Parameter* p : model->parameters())
-            if (p->name.find("lora_") == std::string::npos) {
+    std::unique_ptr<Training> wrapped(DType type = DType::f32, const LoraConfig& lora = {.rank = 4, .alpha = 8}) {
+        auto training = std::make_unique<Training>(type, BatchLimits{.B = kB, .T = kT}, &lora);
+        for (Parameter* p : training->model.parameters())
+            if (!p->is_adapter()) {
                 const auto values = in_memory_layout(file, p->name, *p);
-                std::memcpy(p->master.get<float>(), values.data(), values.size() * 4);
+                std::memcpy(p->value().get<float>(), values.data(), values.size() * 4);
             }
-        model->masters_to_weights();
-        model->initialise_adapters(3, 0);
-        return model;
+        training->model.values_changed();
+        training->model.initialise_adapters(3, 0);
+        return training;
     }
-    double gradients(GPT2& model) { return fixture::loss_and_gradients(model, tokens, targets); }
-    void train(GPT2& model, int steps, float lr = 1e-2f) {
+    void train(Training& training, int steps, float lr = 1e-2f) {
         for (int i = 0; i < steps; i++) {
-            fixture::loss_and_gradients(model, tokens, targets, {}, lr);
-            model.update({}, 0);
+            training.loss_and_gradients(batch, {}, lr);
+            training.update();
         }
     }
     static std::vector<float> weights(GPT2& model, const std::string& name) {
         for (Parameter* p : model.parameters())
-            if (p->name == name) return {p->master.get<float>(), p->master.get<float>() + p->size()};
+            if (p->name == name) return {p->value().get<float>(), p->value().get<float>() + p->size()};
         ADD_FAILURE() << name;
         return {};
     }
 };
 
 TEST_F(ReLoRA, WrappingChangesNoOutputAndGivesBAGradientAtOnce) {
-    auto model = wrapped();
-    EXPECT_NEAR(gradients(*model), loss, 1e-5);  // B = 0: the same function
-    for (const relora::Adapter& a : model->adapters()) {
+    auto training = wrapped();
+    EXPECT_NEAR(training->loss_and_gradients(batch), loss, 1e-5);  // B = 0: the same function
+    for (const relora::Adapter& a : training->model.adapters()) {
         EXPECT_GT(kernels::norm_squared(a.B.gradient), 0) << a.B.name;
         EXPECT_EQ(kernels::norm_squared(a.A.gradient), 0) << a.A.name;  // dA = s B^T dY^T x with B = 0
         // A ~ U(-1/sqrt(in), 1/sqrt(in)): variance 1 / (3 in).
-        const double variance = kernels::norm_squared(a.A.master) / double(a.A.size());
+        const double variance = kernels::norm_squared(a.A.value()) / double(a.A.size());
         EXPECT_NEAR(variance * 3 * double(a.in), 1.0, 6 * std::sqrt(0.8 / double(a.A.size()))) << a.A.name;
     }
 }
 
 TEST_F(ReLoRA, MergeLeavesTheFunctionUnchanged) {
     for (const DType type : {DType::f32, DType::bf16}) {
-        auto model = wrapped(type);
-        train(*model, 10);
-        const double before = model->forward(tokens.data(), targets.data(), kB, kT);
-        const auto w_before = weights(*model, "transformer.h.1.mlp.c_fc.weight");
-        const double delta = model->merge();
-        model->initialise_adapters(3, 1);
-        const double after = model->forward(tokens.data(), targets.data(), kB, kT);
+        auto training = wrapped(type);
+        train(*training, 10);
+        const double before = training->model.forward(batch);
+        const auto w_before = weights(training->model, "transformer.h.1.mlp.c_fc.weight");
+        const double delta = training->model.merge();
+        training->model.initialise_adapters(3, 1);
+        const double after = training->model.forward(batch);
         EXPECT_GT(delta, 1e-3);
-        EXPECT_NE(w_before, weights(*model, "transformer.h.1.mlp.c_fc.weight"));
+        EXPECT_NE(w_before, weights(training->model, "transformer.h.1.mlp.c_fc.weight"));
         // fp32: rounding of a few sums. bf16: W, A, B and activations each carry 2^-9 relative error.
         EXPECT_NEAR(after, before, type == DType::f32 ? 1e-5 : 2e-2);
     }
 }
 
 TEST_F(ReLoRA, MergeIsWPlusScaledBAInEverySection) {
-    auto model = wrapped();
-    train(*model, 3);
-    for (const relora::Adapter& a : model->adapters()) {
+    auto training = wrapped();
+    train(*training, 3);
+    for (const relora::Adapter& a : training->model.adapters()) {
         if (a.id != 0 && a.id != 6) continue;  // c_attn of layer 0 (three sections), mlp.c_fc of layer 1
         const std::string name = a.A.name.substr(0, a.A.name.size() - 6) + "weight";
-        const auto before = weights(*model, name);
-        const float *A = a.A.master.get<float>(), *B = a.B.master.get<float>();
+        const auto before = weights(training->model, name);
+        const float *A = a.A.value().get<float>(), *B = a.B.value().get<float>();
         std::vector<double> expected(before.begin(), before.end());
         for (int64_t o = 0; o < a.out; o++)
             for (int64_t i = 0; i < a.in; i++)
@@ -101,14 +97,14 @@ TEST_F(ReLoRA, MergeIsWPlusScaledBAInEverySection) {
                     expected[size_t(o * a.in + i)] +=
                         2.0 * B[o * a.rank + r] * A[(o / (a.out / a.sections) * a.rank + r) * a.in + i];
         Parameter* w = nullptr;
-        for (Parameter* p : model->parameters())
+        for (Parameter* p : training->model.parameters())
             if (p->name == name) w = p;
         std::vector<float> scratch(size_t(a.in * a.out));
         relora::Scratch memory;
         memory.delta = make_tensor(scratch.data(), DType::f32, 1, a.in * a.out);
-        relora::merge(a, *w, memory);
+        relora::merge(a, memory);
         for (size_t i = 0; i < expected.size(); i++)
-            ASSERT_NEAR(w->master.get<float>()[i], expected[i], 1e-6) << name << " " << i;
+            ASSERT_NEAR(w->value().get<float>()[i], expected[i], 1e-6) << name << " " << i;
     }
 }
 
@@ -123,38 +119,38 @@ TEST_F(ReLoRA, ResetsZeroExactlyWhatWasAskedAndNothingElse) {
                           {{relora::ResetKind::random, 0.5, false}, 0.45, 0.55},
                           {{relora::ResetKind::none, 0.5, false}, 0, 0}};
     for (const Case& c : cases) {
-        auto model = wrapped();
-        train(*model, 3);
+        auto training = wrapped();
+        train(*training, 3);
         std::vector<std::vector<float>> others;
         const auto other_moments = [&] {
             std::vector<std::vector<float>> all;
-            for (Parameter* p : model->trained_parameters())
-                if (p->name.find("lora_") == std::string::npos)
+            for (Parameter* p : training->model.trained_parameters())
+                if (!p->is_adapter())
                     for (const Tensor& t : {p->m, p->v}) all.push_back({t.get<float>(), t.get<float>() + t.size()});
             return all;
         };
         others = other_moments();
-        const relora::ZeroedCount count = model->reset_moments(c.reset, 3, 1);
+        const relora::ZeroedCount count = training->model.reset_moments(c.reset, 3, 1);
         EXPECT_GE(count.fraction(), c.least);
         EXPECT_LE(count.fraction(), c.most);
         int64_t zeros = 0, total = 0;
-        for (Parameter* p : model->trained_parameters()) {
-            if (p->name.find("lora_") == std::string::npos) continue;
-            EXPECT_EQ(p->adam_step, c.reset.adam_step ? 0 : 3) << p->name;
-            for (const Tensor& t : {p->m, p->v}) {
-                const int64_t rows = t.rows / p->sections;
-                for (int s = 0; s < p->sections; s++) {
-                    const float* x = t.row_range(s * rows, rows).get<float>();
-                    const int64_t n = rows * t.cols, z = std::count(x, x + n, 0.0f);
-                    zeros += z;
-                    total += n;
-                    // Each stacked tensor on its own: exactly ceil(p n).
-                    if (c.reset.kind == relora::ResetKind::magnitude) {
-                        EXPECT_EQ(z, int64_t(std::ceil(c.reset.fraction * double(n) - 1e-9))) << p->name;
+        for (const relora::Adapter& a : training->model.adapters())
+            for (const Parameter* p : {&a.A, &a.B}) {
+                EXPECT_EQ(p->adam_step, c.reset.adam_step ? 0 : 3) << p->name;
+                for (const Tensor& t : {p->m, p->v}) {
+                    const int64_t rows = t.rows / a.sections;
+                    for (int s = 0; s < a.sections; s++) {
+                        const float* x = t.row_range(s * rows, rows).get<float>();
+                        const int64_t n = rows * t.cols, z = std::count(x, x + n, 0.0f);
+                        zeros += z;
+                        total += n;
+                        // Each stacked tensor on its own: exactly ceil(p n).
+                        if (c.reset.kind == relora::ResetKind::magnitude) {
+                            EXPECT_EQ(z, int64_t(std::ceil(c.reset.fraction * double(n) - 1e-9))) << p->name;
+                        }
                     }
                 }
             }
-        }
         EXPECT_EQ(count.total, c.reset.kind == relora::ResetKind::none ? 0 : total);
         EXPECT_EQ(count.zeroed, c.reset.kind == relora::ResetKind::none ? 0 : zeros);
         EXPECT_EQ(other_moments(), others);
@@ -163,8 +159,8 @@ TEST_F(ReLoRA, ResetsZeroExactlyWhatWasAskedAndNothingElse) {
 
 TEST_F(ReLoRA, RankOfTheUpdateGrowsWithEveryCycleAndLoRAsDoesNot) {
     const std::string name = "transformer.h.0.mlp.c_fc.weight";  // (96, 24)
-    auto model = wrapped(DType::f32, {.rank = 4, .alpha = 8});
-    const auto start = weights(*model, name);
+    auto training = wrapped(DType::f32, {.rank = 4, .alpha = 8});
+    const auto start = weights(training->model, name);
     const auto rank = [&](const std::vector<float>& now) {
         std::vector<double> difference(start.size());
         for (size_t i = 0; i < start.size(); i++) difference[i] = double(now[i]) - start[i];
@@ -172,31 +168,31 @@ TEST_F(ReLoRA, RankOfTheUpdateGrowsWithEveryCycleAndLoRAsDoesNot) {
         return std::count_if(s.begin(), s.end(), [&](double x) { return x > 1e-5 * s[0]; });
     };
     for (int cycle = 1; cycle <= 5; cycle++) {
-        train(*model, 6);
-        model->merge();
-        model->initialise_adapters(3, uint64_t(cycle));
-        model->reset_moments({relora::ResetKind::magnitude, 0.99, false}, 3, uint64_t(cycle));
-        EXPECT_EQ(rank(weights(*model, name)), 4 * cycle) << "after cycle " << cycle;
+        train(*training, 6);
+        training->model.merge();
+        training->model.initialise_adapters(3, uint64_t(cycle));
+        training->model.reset_moments({relora::ResetKind::magnitude, 0.99, false}, 3, uint64_t(cycle));
+        EXPECT_EQ(rank(weights(training->model, name)), 4 * cycle) << "after cycle " << cycle;
     }
     auto lora = wrapped(DType::f32, {.rank = 4, .alpha = 8});
     train(*lora, 30);
-    lora->merge();
-    EXPECT_EQ(rank(weights(*lora, name)), 4);
+    lora->model.merge();
+    EXPECT_EQ(rank(weights(lora->model, name)), 4);
 }
 
 TEST_F(ReLoRA, AdapterGradientsAgreeWithFiniteDifferences) {
-    auto model = wrapped();
-    train(*model, 5);  // B is not zero any more
-    gradients(*model);
-    for (const relora::Adapter& a : model->adapters())
+    auto training = wrapped();
+    train(*training, 5);  // B is not zero any more
+    training->loss_and_gradients(batch);
+    for (const relora::Adapter& a : training->model.adapters())
         for (const Parameter* p : {&a.A, &a.B}) {
-            float* w = p->master.get<float>();
+            float* w = p->value().get<float>();
             const int64_t i = p->size() / 2 + 1;
             const float saved = w[i], h = 1e-2f;
             const auto loss_at = [&](float value) {
                 w[i] = value;
-                model->masters_to_weights();
-                return model->forward(tokens.data(), targets.data(), kB, kT);
+                training->model.values_changed();
+                return training->model.forward(batch);
             };
             const double up = loss_at(saved + h), down = loss_at(saved - h);
             loss_at(saved);
@@ -208,17 +204,17 @@ TEST_F(ReLoRA, AdapterGradientsAgreeWithFiniteDifferences) {
 }
 
 TEST_F(ReLoRA, DropoutIsDrawnAgainInTheBackward) {
-    auto model = wrapped(DType::f32, {.rank = 4, .alpha = 8, .dropout = 0.3});
-    train(*model, 5);
+    auto training = wrapped(DType::f32, {.rank = 4, .alpha = 8, .dropout = 0.3});
+    train(*training, 5);
     const relora::Pass pass{.seed = 5, .index = 9, .training = true};
-    const auto run = [&] { return fixture::loss_and_gradients(*model, tokens, targets, pass); };
+    const auto run = [&] { return training->loss_and_gradients(batch, pass); };
     const double first = run();
     EXPECT_EQ(first, run());
-    EXPECT_NE(first, gradients(*model));  // without dropout another function
-    const relora::Adapter& a = model->adapters()[3];
+    EXPECT_NE(first, training->loss_and_gradients(batch));  // without dropout another function
+    const relora::Adapter& a = training->model.adapters()[3];
     run();
     std::vector<float> gradient(a.A.gradient.get<float>(), a.A.gradient.get<float>() + a.A.size());
-    float* w = a.A.master.get<float>();
+    float* w = a.A.value().get<float>();
     for (const int64_t i : {int64_t(1), a.A.size() / 2, a.A.size() - 1}) {
         const float saved = w[i], h = 1e-2f;
         w[i] = saved + h;

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <random>
 
-#include "train/plan.h"
+#include "train/dry_run.h"
 #include "train/routes.h"
 
 namespace {
@@ -45,19 +45,23 @@ struct Layer {
         }
         return made;
     }
+    // Random values; in bf16 with a master beside the weight, which round() fills.
+    void fill(Parameter& p, int64_t rows, int64_t cols, double deviation) {
+        const Tensor values = tensor(DType::f32, rows, cols, deviation);
+        p.weight = type == DType::f32 ? values : tensor(type, rows, cols);
+        if (type != DType::f32) p.master = values;
+    }
     Layer(int64_t N, int64_t in, int64_t out, int64_t rank, int sections, DType type)
         : N(N), in(in), out(out), rank(rank), sections(sections), type(type) {
         memory.reserve(32);  // tensors point into it
-        weight.trains = false;
-        weight.master = weight.weight = tensor(DType::f32, out, in, 0.1);
-        if (type != DType::f32) weight.weight = tensor(type, out, in);
+        weight.rows = out, weight.cols = in;
+        adapter = relora::make_adapter(0, weight, {.rank = rank, .alpha = 0.5 * double(rank), .sections = sections}, 0);
+        fill(weight, out, in, 0.1);
         bias.weight = tensor(type, 1, out, 0.1);
         bias.gradient = tensor(DType::f32, 1, out);
-        adapter.sections = sections, adapter.rank = rank, adapter.in = in, adapter.out = out, adapter.scale = 0.5f;
-        for (auto [p, rows, cols] : {std::tuple{&adapter.A, sections * rank, in}, {&adapter.B, out, rank}}) {
-            p->master = p->weight = tensor(DType::f32, rows, cols, 0.2);
-            if (type != DType::f32) p->weight = tensor(type, rows, cols);
-            p->gradient = tensor(DType::f32, rows, cols);
+        for (Parameter* p : {&adapter.A, &adapter.B}) {
+            fill(*p, p->rows, p->cols, 0.2);
+            p->gradient = tensor(DType::f32, p->rows, p->cols);
         }
         adapter.effective = tensor(type, out, in);
         adapter.u = scratch.u = tensor(type, N, sections * rank);
@@ -72,10 +76,9 @@ struct Layer {
     ~Layer() { kernels::set_workspace(Device::cpu, {}); }
     // After a change of masters.
     void round() {
-        if (type != DType::f32)
-            for (Parameter* p : {&weight, &adapter.A, &adapter.B}) kernels::convert(p->weight, p->master);
+        for (const Parameter* p : {&weight, &adapter.A, &adapter.B}) relora::round_weight(*p);
         adapter.route = Route::merged;
-        relora::form_effective_weight(adapter, weight.master, scratch);
+        relora::form_effective_weight(adapter, scratch);
     }
     // sum(dy * y), of which backward() gives the gradients, in fp64.
     double objective(Route route) {
@@ -156,8 +159,8 @@ TEST(Routes, GradientsAreFiniteDifferences) {
                 const auto gradient = layer.values(p->gradient);
                 double size = 0;
                 for (const double g : gradient) size += g * g / double(gradient.size());
-                for (const int64_t i : {int64_t(0), p->master.size() / 2 + 1, p->master.size() - 1}) {
-                    float& w = p->master.get<float>()[i];
+                for (const int64_t i : {int64_t(0), p->size() / 2 + 1, p->size() - 1}) {
+                    float& w = p->value().get<float>()[i];
                     const float saved = w, h = 0.5f;
                     const auto moved_to = [&](float value) {
                         w = value;
@@ -202,7 +205,7 @@ TEST(Routes, AreFactoredWhereMemoryIsShortAndThatTakesLess) {
     for (const char* type : {"fp32", "bf16"}) {
         o.dtype = type;
         o.resolve();
-        const size_t needed = low_rank_bytes(o, merged);
+        const size_t needed = estimate_phase(o, true, merged).total_bytes;
         EXPECT_EQ(affordable_routes(o, merged, needed), merged);
         EXPECT_EQ(affordable_routes(o, merged, needed - 1), o.dtype == "fp32" ? factored : merged) << type;
     }

@@ -26,20 +26,19 @@ class GPT2Fixture : public testing::TestWithParam<Case> {};
 TEST_P(GPT2Fixture, LossLogitsAndGradientsAreThoseOfPyTorch) {
     const auto [type, recompute] = GetParam();
     const SafetensorsReader file("test/fixtures/gpt2_tiny.safetensors");
-    GPT2 model(kConfig, type);
-    model.allocate_weights();
-    model.allocate_phase({.B = kB, .T = kT, .recompute = recompute});
+    Training training(type, {.B = kB, .T = kT, .recompute = recompute});
+    GPT2& model = training.model;
     load(model, file);
-    const auto tokens = array<int32_t>(file, "tokens"), targets = array<int32_t>(file, "targets");
+    const Batch batch(file);
     const double expected = array<float>(file, "loss")[0];
 
-    EXPECT_NEAR(model.forward(tokens.data(), targets.data(), kB, kT), expected, loss_tolerance(type));
-    EXPECT_NEAR(loss_and_gradients(model, tokens, targets), expected, loss_tolerance(type));
+    EXPECT_NEAR(model.forward(batch), expected, loss_tolerance(type));
+    EXPECT_NEAR(training.loss_and_gradients(batch), expected, loss_tolerance(type));
     expect_gradients(model, file, "grad.", type);
 
     const auto logits = array<float>(file, "logits");
     for (int64_t t : {int64_t(0), kT - 1}) {
-        const float* row = model.logits_at(tokens.data(), kT, t).get<float>();
+        const float* row = model.logits_at({.tokens = batch.tokens.data(), .B = 1, .T = kT}, t).get<float>();
         const std::vector<float> expected_row(logits.begin() + t * 61, logits.begin() + (t + 1) * 61);
         EXPECT_LT(relative_error(row, expected_row), type == DType::f32 ? 1e-5 : 2e-2);
     }
@@ -49,19 +48,18 @@ TEST_P(GPT2Fixture, AdaptersGiveThoseOfPyTorch) {
     const auto [type, recompute] = GetParam();
     const SafetensorsReader base("test/fixtures/gpt2_tiny.safetensors"),
         file("test/fixtures/gpt2_tiny_lora.safetensors");
-    const auto tokens = array<int32_t>(base, "tokens"), targets = array<int32_t>(base, "targets");
+    const Batch batch(base);
     for (const bool separate : {true, false})
         for (const relora::Route route : {relora::Route::merged, relora::Route::factored, relora::Route::project}) {
             const std::string prefix = separate ? "" : "fused.";
             if (!file.find(prefix + "loss")) continue;
-            GPT2 model(kConfig, type);
-            model.wrap({.rank = 4, .alpha = 8, .separate_qkv = separate, .routes = {route, route, route, route}});
-            model.allocate_weights();
-            model.allocate_phase({.B = kB, .T = kT, .recompute = recompute});
-            load(model, base, &file, prefix);
-            EXPECT_NEAR(loss_and_gradients(model, tokens, targets), array<float>(file, prefix + "loss")[0],
+            const LoraConfig lora{
+                .rank = 4, .alpha = 8, .separate_qkv = separate, .routes = {route, route, route, route}};
+            Training training(type, {.B = kB, .T = kT, .recompute = recompute}, &lora);
+            load(training.model, base, &file, prefix);
+            EXPECT_NEAR(training.loss_and_gradients(batch), array<float>(file, prefix + "loss")[0],
                         loss_tolerance(type));
-            expect_gradients(model, file, prefix + "grad.", type);
+            expect_gradients(training.model, file, prefix + "grad.", type);
         }
 }
 
@@ -77,15 +75,15 @@ INSTANTIATE_TEST_SUITE_P(TypesAndRecompute, GPT2Fixture,
 
 TEST(GPT2, AccumulationAddsGradients) {
     const SafetensorsReader file("test/fixtures/gpt2_tiny.safetensors");
-    GPT2 model(kConfig, DType::f32);
-    model.allocate_weights();
-    model.allocate_phase({.B = 1, .T = kT});
-    load(model, file);
-    const auto tokens = array<int32_t>(file, "tokens"), targets = array<int32_t>(file, "targets");
-    // The batch of two as two micro-steps of one, each weighted by a half.
+    Training training(DType::f32, {.B = 1, .T = kT});
+    load(training.model, file);
+    const Batch batch(file);
+    // The batch of two as two micro-batches of one, each weighted by a half.
     for (int64_t b = 0; b < kB; b++)
-        model.forward_backward(tokens.data() + b * kT, targets.data() + b * kT, 1, kT, 0.5f, b > 0, {});
-    expect_gradients(model, file, "grad.", DType::f32);
+        training.model.forward_backward(
+            {.tokens = batch.tokens.data() + b * kT, .targets = batch.targets.data() + b * kT, .B = 1, .T = kT},
+            training.optimizer.loss(), 0.5f, b > 0, {});
+    expect_gradients(training.model, file, "grad.", DType::f32);
 }
 
 TEST(GPT2, InitialisationIsGPT2s) {
@@ -93,14 +91,14 @@ TEST(GPT2, InitialisationIsGPT2s) {
     model.allocate_weights();
     model.initialise(7);
     for (Parameter* p : model.parameters()) {
-        const float* w = p->master.get<float>();
+        const float* w = p->value().get<float>();
         double sum = 0, squares = 0;
         for (int64_t i = 0; i < p->file_size(); i++) {
             sum += w[i];
             squares += double(w[i]) * w[i];
         }
         const double n = double(p->file_size()), deviation = std::sqrt(squares / n);
-        if (p->is_matrix) {
+        if (p->is_matrix()) {
             const double expected = p->name.ends_with("c_proj.weight") ? 0.02 / std::sqrt(4.0) : 0.02;
             EXPECT_NEAR(deviation, expected, 5 * expected / std::sqrt(2 * n)) << p->name;
             EXPECT_NEAR(sum / n, 0, 5 * expected / std::sqrt(n)) << p->name;

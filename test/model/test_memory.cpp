@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "model/gpt2.h"
+#include "optimizer/masters.h"
+#include "optimizer/optimizer.h"
 
 namespace {
 
@@ -11,16 +13,17 @@ struct Bytes {
     size_t device = 0, host = 0;
 };
 Bytes planned(GPT2& model) {
-    MemoryPlan weights(model.device()), phase(model.device());
-    model.plan_weights(weights);
-    model.plan_phase(phase, {.B = 1, .T = 64});
-    Bytes sum;
-    for (const MemoryPlan* plan : {&weights, &phase}) {
-        for (const MemoryCategory c : {MemoryCategory::weights, MemoryCategory::masters, MemoryCategory::adapters,
-                                       MemoryCategory::gradients, MemoryCategory::moments})
-            sum.device += plan->bytes(c);
-        sum.host += plan->bytes(MemoryCategory::host);
-    }
+    MemoryPlan plan(model.device());
+    Masters masters(model.compute_type(), model.device());
+    Optimizer optimizer(model.compute_type(), model.device(), {});
+    model.plan_weights(plan);
+    masters.plan(plan, model.parameters());
+    model.plan_phase(plan, {.B = 1, .T = 64});
+    optimizer.plan(plan, model.trained_parameters());
+    Bytes sum{.host = plan.bytes(MemoryCategory::host)};
+    for (const MemoryCategory c : {MemoryCategory::weights, MemoryCategory::masters, MemoryCategory::adapters,
+                                   MemoryCategory::gradients, MemoryCategory::moments})
+        sum.device += plan.bytes(c);
     return sum;
 }
 Bytes full_rank(const std::string& name, DType type, Device device) {

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "io/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 #include "io/safetensors.h"
 #include "runtime/error.h"
 #include "test/io/error_of.h"
@@ -17,13 +17,11 @@ namespace fs = std::filesystem;
 
 // A parameter with memory of its own, filled with values that tell every element apart.
 struct OwnedParameter : Parameter {
-    OwnedParameter(const std::string& parameter_name, int64_t r, int64_t c, bool matrix, bool transposed,
-                   bool trained) {
+    OwnedParameter(const std::string& parameter_name, int64_t r, int64_t c, Role its_role, bool trained) {
         name = parameter_name;
         rows = file_rows = r;
         cols = c;
-        is_matrix = matrix;
-        conv1d = transposed;
+        role = its_role;
         trains = trained;
         adam_step = 0;
         for (std::vector<float>* memory : {&master_memory, &m_memory, &v_memory}) memory->assign(size_t(r * c), 0.0f);
@@ -40,10 +38,10 @@ float value(int tensor, int64_t r, int64_t c) { return float(tensor) + float(100
 
 // A small table as a model has it: an embedding padded from 5 to 8 rows, a transposed linear, a bias, an adapter.
 struct Table {
-    OwnedParameter wte{"transformer.wte.weight", 8, 3, true, false, true};
-    OwnedParameter linear{"transformer.h.0.attn.c_proj.weight", 37, 5, true, true, false};
-    OwnedParameter bias{"transformer.h.0.attn.c_proj.bias", 1, 37, false, false, true};
-    OwnedParameter A{"transformer.h.0.attn.c_proj.lora_A", 2, 5, true, false, true};
+    OwnedParameter wte{"transformer.wte.weight", 8, 3, Role::token_embedding, true};
+    OwnedParameter linear{"transformer.h.0.attn.c_proj.weight", 37, 5, Role::linear, false};
+    OwnedParameter bias{"transformer.h.0.attn.c_proj.bias", 1, 37, Role::bias, true};
+    OwnedParameter A{"transformer.h.0.attn.c_proj.lora_A", 2, 5, Role::adapter_A, true};
     std::vector<OwnedParameter*> owned{&wte, &linear, &bias, &A};
 
     Table() { wte.file_rows = 5; }
@@ -78,7 +76,7 @@ class Checkpoint : public testing::Test {
         s.low_rank = true;
         s.data = {.epoch = 2, .position = 71};
         s.seed = 0xFFFFFFFFFFFFFFFFull;  // more than a double or a signed integer holds
-        s.shape = {.vocab_size = 5, .positions = 7, .layers = 1, .heads = 1, .channels = 3};
+        s.config = {.vocab_size = 5, .max_positions = 7, .layers = 1, .heads = 1, .channels = 3};
         s.rank = 2;
         s.alpha = 0.1;
         s.options = {{"lr", "0.1"}, {"mode", "\"relora\""}};
@@ -143,7 +141,7 @@ TEST_F(Checkpoint, FilesHoldTheDocumentedLayout) {
 TEST_F(Checkpoint, ReadsBackWhatItWrote) {
     const std::string folder = write(42);
     Table read;
-    read_parameters(folder, read.parameters(), true);
+    read_parameters(folder, read.parameters());
     for (size_t i = 0; i < table.owned.size(); i++) {
         const OwnedParameter &wanted = *table.owned[i], &got = *read.owned[i];
         EXPECT_EQ(got.adam_step, wanted.adam_step) << wanted.name;
@@ -161,9 +159,7 @@ TEST_F(Checkpoint, ReadsBackWhatItWrote) {
     EXPECT_TRUE(s.low_rank);
     EXPECT_EQ(s.data, wanted.data);
     EXPECT_EQ(s.seed, wanted.seed);
-    EXPECT_EQ(s.shape.vocab_size, 5);
-    EXPECT_EQ(s.shape.positions, 7);
-    EXPECT_EQ(s.shape.channels, 3);
+    EXPECT_EQ(s.config, wanted.config);
     EXPECT_EQ(s.rank, 2);
     EXPECT_EQ(s.alpha, 0.1);
     EXPECT_EQ(s.options, wanted.options);
@@ -176,11 +172,11 @@ TEST_F(Checkpoint, ReadsBf16AndNamesWithoutPrefix) {
     file.add("h.0.bias", "BF16", {3});
     file.write("h.0.bias", bits, sizeof bits);
     file.close();
-    OwnedParameter bias("transformer.h.0.bias", 1, 3, false, false, true);
+    OwnedParameter bias("transformer.h.0.bias", 1, 3, Role::bias, true);
     read_weights(out, {&bias});
     EXPECT_EQ(bias.master_memory, (std::vector<float>{1.5f, -2.0f, 0.0078125f}));
-    OwnedParameter longer("transformer.h.0.bias", 1, 4, false, false, true),
-        other("transformer.h.1.bias", 1, 3, false, false, true);
+    OwnedParameter longer("transformer.h.0.bias", 1, 4, Role::bias, true),
+        other("transformer.h.1.bias", 1, 3, Role::bias, true);
     EXPECT_NE(error_of([&] { read_weights(out, {&longer}); }).find("h.0.bias"), std::string::npos);
     EXPECT_NE(error_of([&] { read_weights(out, {&other}); }).find("transformer.h.1.bias"), std::string::npos);
 }
@@ -209,7 +205,7 @@ TEST_F(Checkpoint, KeepsTheNewest) {
     table.wte.master_memory[0] = 77.0f;
     write(12, 0);
     Table read;
-    read_parameters(out + "/step_00000012", read.parameters(), false);
+    read_parameters(out + "/step_00000012", read.parameters());
     EXPECT_EQ(read.wte.master_memory[0], 77.0f);
 }
 
@@ -245,7 +241,7 @@ TEST_F(Checkpoint, ForeignStateIsRefused) {
 TEST_F(Checkpoint, AFailedWriteLeavesTheEarlierOne) {
     write(5);
     // A tensor without memory: the write fails when its files are half written.
-    OwnedParameter empty("transformer.empty", 1, 3, false, false, true);
+    OwnedParameter empty("transformer.empty", 1, 3, Role::bias, true);
     empty.master = empty.weight = {};
     EXPECT_NE(error_of([&] { write_checkpoint(out, state(6), {&empty}, 1); }), "no error");
     EXPECT_EQ(names(), std::vector<std::string>{"step_00000005"});

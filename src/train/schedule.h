@@ -1,13 +1,13 @@
-// The plan of a run: one update counter decides phase, rate, merges and resets.
+// The schedule of a run: one counter of updates decides phase, rate, merges and resets.
 #pragma once
 
 #include <string>
 
 #include "train/options.h"
 
-class RunPlan {
+class RunSchedule {
   public:
-    explicit RunPlan(const Options& options);
+    explicit RunSchedule(const Options& options);
 
     // All of these take the 0-based number of an update.
     bool low_rank(int64_t step) const { return low_rank_ && step >= switch_step_; }
@@ -32,12 +32,3 @@ class RunPlan {
     double full_lr_, low_lr_;
     relora::Schedule full_schedule_, low_schedule_;
 };
-
-// Device memory that the low-rank phase takes by these routes.
-size_t low_rank_bytes(const Options& options, const Routes& routes);
-// The fastest routes, or factored ones where those would take more than is available and factored ones take less. That
-// they don't always do: in bf16 on a CPU an effective weight takes the place of another, and factored adapters keep
-// activations.
-Routes affordable_routes(const Options& options, const Routes& fastest, size_t available);
-// --dry-run's report: parameters, memory by category for each phase, tokens, updates, FLOPs. Allocates none of it.
-std::string dry_run_report(const Options& options);

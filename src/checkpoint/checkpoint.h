@@ -1,0 +1,29 @@
+// Checkpoints of a run: OUT/step_NNNNNNNN, a folder of safetensors files and state.json. The layout is in
+// dev/FORMATS.md.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "checkpoint/run_state.h"
+#include "runtime/parameter.h"
+
+// Writes OUT/step_NNNNNNNN: to a temporary name, synced, renamed; state.json last. Keeps the newest `keep` (0: all).
+// Returns the folder. On an error nothing of it stays behind.
+std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
+                             int64_t keep);
+// Bytes that such a checkpoint takes, about.
+int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
+
+// Whether a folder is a checkpoint (else it may be a Hugging Face folder).
+bool is_checkpoint(const std::string& folder);
+// The newest complete checkpoint under OUT, or "".
+std::string latest_checkpoint(const std::string& out);
+
+// state.json of a checkpoint folder; every file's SHA-256 is verified.
+RunState read_state(const std::string& folder);
+// Masters (weights where there are none), AdamW moments and step counts of base weights and adapters.
+void read_parameters(const std::string& folder, const std::vector<Parameter*>& parameters);
+// The values of the base weights, in a checkpoint or a Hugging Face folder, or of the adapters alone.
+void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters);
+void read_adapters(const std::string& folder, const std::vector<Parameter*>& adapters);

@@ -1,0 +1,62 @@
+#include "checkpoint/huggingface.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <initializer_list>
+
+#include "checkpoint/arrays.h"
+#include "io/json_file.h"
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+GPT2Config read_huggingface_config(const std::string& folder) {
+    const std::string path = folder + "/config.json";
+    CHECK(fs::exists(path), folder, " is neither a checkpoint (state.json) nor a Hugging Face folder (config.json)");
+    const json j = read_json(path);
+    try {
+        CHECK(j.at("model_type") == "gpt2", path, ": model_type is ", j.at("model_type").dump(),
+              ", only \"gpt2\" can be read");
+        // These keys can make another network of it. Each may be left out.
+        const std::initializer_list<std::pair<const char*, std::vector<json>>> computed = {
+            {"activation_function", {"gelu_pytorch_tanh", "gelu_new"}},
+            {"layer_norm_epsilon", {1e-5}},
+            {"n_inner", {nullptr, 4 * int64_t(j.at("n_embd"))}},
+            {"tie_word_embeddings", {true}},
+            {"scale_attn_weights", {true}},
+            {"scale_attn_by_inverse_layer_idx", {false}}};
+        for (const auto& [key, known] : computed)
+            CHECK(!j.contains(key) || std::find(known.begin(), known.end(), j[key]) != known.end(), path, ": ", key,
+                  " is ", j[key].dump(), ", only ", known.back().dump(), " can be read");
+        return {j.at("vocab_size"), j.at("n_positions"), j.at("n_layer"), j.at("n_head"), j.at("n_embd")};
+    } catch (const json::exception& error) {
+        FAIL(path, " is not a GPT-2 configuration: ", error.what());
+    }
+}
+
+void write_huggingface(const std::string& folder, const GPT2Config& config, const std::vector<Parameter*>& parameters) {
+    CHECK(!fs::exists(folder) || fs::is_empty(folder), folder, " is not empty; give a new folder to export to");
+    FolderWriter guard(folder + ".tmp");
+    write_values(folder + ".tmp/model.safetensors", without_adapters(parameters));
+    const json description = {{"architectures", {"GPT2LMHeadModel"}},
+                              {"model_type", "gpt2"},
+                              {"activation_function", "gelu_new"},
+                              {"vocab_size", config.vocab_size},
+                              {"n_positions", config.max_positions},
+                              {"n_ctx", config.max_positions},
+                              {"n_embd", config.channels},
+                              {"n_layer", config.layers},
+                              {"n_head", config.heads},
+                              {"layer_norm_epsilon", 1e-5},
+                              {"tie_word_embeddings", true},
+                              {"attn_pdrop", 0.0},
+                              {"embd_pdrop", 0.0},
+                              {"resid_pdrop", 0.0},
+                              {"bos_token_id", config.vocab_size - 1},
+                              {"eos_token_id", config.vocab_size - 1},
+                              {"torch_dtype", "float32"}};
+    write_file_atomic(folder + ".tmp/config.json", description.dump(2) + "\n");
+    std::error_code ignored;
+    fs::remove(folder, ignored);  // an empty folder gives way
+    guard.rename_to(folder);
+}

@@ -1,0 +1,14 @@
+// Folders that transformers reads and writes as GPT2LMHeadModel.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "runtime/parameter.h"
+
+// The model that the folder's config.json states; throws where it states another network than this GPT-2.
+GPT2Config read_huggingface_config(const std::string& folder);
+// config.json and model.safetensors, without adapters. Written to a temporary name, renamed. The last token of the
+// vocabulary is taken for end of text.
+void write_huggingface(const std::string& folder, const GPT2Config& config, const std::vector<Parameter*>& parameters);

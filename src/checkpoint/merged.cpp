@@ -1,0 +1,65 @@
+#include "checkpoint/merged.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/huggingface.h"
+#include "io/safetensors.h"
+
+GPT2Config config_of(const std::string& folder) {
+    const GPT2Config c = is_checkpoint(folder) ? read_state(folder).config : read_huggingface_config(folder);
+    CHECK(std::min({c.vocab_size, c.max_positions, c.layers, c.heads, c.channels}) > 0, folder, " states a model of ",
+          c.layers, " layers, ", c.heads, " heads, ", c.channels, " channels, vocabulary ", c.vocab_size, " and ",
+          c.max_positions, " positions; all should be positive");
+    return c;
+}
+
+namespace {
+
+// Merges the folder's adapter of a weight, in memory of its own.
+void merge_adapter(const std::string& folder, Parameter& weight, const relora::AdapterConfig& config, Device device) {
+    Parameter base = weight;  // the model's own is to be frozen only where the run says so
+    relora::Adapter a = relora::make_adapter(0, base, config, base.bucket);
+    MemoryPlan memory(device);
+    relora::Scratch scratch;
+    for (Parameter* p : {&a.A, &a.B}) memory.add(&p->weight, MemoryCategory::adapters, DType::f32, p->rows, p->cols);
+    memory.add(&scratch.delta, MemoryCategory::workspaces, DType::f32, 1, a.in * a.out);
+    // A weight without a master gets one while it is merged, so that the sum is rounded once.
+    const bool lacks_master = base.value().dtype != DType::f32;
+    if (lacks_master) memory.add(&base.master, MemoryCategory::masters, DType::f32, base.rows, base.cols);
+    memory.allocate();
+    if (lacks_master) read_weights(folder, {&base});
+    read_adapters(folder, {&a.A, &a.B});
+    relora::merge(a, scratch);
+}
+
+}  // namespace
+
+void load_merged(GPT2& model, const std::string& folder) {
+    read_weights(folder, model.parameters());
+    const std::string adapters_path = folder + "/adapters.safetensors";
+    if (is_checkpoint(folder) && std::filesystem::exists(adapters_path)) {
+        const RunState state = read_state(folder);
+        const SafetensorsReader file(adapters_path);
+        for (Parameter* weight : model.parameters()) {
+            const std::string base = weight->name.substr(0, weight->name.rfind('.'));
+            const SafetensorsEntry* A = weight->role == Role::linear ? file.find(base + ".lora_A") : nullptr;
+            if (!A) continue;
+            CHECK(A->shape.size() == 2 && A->shape[0] > 0 && A->shape[0] % state.rank == 0, adapters_path, ": ",
+                  A->name, " has shape ", shape_text(A->shape), ", which adapters of rank ", state.rank, " can't have");
+            const int sections = int(A->shape[0] / state.rank);
+            merge_adapter(folder, *weight, {.rank = state.rank, .alpha = state.alpha, .sections = sections},
+                          model.device());
+        }
+    }
+    model.values_changed();
+}
+
+void export_checkpoint(const std::string& from, const std::string& to) {
+    GPT2 model(config_of(from), DType::f32);
+    model.allocate_weights();
+    load_merged(model, from);
+    const std::string folder = std::filesystem::path(to + "/").parent_path().string();  // without a slash at its end
+    write_huggingface(folder, model.config(), model.parameters());
+}

@@ -1,0 +1,29 @@
+// The shape of a GPT-2, as plain data, and the shapes that have names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+struct GPT2Config {
+    int64_t vocab_size = 50257, max_positions = 1024, layers = 12, heads = 12, channels = 768;
+
+    // Rows of the embedding in memory: a multiple of 64, so that products have aligned sizes. The padding stays zero.
+    int64_t padded_vocab() const { return (vocab_size + 63) / 64 * 64; }
+    int64_t head_size() const { return channels / heads; }
+    int64_t num_parameters() const;  // without padding
+    bool operator==(const GPT2Config&) const = default;
+};
+
+// gpt2, gpt2-medium, gpt2-large, gpt2-xl, and small ones for the CPU. Throws with config_names() where there is none.
+GPT2Config named_config(const std::string& name);
+std::string config_names();
+
+// The full-rank model whose size comes closest to `parameters`, with the head size, vocabulary and positions of `like`:
+// among shapes within 2 % of it (else the closest) the one whose width to depth ratio is nearest to `like`'s.
+GPT2Config control_config(const GPT2Config& like, int64_t parameters);
+
+// The linears of a block, which can have adapters: attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj.
+enum LinearIndex { kAttnQKV = 0, kAttnProj = 1, kMlpFc = 2, kMlpProj = 3, kLinears = 4 };
+const char* linear_name(int linear);
+int64_t linear_in(const GPT2Config& config, int linear);
+int64_t linear_out(const GPT2Config& config, int linear);

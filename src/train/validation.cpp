@@ -1,0 +1,24 @@
+#include "train/validation.h"
+
+#include <algorithm>
+
+Validation::Validation(const Options& o, const TokenDataset& train_set) {
+    const int B = int(o.batch_size), T = int(o.seq_len);
+    if (!o.val_data.empty()) {
+        data_ = std::make_unique<TokenDataset>(o.val_data, int(o.config.vocab_size));
+        const int64_t batches = data_->num_windows(T) / B;
+        CHECK(batches > 0, "--val-data ", o.val_data, " has ", data_->num_tokens(),
+              " tokens, less than one micro-batch of ", B * T, " (plus one)");
+        num_batches_ = o.eval_batches > 0 ? std::min(o.eval_batches, batches) : batches;
+        loader_ = std::make_unique<DataLoader>(*data_, B, T, o.seed, false);
+    }
+    fixed_loader_ = std::make_unique<DataLoader>(data_ ? *data_ : train_set, B, T, o.seed, false);
+    fixed_batch_ = fixed_loader_->next();
+}
+
+double Validation::loss(GPT2& model) {
+    double loss = 0;
+    loader_->restore({});
+    for (int64_t i = 0; i < num_batches_; i++) loss += model.forward(loader_->next()) / double(num_batches_);
+    return loss;
+}
