@@ -36,7 +36,7 @@ for dtype in fp32 bf16; do
     run $dtype-dropout --dtype $dtype "${relora[@]}" --lora-dropout 0.1 --reset random:0.9 --reset-adam-step --reset-every 2
     run $dtype-from-adapters "${short[@]}" --mode full --init-from bits/$dtype-lora/step_00000006
     run $dtype-from-export "${short[@]}" --mode lora --rank 4 --adapter-route factored --init-from bits/$dtype-lora/export
-    # Before the switch, at it, before a merge and at it: what follows must be what would have been.
+    # A run that is resumed before the switch, at it, before a restart or at it goes on as it would have gone on.
     run $dtype-saved --dtype $dtype "${relora[@]}" --adapter-route merged --save-every 1 --keep 0
     for step in 3 4 7 8; do
         cp -r bits/$dtype-saved bits/$dtype-resumed-$step

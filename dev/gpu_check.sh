@@ -18,10 +18,10 @@
 #               small shapes under NVIDIA's compute-sanitizer; last, as they disturb times
 #
 # It builds nothing: `make gpu-programs` does, or a bundle has the programs (`make bundle`).
-#   OUT=dev/results       where everything goes that it leaves: DATE-GPU-CALL.txt, .jsonl (rows) and .log (all that was said)
-#   TMPDIR=/tmp           where all else is, up to 6 GB; not under OUT, so that a call that is killed leaves only reports there
+#   OUT=dev/results       where it leaves its reports: DATE-GPU-CALL.txt, .jsonl (rows) and .log (all that was said)
+#   TMPDIR=/tmp           where it keeps the rest, up to 6 GB; not under OUT, so that a killed call leaves only reports there
 #   PEER_PYTHON=python3   an interpreter that has torch and transformers
-#   LIMIT=SECONDS         for all stages together: what does not fit fails
+#   LIMIT=SECONDS         the time of all stages together: a stage that does not fit fails
 #   REHEARSAL=1           small sizes, to try the check itself where there is no GPU (dev/rehearse_gpu.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -82,7 +82,7 @@ sum_up_shards() {
             printf "%d cases compared: %d wrong, %d without an algorithm; %d of %d shards came to their end\n", all, wrong, without, ended, shards
         }'
 }
-# run_shard NUMBER LOG: after a fault of the GPU once more, without the op that it came from.
+# run_shard NUMBER LOG: runs a shard, and after a fault of the GPU once more, without the op that the fault came from.
 run_shard() {
     local cases=$test_cases- op
     until GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$1 OMP_NUM_THREADS=2 build/kernel_tests --gtest_color=no \
@@ -130,7 +130,7 @@ compare() {
     need build/bench/step
     local modes=$1 model failed=''
     shift
-    # For the prediction: of this machine, where the kernels have been timed.
+    # The prediction takes the ceilings of this machine where the kernels have been timed.
     ! grep -q '"ceilings"' "$rows" 2>/dev/null || more_options+=(--ceilings "$rows")
     for model in "$@"; do
         echo
@@ -153,7 +153,7 @@ stage_pytorch() {
         [ "$(pytorch_rows)" -gt "$before" ] || fail "PyTorch gave no time; what it said is in $log"
     done
 }
-# How many there are: compare.py leaves PyTorch out where it fails, and an earlier call may have had it.
+# Counts the times of PyTorch: compare.py leaves it out where it fails, and an earlier call may have had it.
 pytorch_rows() { cat "$rows" 2>/dev/null | grep -c '"worker": "torch compiled"' || true; }
 
 stage_kernels() {
@@ -277,7 +277,7 @@ trap 'echo "dev/gpu_check.sh: stopped" >&2; exit 130' INT TERM
 
 json() { printf '%s' "$1" | sed 's/[\\"]/\\&/g' | tr -d '\000-\037'; }
 summary=() any_failed=
-# verdict STAGE SECONDS: of a stage that has ended, from its exit code.
+# verdict STAGE SECONDS: says how a stage has ended, from its exit code.
 verdict() {
     local stage=$1 seconds=$2 code result=FAIL why file
     code=$(cat "$work/$stage.code")
@@ -301,7 +301,7 @@ verdict() {
         printf '"why": "%s", "gpu": "%s", "driver": "%s", "commit": "%s"}\n' "$(json "$why")" "$(json "$gpu")" "$driver" "$commit"
     } >>"$rows"
 }
-# run_stage STAGE SECONDS PREFIX: to its end; what it says goes to the report as it comes.
+# run_stage STAGE SECONDS PREFIX: runs a stage to its end; what it says goes to the report as it comes.
 run_stage() {
     local stage=$1 limit=$2 prefix=$3 code=0
     {

@@ -48,16 +48,16 @@ class Quantity(typing.NamedTuple):
     key: str  # of metrics.jsonl
     limits: dict  # type -> largest difference
     relative: bool = False
-    phase: str = ""  # only its updates
+    phase: str = ""  # the updates of this phase only
 
     def pick(self, numbers, switch):
-        """These of key -> values."""
+        """The numbers of this quantity out of key -> values."""
         values = numbers.get(self.key, [])
         return {"full": values[:switch], "low-rank": values[switch:]}.get(self.phase, values)
 
 
-# Rounding alone moved losses by up to 5e-7 in fp32 and 7e-4 in bf16, norms by 2e-6 and 2e-3: of 124M with 512 tokens an update
-# on a CPU, and of test/fixtures/parity there and on the executor. More tokens average more of it away.
+# Rounding alone moved losses by up to 5e-7 in fp32 and 7e-4 in bf16, norms by 2e-6 and 2e-3. This was measured for 124M with 512
+# tokens an update on a CPU, and for test/fixtures/parity there and on the executor. More tokens average more of it away.
 LOSS = {"fp32": 5e-6, "bf16": 1e-3}
 NORM = {"fp32": 1e-5, "bf16": 1e-2}
 QUANTITIES = (

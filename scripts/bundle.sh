@@ -11,7 +11,7 @@ fail() { echo "bundle.sh: $*" >&2; exit 1; }
 archive=$1
 shift
 
-# The system's own: a program must not bring another loader or C library than the one that starts it.
+# The system has these itself: a program must not bring another loader or C library than the one that starts it.
 of_glibc='^(ld-linux.*|lib(c|m|dl|rt|pthread|util|resolv)\.so.*|linux-vdso.*)$'
 beside=(README.md LICENSE dev/KERNELS.md dev/gpu_check.sh dev/gpu_parity.py dev/bench/*.py dev/peers/*.py
     test/cuda_on_cpu/training.sh test/cuda_on_cpu/small_cases.bash test/end_to_end/common.bash test/fixtures/parity

@@ -1,5 +1,5 @@
-# The quickstart's run: a model of 1.9 million parameters, a full-rank warm start of 400 updates, then three low-rank cycles
-# of 200. About three minutes on two cores; ends at a validation loss of about 1.74 nats per byte.
+# The quickstart's run: a model of 1.9 million parameters, 400 updates at full rank, then three low-rank cycles of 200
+# updates. About three minutes on two cores; ends at a validation loss of about 1.74 nats per byte.
 # shellcheck shell=bash disable=SC2034  # the scripts that source this use the variables
 max_steps=1000
 warm_start_steps=400

@@ -50,7 +50,7 @@ class Planned(typing.NamedTuple):
     device: str
     dtype: str
     mode: str
-    route: str  # of our adapters: in a full-rank worker of those after a switch, None without
+    route: str  # the route of our adapters; in a full-rank worker the route after a switch, or None
     command: list
 
     @property
@@ -62,7 +62,7 @@ class Planned(typing.NamedTuple):
 
 
 def planned_workers(args):
-    """Those that are compared with each other next to each other: all modes of a type, so that they share a group."""
+    """The workers to start. What is compared stands side by side: all modes of a type, so that they share a group."""
     plan = []
     low_rank = any(mode != "full" for mode in args.modes)
     for (model, batch_size), dtype, mode in itertools.product(args.model, args.dtypes, args.modes):
@@ -80,9 +80,9 @@ def planned_workers(args):
 
 
 def run_alone(plan, args, starts, steps):
-    """Each worker alone, `starts` times in turn. Returns those that gave times, and whether one of ours failed.
+    """Run each worker alone, `starts` times in turn. Return the workers that gave times, and whether one of ours failed.
 
-    What has been timed is printed at once, and stays where what follows fails: it may have taken minutes.
+    A time is printed at once, so that it stays where a later worker fails: it may have taken minutes.
     """
     done, failed = {}, set()
     for start in range(starts):
@@ -152,7 +152,7 @@ def predicted(worker, args):
     machine = args.machine or machine_of(worker.ready.get("device", ""))
     if worker.kind != OURS or args.device != "cuda" or not machine:
         return None
-    route = worker.ready.get("routes") or worker.planned.route  # those that `auto` has chosen are in the first
+    route = worker.ready.get("routes") or worker.planned.route  # "ready" has the routes that `auto` has chosen
     return predict(worker.planned.model, worker.planned.batch_size, args.seq_len, args.grad_accum, worker.mode, route or "",
                    args.rank, worker.dtype, machine)
 
@@ -272,7 +272,7 @@ def parse_args():
 
 
 def groups_of(plan, size):
-    """Consecutive workers, at most `size`, never apart from our worker of the same type and mode."""
+    """Group consecutive workers, at most `size`, never apart from our worker of the same type and mode."""
     units = {}
     for entry in plan:
         units.setdefault((entry.model, entry.dtype, entry.mode), []).append(entry)

@@ -2,8 +2,8 @@
 
 The FLOPs and bytes of every op, over the rate that it is taken to reach (ops.py), are added up. The rates are fractions of the
 ceilings below, which are stated for a GPU, given as options, or read from what build/kernel_bench --json measured (--ceilings). A
-micro-step is forward and backward of one micro-batch in bf16; an update is --grad-accum micro-steps, clipping, AdamW and, on the
-routes that have them, the effective weights. The data loader, and merges, which come once in many updates, are not in it.
+micro-batch goes forward and backward in bf16; an update is --grad-accum micro-batches, clipping, AdamW and, on the routes that
+have them, the effective weights. The data loader, and restarts, which come once in many updates, are not in it.
 Python's standard library only; compare.py imports predict() and shows its times beside those that it measures.
 """
 import dataclasses
@@ -42,7 +42,7 @@ CUDA_NAMES = {"NVIDIA H100 80GB HBM3": "h100", "NVIDIA H200": "h200"}
 
 
 def machine_of(description):
-    """The stated ceilings of a GPU as device::description names it, "NAME (sm_90, …)"; None for another than those."""
+    """The stated ceilings of a GPU as device::description names it, "NAME (sm_90, …)"; None for any other GPU."""
     return GPUS.get(CUDA_NAMES.get(description.partition(" (")[0]))
 
 
@@ -68,17 +68,17 @@ def measured_machine(path, machine=GPUS["h100"]):
 
 @dataclasses.dataclass
 class Prediction:
-    """An update: its seconds, in all and by part; the ops of a micro-step and those that come once; tokens/s and MFU."""
+    """An update: its seconds, in all and by part; the ops of a micro-batch, the ops that come once; tokens/s and MFU."""
     seconds: float
     parts: dict
-    micro_step: list
+    micro_batch: list
     update: list
     tokens_per_s: float
     mfu_percent: float
 
 
 def fastest_route(linear, rows, rank, grad_accum, machine):
-    """As fastest_routes in src/train/routes.cpp: merged unless another route is 2 % faster."""
+    """The choice of fastest_routes in src/train/routes.cpp: merged unless another route is 2 % faster."""
     def seconds(route):
         return (grad_accum * total_seconds(linear_ops(linear, rows, rank, route), machine) +
                 total_seconds(linear_update_ops(linear, rank, route), machine))
@@ -95,22 +95,22 @@ def predict(model, batch_size, seq_len, grad_accum, mode="full", route="merged",
     if model not in MODELS or dtype != "bf16":
         return None
     shape, rows, rank = MODELS[model], batch_size * seq_len, 0 if mode == "full" else rank
-    micro_step, update, routes = [], optimizer_ops(shape, rank), route.split(",")
+    micro_batch, update, routes = [], optimizer_ops(shape, rank), route.split(",")
     for i, linear in enumerate(shape.linears):
         own = routes[i % len(routes)] if rank else None
         own = fastest_route(linear, rows, rank, grad_accum, machine) if own == "auto" else own
-        micro_step += [op.times(shape.layers) for op in linear_ops(linear, rows, rank, own)]
+        micro_batch += [op.times(shape.layers) for op in linear_ops(linear, rows, rank, own)]
         update += [op.times(shape.layers) for op in linear_update_ops(linear, rank, own)]
-    micro_step += other_ops(shape, rows, seq_len)
+    micro_batch += other_ops(shape, rows, seq_len)
     parts = dict.fromkeys(PARTS, 0.0)
-    for count, ops in ((grad_accum, micro_step), (1, update)):
+    for count, ops in ((grad_accum, micro_batch), (1, update)):
         parts["rest"] += count * gaps(ops)
         for op in ops:
             parts[op.part] += count * op.seconds(machine)
     seconds = sum(parts.values())
     tokens_per_s = rows * grad_accum / seconds
     mfu = 100.0 * tokens_per_s * shape.flops_per_token(seq_len, rank) / machine.peak
-    return Prediction(seconds, parts, micro_step, update, tokens_per_s, mfu)
+    return Prediction(seconds, parts, micro_batch, update, tokens_per_s, mfu)
 
 
 # ---- the tables --------------------------------------------------------------------------------------------------
@@ -137,11 +137,11 @@ def print_model(name, batch_size, args, machine):
         return predict(name, batch_size, args.seq_len, grad_accum, mode, route, args.rank, args.dtype, machine)
 
     full = update(args.grad_accum)
-    print(f"\n{name}, B={batch_size}, T={args.seq_len}, {args.dtype}: full-rank update of {args.grad_accum} micro-steps "
+    print(f"\n{name}, B={batch_size}, T={args.seq_len}, {args.dtype}: full-rank update of {args.grad_accum} micro-batches "
           f"{1e3 * full.seconds:.1f} ms, {full.tokens_per_s:.0f} tokens/s, MFU {full.mfu_percent:.1f} %; "
-          f"micro-step {1e3 * total_seconds(full.micro_step, machine):.1f} ms, clipping and AdamW "
+          f"micro-batch {1e3 * total_seconds(full.micro_batch, machine):.1f} ms, clipping and AdamW "
           f"{1e3 * total_seconds(full.update, machine):.1f} ms")
-    print(op_table(full.micro_step, machine))
+    print(op_table(full.micro_batch, machine))
     accumulations = (1, 4, 16)
     lines = [["route"] + [f"/full of {n}" for n in accumulations] + ["tokens/s", "MFU %"] + list(PARTS)]
     for mode, route in [("full", "")] + [("relora", route) for route in args.routes]:
@@ -149,7 +149,7 @@ def print_model(name, batch_size, args, machine):
         ratios = [update(n, mode, route).seconds / update(n).seconds for n in accumulations]
         lines.append([route or "full-rank"] + [f"{ratio:.3f}" for ratio in ratios] +
                      [f"{p.tokens_per_s:.0f}", f"{p.mfu_percent:.1f}"] + [f"{1e3 * p.parts[part]:.1f}" for part in PARTS])
-    print(f"ReLoRA of rank {args.rank} over full-rank, updates of 1, 4 and 16 micro-steps; of {args.grad_accum}: tokens/s, MFU, "
+    print(f"ReLoRA of rank {args.rank} over full-rank, updates of 1, 4 and 16 micro-batches; of {args.grad_accum}: tokens/s, MFU, "
           "ms of each part")
     print(aligned(lines, left=(0,)))
 
@@ -161,7 +161,7 @@ def main():
     parser.add_argument("--batch-size", type=at_least_one, help="default: " +
                         ", ".join(f"{size} for {name}" for name, size in BATCH_SIZES.items()) + ", else 16")
     parser.add_argument("--seq-len", type=at_least_one, default=1024)
-    parser.add_argument("--grad-accum", type=at_least_one, default=4, help="micro-steps in an update")
+    parser.add_argument("--grad-accum", type=at_least_one, default=4, help="micro-batches in an update")
     parser.add_argument("--rank", type=at_least_one, default=128)
     parser.add_argument("--routes", type=comma_list(*ROUTES, "auto"), default=list(ROUTES))
     parser.add_argument("--dtype", choices=("bf16",), default="bf16")

@@ -12,8 +12,8 @@ import dataclasses
 import typing
 
 # ---- the rates that ops are taken to reach -------------------------------------------------------------------------
-# Estimates, to be corrected by what a GPU measures. Where one is given as a quotient by 740, that is the rate in TFLOP/s of a
-# large bf16 product on an H100 (model.py).
+# They are estimates, to be corrected by what a GPU measures. Where one is given as a quotient by 740, that is the rate in
+# TFLOP/s of a large bf16 product on an H100 (model.py).
 
 # As fractions of a large copy's rate:
 STREAM = 0.87           # a pass over several large tensors
@@ -48,10 +48,10 @@ EXPOSED_STORE, EXPOSED_LOAD = 0.35, 0.85
 SECOND_PASS_MISSES = 3 / 8
 LAUNCH_GAP = 0.9e-6  # seconds between two kernels of a CUDA graph
 
-LOGIT_BYTES = 512 << 20  # of fp32 logits at a time (forward.cpp)
+LOGIT_BYTES = 512 << 20  # the fp32 logits that exist at a time (forward.cpp)
 BF16, FP32 = 2, 4        # bytes
 
-# What step.cpp tells apart when it profiles a step, in its order.
+# The parts that step.cpp tells apart when it profiles a step, in its order.
 PARTS = ("weights", "low-rank", "effective", "attention", "norm+gelu", "head+loss", "adamw", "rest")
 ROUTES = ("merged", "factored", "project")
 
@@ -74,7 +74,7 @@ class Op(typing.NamedTuple):
                              loaded=count * self.loaded, kernels=count * self.kernels)
 
     def seconds(self, machine):
-        """Without the gaps between kernels."""
+        """The time of this work, without the gaps between kernels."""
         exposed = EXPOSED_STORE * self.stored + EXPOSED_LOAD * self.loaded
         return (max(self.flops / machine.product_rate(self), self.bytes / machine.stream_rate(self)) +
                 exposed / machine.stream_rate(self))
@@ -146,12 +146,12 @@ class GPT2:
         return self.layers * sum(linear.adapter_size(rank) for linear in self.linears)
 
     def flops_per_token(self, seq_len, rank):
-        """For MFU, as GPT2::flops_per_token: 6 a trained parameter, 4 a frozen one, 12 L C T for attention; rank 0: full-rank."""
+        """As GPT2::flops_per_token, for MFU: 6 a trained parameter, 4 a frozen one, 12 L C T for attention; rank 0: full-rank."""
         return (12.0 * self.layers * self.channels * seq_len + 6.0 * self.other_parameters(self.vocab) +
                 (4.0 if rank else 6.0) * self.linear_parameters + 6.0 * self.adapter_parameters(rank))
 
 
-# Those whose heads have 64 columns, for which the rates of attention above are stated.
+# The models whose heads have 64 columns: the rates of attention above are stated for these.
 MODELS = {"gpt2": GPT2(12, 768), "gpt2-medium": GPT2(24, 1024), "gpt2-large": GPT2(36, 1280), "gpt2-xl": GPT2(48, 1600),
           "gpt2-small": GPT2(8, 512), "gpt2-mini": GPT2(6, 384), "gpt2-tiny": GPT2(4, 256), "gpt2-nano": GPT2(3, 192)}
 
@@ -218,7 +218,7 @@ def chunks_of_logits(model, rows):
 
 
 def other_ops(model, rows, seq_len):
-    """All of a micro-step but the blocks' linears."""
+    """The ops of a micro-batch but for the blocks' linears."""
     C, V, L, N = model.channels, model.padded_vocab, model.layers, rows
     row = BF16 * N * C                        # bytes of one activation of width C
     causal = 1.0 * N * C * seq_len            # FLOPs of a product of attention, of which the mask leaves half
@@ -229,7 +229,7 @@ def other_ops(model, rows, seq_len):
         stream("residual add", "rest", 3 * row),                          # after the MLP
         Op("attention forward", "attention", 2 * causal, 4 * row, product_share=ATTENTION_FORWARD),
         Op("attention backward", "attention", 5 * causal, 8 * row, product_share=ATTENTION_BACKWARD, kernels=2),
-        stream("attention row sums", "attention", 2 * row),               # of dout * out, for the backward
+        stream("attention row sums", "attention", 2 * row),               # sums of dout * out, for the backward
         stream("LayerNorm backward", "norm+gelu", 2 * 4 * row, norm_backward, kernels=4)]  # two: x, dout, dx += …
     ops = [op.times(L) for op in block]
     ops += [stream("LayerNorm forward", "norm+gelu", 2 * row), stream("LayerNorm backward", "norm+gelu", 3 * row, norm_backward, 2),

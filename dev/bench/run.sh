@@ -9,7 +9,7 @@
 #   NAME=...             another name for the two files
 #
 # Steps are those of full-rank training and of ReLoRA by each route of the adapters, rank 128, 1024 tokens; a LoRA step is one
-# of ReLoRA. gpt2 is measured in fp32 and bf16 beside PyTorch eager and compiled, the others in bf16 beside eager. That takes
+# of ReLoRA. gpt2 is measured in fp32 and bf16 beside PyTorch eager and compiled, the others in bf16 beside eager. This takes
 # about 45 minutes on two cores, 20 without PyTorch. Workers run one at a time, in interleaved rounds; the largest, PyTorch
 # with gpt2-large, takes some 18 GB.
 #

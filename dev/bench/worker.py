@@ -25,7 +25,7 @@ OURS = "train_relora"
 
 
 def worker_environment(device):
-    """What makes a waiting worker free without slowing down a working one.
+    """The environment that makes a waiting worker free without slowing down a working one.
 
     Inside a step, threads must spin at the end of a parallel region: the next one follows in microseconds, and
     OMP_WAIT_POLICY=passive would pay a wake-up for each. Between turns they must sleep. So spinning stays on but is bounded:
@@ -46,7 +46,7 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """One process, its answers, and the CPU time it used out of turn; with `before`, the one of an earlier start, its too."""
+    """One process, its answers, and the CPU time it used out of turn; with `before`, also those of an earlier start."""
 
     def __init__(self, planned, timeout, before=None):
         self.planned, self.timeout = planned, timeout
@@ -123,7 +123,7 @@ class Worker:
         self.idle_since = (time.monotonic(), self.cpu_seconds())
 
     def measure_once(self):
-        """What needs no rounds."""
+        """Ask for what needs no rounds."""
         if self.kind != OURS:
             return
         self.parts = self.ask("profile")["profile"]

@@ -1,12 +1,12 @@
 """PyTorch's training step of the same GPT-2, as a worker for dev/bench/compare.py. Needs torch.
 
-Written as a PyTorch user would write it to be fast: nn.Linear, scaled_dot_product_attention, fused AdamW, autocast for
+It is written as a PyTorch user would write it to be fast: nn.Linear, scaled_dot_product_attention, fused AdamW, autocast for
 bf16 with fp32 weights, a vocabulary padded to a multiple of 128, optionally torch.compile. `--mode lora` or `relora`
 has frozen linears plus LoRA factors; embeddings, LayerNorms and biases train, as in train_relora. On a GPU
 scaled_dot_product_attention is flash attention in bf16 (memory-efficient attention in fp32), tokens are drawn there,
 and products of fp32 are in TF32 unless --tf32 off.
 
-Protocol: after set-up and warm-up prints "ready {json}"; each line "step" on stdin runs --steps-per-turn training steps
+Protocol: after set-up and warm-up it prints "ready {json}"; each line "step" on stdin runs --steps-per-turn training steps
 on random tokens (forward and backward of --grad-accum micro-batches, clipping, AdamW) and prints {"seconds": s, "loss":
 x}, seconds of one step; "quit" (or the end of stdin) prints {"peak_bytes": n} and ends. The peak is that of steady-state
 steps: what set-up and compilation took before does not count. "ready" has the bytes of weights, adapters, gradients and

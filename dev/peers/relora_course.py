@@ -1,6 +1,6 @@
 """The course of a ReLoRA run of GPT-2 in PyTorch, for dev/gpu_parity.py to compare a run of train_relora with.
 
-An implementation of dev/FORMATS.md that shares nothing with the program: the network is transformers' GPT2LMHeadModel, called
+This implements dev/FORMATS.md and shares nothing with the program: the network is transformers' GPT2LMHeadModel, called
 with the weights W + s*B*A; AdamW, clipping, schedule, adapters, merges and resets are written out below. fp32 has no TF32. In
 bf16, forward and backward see weights rounded from fp32 masters, all else is fp32. Needs torch, transformers and safetensors.
 """

@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
 out=$work/out
 
-# check_refusal NAME CODE WANTED_CODE TEXT: of the command whose standard error is in $work/stderr.
+# check_refusal NAME CODE WANTED_CODE TEXT: checks what a command that was refused left in $work/stderr.
 check_refusal() {
     [ "$2" -eq "$3" ] || differs "$1: exit code $2, expected $3: $(head -n 1 "$work/stderr")"
     [ "$(wc -l <"$work/stderr")" -eq 1 ] || differs "$1: $(wc -l <"$work/stderr") lines on stderr, expected 1"

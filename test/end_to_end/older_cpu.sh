@@ -1,6 +1,6 @@
 #!/bin/bash
-# What bf16 needs of matrix products, as on a CPU with AVX2 only, where oneDNN has none of bf16. (Other CPUs than x86 have
-# no such limit; there the tests run once more.)
+# Products in bf16 as on a CPU with AVX2 only, where oneDNN has none: the tests that need them, and a run beside fp32. (Other
+# CPUs than x86 have no such limit; there the tests run once more.)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source test/end_to_end/common.bash

@@ -22,12 +22,12 @@ def check(what, value, expected, relative=0.0, absolute=0.0):
 
 
 def sum_of(prediction, field, *names):
-    """Of an update's ops whose part or name is among `names`."""
-    return sum(getattr(op, field) for op in prediction.micro_step + prediction.update if op.part in names or op.name in names)
+    """The sum over an update's ops whose part or name is among `names`."""
+    return sum(getattr(op, field) for op in prediction.micro_batch + prediction.update if op.part in names or op.name in names)
 
 
 def ms(prediction, *names):
-    return 1e3 * sum(op.seconds(h100) for op in prediction.micro_step if op.name in names)
+    return 1e3 * sum(op.seconds(h100) for op in prediction.micro_batch if op.name in names)
 
 
 h100, T, r = model.GPUS["h100"], 1024, 128
@@ -63,15 +63,15 @@ for what, expected, *names in (("linears", 15.7, "linears forward", "linears dX"
                                ("LayerNorm and sums", 1.95, "LayerNorm forward", "LayerNorm backward", "residual add"),
                                ("GELU", 0.6, "GELU in epilogues")):
     check(f"124M, ms of {what}", ms(full, *names), expected, 0.05, 0.05)
-check("124M, ms of gaps", 1e3 * ops.gaps(full.micro_step), 0.4, absolute=0.05)
-check("124M, ms of a micro-step", 1e3 * ops.total_seconds(full.micro_step, h100), 37.4, 0.03)
+check("124M, ms of gaps", 1e3 * ops.gaps(full.micro_batch), 0.4, absolute=0.05)
+check("124M, ms of a micro-batch", 1e3 * ops.total_seconds(full.micro_batch, h100), 37.4, 0.03)
 check("124M, tokens/s", full.tokens_per_s, 434e3, 0.01)
 # 512 MiB hold 2668 rows of 50304 floats: seven chunks of 16384 rows.
 check("rows of the first chunk of logits", ops.chunks_of_logits(ops.MODELS["gpt2"], 16384)[0], 2341)
 check("chunks of logits", len(ops.chunks_of_logits(ops.MODELS["gpt2"], 16384)), 7)
 check("rows in chunks of logits", sum(ops.chunks_of_logits(ops.MODELS["gpt2"], 16384)), 16384)
 half = model.Machine(product=h100.product / 2, fp32_product=h100.fp32_product / 2, copy=h100.copy / 2)
-gaps = 4 * ops.gaps(full.micro_step) + ops.gaps(full.update)
+gaps = 4 * ops.gaps(full.micro_batch) + ops.gaps(full.update)
 check("a machine of half the rates", model.predict("gpt2", 16, T, 4, machine=half).seconds - gaps, 2 * (full.seconds - gaps), 1e-12)
 if tuple(sys.argv[1].split(",")) != ops.PARTS or tuple(full.parts) != ops.PARTS:
     failures.append(f"parts {tuple(full.parts)}, in step.cpp {sys.argv[1]}")
