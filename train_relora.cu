@@ -19,6 +19,7 @@
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/profile.h"
+#include "train/route_choice.h"
 #include "train/sample.h"
 #include "train/schedule.h"
 #include "train/validation.h"
@@ -26,19 +27,6 @@
 namespace fs = std::filesystem;
 
 namespace {
-
-// Model configuration and vocabulary come from --init-from or the data where options leave them open.
-void complete_from_files(Options& o) {
-    // A run that goes on needs what it began with no more.
-    const std::string resumed = o.resume ? latest_checkpoint(o.out) : "";
-    if (!o.init_from.empty()) o.config = config_of(resumed.empty() ? o.init_from : resumed);
-    if (o.vocab_size < 0 && o.init_from.empty()) {
-        const Tokenizer tokenizer = find_tokenizer(o);
-        const bool known =
-            !tokenizer.is_byte_level() || fs::exists(fs::path(o.train_data).parent_path() / "tokenizer.bin");
-        if (known) o.vocab_size = tokenizer.vocab_size();
-    }
-}
 
 constexpr const char* kChosenRoutes = "adapter-routes";  // in a checkpoint: what --adapter-route auto came to
 
@@ -92,10 +80,11 @@ class Trainer {
             resumed_from_ = latest_checkpoint(o_.out);
             CHECK(!resumed_from_.empty(), "--resume: there is no complete checkpoint under ", o_.out);
             resumed_ = read_state(resumed_from_);
-            for (const auto& [name, value] : o_.trajectory())
-                for (const auto& [stored_name, stored] : resumed_.options)
-                    USAGE_CHECK(name != stored_name || value == stored, "--resume: --", name, " is ", value, ", but ",
-                                resumed_from_, " was made with ", stored, "; a resumed run must go on with the same");
+            for (const auto& [name, value] : o_.trajectory()) {
+                const auto stored = resumed_.option(name);
+                USAGE_CHECK(!stored || value == *stored, "--resume: --", name, " is ", value, ", but ", resumed_from_,
+                            " was made with ", *stored, "; a resumed run must go on with the same");
+            }
         } else {
             USAGE_CHECK(!has_run, "--out ", o_.out,
                         " already holds a run; add --resume to continue it, or give another folder");
@@ -109,7 +98,10 @@ class Trainer {
         kernels::set_autotune(o_.autotune);
         ceilings_.flops_per_s = measure_product(o_.run_device, o_.compute_type());
         if (o_.profile) ceilings_.bytes_per_s = measure_copy(o_.run_device);
-        if (o_.chooses_routes()) choose_routes();
+        if (o_.chooses_routes()) {
+            const auto resumed = resumed_.option(kChosenRoutes);
+            o_.lora.routes = resumed ? routes_from(*resumed) : choose_routes(o_, threads_, console_);
+        }
         model_.allocate_weights();
         if (o_.has_masters()) masters_.allocate(model_.parameters());
         if (o_.resume) {
@@ -140,30 +132,6 @@ class Trainer {
         if (o_.resume) console_.line("resumed from " + resumed_from_);
         start_time_ = seconds_now();
         first_step_ = step_;
-    }
-
-    // The route of each linear's adapter: that of the run that is resumed; else the fastest, as this run measures or an
-    // earlier one has; factored where there is not the memory for that.
-    void choose_routes() {
-        for (const auto& [name, value] : resumed_.options)
-            if (name == kChosenRoutes) {
-                o_.lora.routes = routes_from(value);
-                return;
-            }
-        const RouteSetting setting = o_.route_setting();
-        std::optional<RouteTimes> times = stored_times(setting, threads_);
-        if (!times) {
-            console_.line("measuring which adapter route is the fastest for each linear");
-            times = measured_times(setting);
-            store_times(*times, setting, threads_);
-        }
-        const Routes fastest = fastest_routes(*times, o_.accumulation);
-        const size_t available = device::bytes_available(o_.run_device);
-        o_.lora.routes = affordable_routes(o_, fastest, available);
-        if (o_.lora.routes != fastest)
-            console_.line(format("effective weights would take memory to %zu MiB of %zu: adapters are factored",
-                                 estimate_phase(o_, true, fastest).total_bytes >> 20, available >> 20));
-        if (o_.profile) console_.line(route_table(*times, o_.lora.routes, o_.lora));
     }
 
     void restore() {
@@ -407,7 +375,7 @@ int run(int argc, char** argv) {
         std::cout << "wrote " << options.export_dir << "\n";
         return 0;
     }
-    complete_from_files(options);
+    options.complete_from_files();
     options.resolve();
     if (options.print_schedule) {
         std::cout << RunSchedule(options).table();
@@ -415,8 +383,7 @@ int run(int argc, char** argv) {
     }
     if (options.dry_run) {
         if (options.chooses_routes() && kernels::device_problem(options.run_device).empty())
-            if (const auto times = stored_times(options.route_setting(), threads))
-                options.lora.routes = fastest_routes(*times, options.accumulation);
+            options.lora.routes = known_routes(options, threads);
         std::cout << dry_run_report(options);
         return 0;
     }

@@ -14,7 +14,7 @@ Exit code 0: all is as close as it should be; 1: something is not, or the traine
 PyTorch is missing. test/fixtures/parity, which the tests use, was made by
 
     python dev/gpu_parity.py --record test/fixtures/parity --device cpu --weights bf16 --layers 2 --heads 1 --channels 64 \\
-        --vocab-size 300 --positions 48 --seq-len 40 --batch-size 4 --micro-steps 2 --rank 8 --alpha 16 --lr 3.5e-4
+        --vocab-size 300 --positions 48 --seq-len 40 --batch-size 4 --micro-batches 2 --rank 8 --alpha 16 --lr 3.5e-4
 """
 import argparse
 import json
@@ -169,7 +169,7 @@ def import_course(device):
 
 
 SIZES = {"layers": 12, "heads": 12, "channels": 768, "vocab-size": 50257, "positions": 1024, "seq-len": 1024, "batch-size": 8,
-         "micro-steps": 2, "rank": 128, "alpha": 32}
+         "micro-batches": 2, "rank": 128, "alpha": 32}
 PEAK_RATE = 5e-5
 
 
@@ -180,7 +180,7 @@ def course_options(sizes, rate):
     Strong decay, clipping and a reset that keeps a tenth make a mistake in any of them show within so few updates.
     """
     return {"mode": "relora", "seq-len": sizes["seq-len"], "batch-size": sizes["batch-size"],
-            "total-batch-tokens": sizes["seq-len"] * sizes["batch-size"] * sizes["micro-steps"], "rank": sizes["rank"],
+            "total-batch-tokens": sizes["seq-len"] * sizes["batch-size"] * sizes["micro-batches"], "rank": sizes["rank"],
             "alpha": sizes["alpha"], "max-steps": 11, "warm-start-steps": 5, "merge-every": 3, "reset-every": 3,
             "reset": "magnitude:0.9", "adapter-route": "merged", "warmup-steps": 0, "restart-warmup-steps": 2,
             "min-lr-ratio": 0.1, "lr": rate, "lora-lr": 2 * rate, "weight-decay": 0.5, "grad-clip": 0.5, "seed": 1337}

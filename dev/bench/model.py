@@ -95,10 +95,11 @@ def predict(model, batch_size, seq_len, grad_accum, mode="full", route="merged",
     if model not in MODELS or dtype != "bf16":
         return None
     shape, rows, rank = MODELS[model], batch_size * seq_len, 0 if mode == "full" else rank
-    micro_batch, update, routes = [], optimizer_ops(shape, rank), route.split(",")
+    micro_batch, update, routes, taken = [], optimizer_ops(shape, rank), route.split(","), []
     for i, linear in enumerate(shape.linears):
         own = routes[i % len(routes)] if rank else None
         own = fastest_route(linear, rows, rank, grad_accum, machine) if own == "auto" else own
+        taken += [own] if rank else []
         micro_batch += [op.times(shape.layers) for op in linear_ops(linear, rows, rank, own)]
         update += [op.times(shape.layers) for op in linear_update_ops(linear, rank, own)]
     micro_batch += other_ops(shape, rows, seq_len)
@@ -109,7 +110,7 @@ def predict(model, batch_size, seq_len, grad_accum, mode="full", route="merged",
             parts[op.part] += count * op.seconds(machine)
     seconds = sum(parts.values())
     tokens_per_s = rows * grad_accum / seconds
-    mfu = 100.0 * tokens_per_s * shape.flops_per_token(seq_len, rank) / machine.peak
+    mfu = 100.0 * tokens_per_s * shape.flops_per_token(seq_len, rank, taken) / machine.peak
     return Prediction(seconds, parts, micro_batch, update, tokens_per_s, mfu)
 
 

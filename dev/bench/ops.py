@@ -145,10 +145,13 @@ class GPT2:
     def adapter_parameters(self, rank):
         return self.layers * sum(linear.adapter_size(rank) for linear in self.linears)
 
-    def flops_per_token(self, seq_len, rank):
-        """As GPT2::flops_per_token, for MFU: 6 a trained parameter, 4 a frozen one, 12 L C T for attention; rank 0: full-rank."""
+    def flops_per_token(self, seq_len, rank=0, routes=()):
+        """As src/model/flops.cpp, for MFU: 6 a trained parameter, 4 a frozen one, 12 L C T for attention, and what each
+        linear's adapter takes by its route; without routes: full-rank."""
+        adapters = sum(2.0 * linear.size if route == "project" else (6.0 if route == "factored" else 4.0) * linear.adapter_size(rank)
+                       for linear, route in zip(self.linears, routes))
         return (12.0 * self.layers * self.channels * seq_len + 6.0 * self.other_parameters(self.vocab) +
-                (4.0 if rank else 6.0) * self.linear_parameters + 6.0 * self.adapter_parameters(rank))
+                (4.0 if routes else 6.0) * self.linear_parameters + self.layers * adapters)
 
 
 # The models whose heads have 64 columns: the rates of attention above are stated for these.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,4 +20,10 @@ struct RunState {
     int64_t rank = 0;
     double alpha = 0;
     std::vector<std::pair<std::string, std::string>> options;  // those that decide the numbers of a run
+
+    std::optional<std::string> option(const std::string& name) const {
+        for (const auto& [stored, value] : options)
+            if (stored == name) return value;
+        return {};
+    }
 };

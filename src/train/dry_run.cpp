@@ -28,14 +28,6 @@ PhaseEstimate estimate_phase(const Options& o, bool low_rank, const Routes& rout
     return phase;
 }
 
-Routes affordable_routes(const Options& o, const Routes& fastest, size_t available) {
-    Routes factored;
-    factored.fill(relora::Route::factored);
-    const auto bytes = [&](const Routes& routes) { return estimate_phase(o, true, routes).total_bytes; };
-    const size_t needed = bytes(fastest);
-    return needed > available && bytes(factored) < needed ? factored : fastest;
-}
-
 std::string dry_run_report(const Options& o) {
     std::vector<PhaseEstimate> phases;
     if (!o.low_rank() || o.warm_start_steps > 0) phases.push_back(estimate_phase(o, false, {}));

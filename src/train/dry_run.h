@@ -17,10 +17,5 @@ struct PhaseEstimate {
 // One phase of the run; the low-rank one with these routes.
 PhaseEstimate estimate_phase(const Options& options, bool low_rank, const Routes& routes);
 
-// The fastest routes, or factored ones where those would take more than is available and factored ones take less. In
-// bf16 on a CPU they don't: there an effective weight takes the place of another, and factored adapters keep
-// activations.
-Routes affordable_routes(const Options& options, const Routes& fastest, size_t available);
-
 // --dry-run's report: parameters, memory by category for each phase, tokens, updates, FLOPs.
 std::string dry_run_report(const Options& options);

@@ -66,6 +66,8 @@ struct Options {
     bool chooses_routes() const { return low_rank() && adapter_route == "auto" && lora_dropout == 0; }
     RouteSetting route_setting() const { return {config, lora, compute_type(), run_device, batch_size * seq_len}; }
 
+    // The model's configuration and vocabulary from --init-from or the data, where options leave them open.
+    void complete_from_files();
     // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.
     void resolve();
     // The options as a TOML file that --config takes.

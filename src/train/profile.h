@@ -9,7 +9,7 @@
 
 // The best rates that this machine reached when it was asked, on one device: what MFU and --profile refer to.
 struct Ceilings {
-    double flops_per_s = 0;  // of a large matrix product in the compute type
+    double flops_per_s = 0;  // a large matrix product in the compute type
     double bytes_per_s = 0;  // read and written, of a large copy
 };
 double measure_product(Device device, DType type);  // FLOP/s

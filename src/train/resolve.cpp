@@ -1,9 +1,14 @@
 // What options become: derived defaults, and refusal of what can't line up, with the numbers that would.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
-#include "model/gpt2.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/merged.h"
 #include "train/options.h"
+#include "train/sample.h"
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -216,6 +221,16 @@ void Options::resolve_device() {
     USAGE_CHECK(device != "cuda" || problem.empty(), "--device cuda: ", problem, "; use --device cpu");
     run_device = device == "cpu" || !problem.empty() ? Device::cpu : Device::cuda;
     if (dtype.empty()) dtype = run_device == Device::cuda ? "bf16" : "fp32";
+}
+
+void Options::complete_from_files() {
+    // A run that goes on needs what it began with no more.
+    const std::string resumed = resume ? latest_checkpoint(out) : "";
+    if (!init_from.empty()) config = config_of(resumed.empty() ? init_from : resumed);
+    if (vocab_size >= 0 || !init_from.empty()) return;
+    const Tokenizer found = find_tokenizer(*this);
+    const fs::path beside = fs::path(train_data).parent_path() / "tokenizer.bin";
+    if (!found.is_byte_level() || fs::exists(beside)) vocab_size = found.vocab_size();
 }
 
 BatchLimits Options::batch_limits() const {

@@ -37,7 +37,7 @@ RouteTimes measured_times(const RouteSetting& setting);
 // The route with the least time for updates of so many micro-batches; merged unless another saves 2 %.
 Routes fastest_routes(const RouteTimes& times, int64_t micro_batches);
 
-// Those that an earlier run measured for this setting and machine, if any, and a place for them:
+// The times that an earlier run measured for this setting and machine, if any, and a place for them:
 // $XDG_CACHE_HOME/train_relora/adapter_times.json, ~/.cache where that is not set. A file that can't be read holds
 // nothing, and one that can't be written is no error: the next run measures again.
 std::optional<RouteTimes> stored_times(const RouteSetting& setting, int threads);

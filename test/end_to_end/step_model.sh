@@ -42,14 +42,15 @@ for name, (L, C, B, parameters, ratio) in sizes.items():
     # fp32 gradient read twice, master and two moments read and written, bf16 weight written; 47 rows of padding.
     check(f"{name}: bytes of clipping and AdamW", sum_of(full, "bytes", "adamw"), (8 + 24 + 2) * (parameters + 47 * C))
     check(f"{name}: MFU", full.mfu_percent, full.tokens_per_s * (6 * parameters + 12 * L * C * T) / 989e12 * 100, 1e-12)
-    check(f"{name}: FLOPs per token of ReLoRA, for MFU", ops.MODELS[name].flops_per_token(T, r),
-          6 * parameters - 2 * linears + 6 * 18 * r * C * L + 12 * L * C * T)
     check(f"{name}: sum of parts", sum(full.parts.values()), full.seconds, 1e-12)
     merged = model.predict(name, B, T, 4, "relora", "merged", r)
     check(f"{name}: merged / full", merged.seconds / full.seconds, ratio, absolute=0.01)
     for route, low_rank, weights in (("merged", 4 * N * 18 * r * C * L, 4), ("factored", 6 * N * 18 * r * C * L, 4),
                                      ("project", 4 * r * linears, 6)):
         p = model.predict(name, B, T, 4, "relora", route, r)
+        per_token = 4 * parameters + 2 * (parameters - linears) + 12 * L * C * T
+        per_token += 2 * linears if route == "project" else low_rank / N
+        check(f"{name} {route}: MFU", p.mfu_percent, p.tokens_per_s * per_token / 989e12 * 100, 1e-12)
         check(f"{name} {route}: low-rank FLOPs", sum_of(p, "flops", "low-rank"), low_rank)
         check(f"{name} {route}: FLOPs of weights", sum_of(p, "flops", "weights"), weights * N * linears)
         check(f"{name} {route}: FLOPs of W + s B A", sum_of(p, "flops", "effective"), 0 if route == "factored" else 2 * r * linears)

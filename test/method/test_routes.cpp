@@ -12,6 +12,7 @@
 #include <random>
 
 #include "train/dry_run.h"
+#include "train/route_choice.h"
 #include "train/routes.h"
 
 namespace {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr GPT2Config kConfig{.vocab_size = 61, .max_positions = 12, .layers = 2, .heads = 3, .channels = 24};
 
-// Of a bucket's parameters: where a tensor begins, counted from the bucket's first, and how far all reach.
+// Where one tensor of each of a bucket's parameters begins, counted from the first, and how far all reach.
 struct Extent {
     std::map<const Parameter*, int64_t> begin;
     int64_t end = 0;

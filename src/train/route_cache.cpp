@@ -1,0 +1,103 @@
+// The file that keeps measured times of routes between runs.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "io/files.h"
+#include "runtime/device.h"
+#include "runtime/version.h"
+#include "train/routes.h"
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+std::string cache_path() {
+    const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+    if (cache && *cache) return str(cache, "/train_relora/adapter_times.json");
+    return home && *home ? str(home, "/.cache/train_relora/adapter_times.json") : "";
+}
+
+// What times depend on.
+std::string key_of(const RouteSetting& s, int threads) {
+    std::string targets;
+    for (const bool target : s.lora.targets) targets += target ? '1' : '0';
+    return str(kVersion, "; ", device::description(s.device), "; ",
+               s.device == Device::cpu ? str(threads, " threads; ") : "", dtype_name(s.type), "; ", s.rows, " rows; ",
+               s.config.channels, " channels; rank ", s.lora.rank, "; ", s.lora.separate_qkv ? "separate" : "fused",
+               "; targets ", targets);
+}
+
+json read_cache() {
+    const std::string path = cache_path();
+    if (path.empty()) return json::object();
+    try {
+        json all = json::parse(read_file(path));
+        return all.is_object() ? all : json::object();
+    } catch (const std::exception&) {
+        return json::object();
+    }
+}
+
+// Held while the file is read and written anew, so that of runs that start together none loses what another has
+// measured. On a file system that has no locks they may.
+class CacheLock {
+  public:
+    explicit CacheLock(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+        if (fd_ < 0) fail_errno("create", path, errno);
+        while (flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+        }
+    }
+    ~CacheLock() { close(fd_); }
+    CacheLock(const CacheLock&) = delete;
+    CacheLock& operator=(const CacheLock&) = delete;
+
+  private:
+    int fd_;
+};
+
+}  // namespace
+
+std::optional<RouteTimes> stored_times(const RouteSetting& s, int threads) {
+    const json all = read_cache();
+    const auto found = all.find(key_of(s, threads));
+    if (found == all.end()) return {};
+    RouteTimes times{};
+    try {
+        for (size_t i = 0; i < kLinears; i++)
+            for (size_t r = 0; r < relora::kRoutes; r++) {
+                const RouteTime time{found->at(i).at(r).at(0).get<double>(), found->at(i).at(r).at(1).get<double>()};
+                if (s.lora.targets[i] && !(time.micro_batch > 0 && time.update >= 0)) return {};  // no clock gave that
+                times[i][r] = time;
+            }
+    } catch (const json::exception&) {
+        return {};
+    }
+    return times;
+}
+
+void store_times(const RouteTimes& times, const RouteSetting& s, int threads) {
+    const std::string path = cache_path();
+    if (path.empty()) return;
+    json entry = json::array();
+    for (const auto& linear : times) {
+        json routes = json::array();
+        for (const RouteTime& time : linear) routes.push_back({time.micro_batch, time.update});
+        entry.push_back(routes);
+    }
+    try {
+        fs::create_directories(fs::path(path).parent_path());
+        const CacheLock lock(path + ".lock");
+        json all = read_cache();
+        all[key_of(s, threads)] = entry;
+        write_file_atomic(path, all.dump(1) + "\n");
+    } catch (const std::exception&) {
+        // The next run measures again.
+    }
+}
