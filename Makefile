@@ -1,6 +1,8 @@
 # train_relora: `make` builds the trainer and the tokenizer, `make test` runs the tests, `make help` lists the rest.
 CXX      ?= g++
-BUILD    ?= build
+DEBUG     = 0
+WERROR   ?= 0
+BUILD    ?= $(if $(filter 1,$(DEBUG)),build/debug,build)
 PORTABLE ?= 0
 DEPS     ?=
 # A comma within a function's argument.
@@ -21,6 +23,16 @@ endif
 # clang says so where it leaves a loop of `omp simd` scalar, which is a matter of speed.
 ifneq ($(findstring clang,$(shell $(CXX) --version)),)
 CXXFLAGS += -Wno-pass-failed
+endif
+# To find mistakes: checked accesses and arithmetic in host code, and on a GPU every op waits for its result (RELORA_DEBUG).
+ifeq ($(DEBUG),1)
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+CXXFLAGS += -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+CPPFLAGS += -DRELORA_DEBUG=1 -D_GLIBCXX_ASSERTIONS
+endif
+ifeq ($(WERROR),1)
+CXXFLAGS  += -Werror
+NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
 ifneq ($(DEPS),)
