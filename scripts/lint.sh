@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export TOOL_FLAGS
-failed=()
+failed=() skipped=()
 
 # find_tool NAME VERSION: sets `tool`, to NAME-VERSION where that is installed.
 find_tool() {
@@ -23,7 +23,8 @@ find_tool() {
         [[ $found. != "$2".* ]] || return 0
         echo "  $tool is version $found, and $2 is what is checked: skipped"
     fi
-    [ -z "${CI:-}" ] || failed+=("$step: no $1 $2")
+    skipped+=("$1")
+    [ -z "${CI:-}" ] && [ "$step" != format ] || failed+=("$step: no $1 $2")
     return 1
 }
 listed() { git ls-files --cached --others --exclude-standard -- "$@" | while read -r file; do [ ! -e "$file" ] || echo "$file"; done; }
@@ -65,4 +66,4 @@ for step in "$@"; do
     echo "lint: $step took $((SECONDS - start)) s"
 done
 [ ${#failed[@]} -eq 0 ] || { printf 'lint: FAILED: %s\n' "${failed[@]}"; exit 1; }
-echo 'lint: nothing found'
+echo "lint: nothing found${skipped:+; skipped: ${skipped[*]}}"
