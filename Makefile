@@ -1,6 +1,8 @@
 # train_relora: `make` builds the trainer and the tokenizer, `make test` runs the tests, `make help` lists the rest.
 CXX      ?= g++
-BUILD    ?= build
+DEBUG     = 0
+WERROR   ?= 0
+BUILD    ?= $(if $(filter 1,$(DEBUG)),build/debug,build)
 PORTABLE ?= 0
 DEPS     ?=
 # A comma within a function's argument.
@@ -21,6 +23,16 @@ endif
 # clang says so where it leaves a loop of `omp simd` scalar, which is a matter of speed.
 ifneq ($(findstring clang,$(shell $(CXX) --version)),)
 CXXFLAGS += -Wno-pass-failed
+endif
+# To find mistakes: checked accesses and arithmetic in host code, and on a GPU every op waits for its result (RELORA_DEBUG).
+ifeq ($(DEBUG),1)
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+CXXFLAGS += -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+CPPFLAGS += -DRELORA_DEBUG=1 -D_GLIBCXX_ASSERTIONS
+endif
+ifeq ($(WERROR),1)
+CXXFLAGS  += -Werror
+NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
 ifneq ($(DEPS),)
@@ -193,6 +205,14 @@ mutated-kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/mutate/$(varia
 mutate:
 	BUILD=$(BUILD) python3 dev/cuda_on_cpu/mutate.py
 
+# ---- what reads the sources only (scripts/lint.sh) ----
+format check-format lint:
+	scripts/lint.sh $(filter-out lint,$@)
+lint-flags:
+	@echo '$(CPPFLAGS) -DGTEST_DONT_DEFINE_FAIL=1 $(filter -std=% -fopenmp -I% -Wno-unknown-pragmas,$(CXXFLAGS))'
+lint-sources:
+	@printf '%s\n' train_relora.cu $(LIB_SRC) $(TEST_SRC) $(wildcard data/*.cpp dev/bench/*.cpp)
+
 tests: all $(TEST_BIN)
 test: tests
 	./scripts/test.sh
@@ -204,6 +224,7 @@ help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
 	@echo 'make release        the same for every supported GPU and any CPU of this architecture, into $(BUILD)/release'
 	@echo 'make tests          build the tests; make test: build and run them'
+	@echo 'make lint           what clang-tidy, cppcheck, shellcheck and clang-format find; make format: lay out every file anew'
 	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
 	@echo 'make gpu-tests      build the same tests for the GPU: $(BUILD)/kernel_tests'
 	@echo 'make kernel-bench   build what times every op on the GPU (or the CPU): $(BUILD)/kernel_bench'
@@ -214,11 +235,12 @@ help:
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
 	@echo 'dev/gpu_check.sh    on a machine with a GPU: test, train, measure and sanitize, with a report (--help)'
 	@echo 'make clean          remove everything that was built'
+	@echo 'DEBUG=1             to find mistakes: with ASan, UBSan and checked containers, into build/debug; WERROR=1: warnings are errors'
 	@echo 'CUDA=0, CUDA=1      without or with the CUDA half (default: with, where nvcc is)'
 	@echo 'ARCHS="80 90"       GPU architectures to build for (default: of the GPU that is present, else 80)'
 	@echo 'PORTABLE=1          a binary for any CPU of this architecture, or for the one named as -march does (default: native)'
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release bundle bundle-on-cpu tests kernel-tests gpu-tests kernel-bench gpu-programs mutated-kernel-tests mutate cuda-on-cpu test bench clean help
+.PHONY: all release bundle bundle-on-cpu tests kernel-tests gpu-tests kernel-bench gpu-programs mutated-kernel-tests mutate cuda-on-cpu test format check-format lint lint-flags lint-sources bench clean help
 .SECONDARY:

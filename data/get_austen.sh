@@ -34,7 +34,7 @@ if complete "$dir"; then
     report
     exit 0
 fi
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+{ command -v apt-get && command -v dpkg-deb; } >/dev/null ||
     fail "needs apt-get and dpkg-deb (Debian, Ubuntu); elsewhere put any text files into a folder and give that to data/tokenize"
 tools=$(cd "${TOOLS:-$repo/data}" && pwd)
 [ -x "$tools/rdb_strings" ] || make -s -C "$repo" data/rdb_strings >&2 || fail "cannot build data/rdb_strings; run scripts/setup.sh first"

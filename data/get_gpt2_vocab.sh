@@ -7,7 +7,7 @@ repo=$(cd "$(dirname "$0")/.." && pwd)
 fail() { echo "get_gpt2_vocab: $*" >&2; exit 1; }
 usage_fail() { echo "get_gpt2_vocab: $* (see --help)" >&2; exit 2; }
 
-dir= file= url=
+dir='' file='' url=''
 while [ $# -gt 0 ]; do
     case "$1" in
     -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;

@@ -9,7 +9,8 @@ source "$(dirname "$0")/../test/end_to_end/common.bash"
 make_shards
 # The paths of the shards are options of a run, which its state holds: here they are the same for every version.
 cd "$work"
-trap "rm -rf '$work'" EXIT
+scratch=$work
+trap 'rm -rf "$scratch"' EXIT
 mkdir bits
 work=bits shards=shards trainer=$program device=$on
 
@@ -21,7 +22,7 @@ run() {  # NAME OPTION…
 }
 relora=(--max-steps 12 --warmup-steps 2 --lr 3e-3 --eval-every 4 --rank 4 --warm-start-steps 4 --merge-every 4 --restart-warmup-steps 1)
 for dtype in fp32 bf16; do
-    short=(--dtype $dtype --max-steps 6 --warmup-steps 2 --lr 3e-3)
+    short=(--dtype "$dtype" --max-steps 6 --warmup-steps 2 --lr 3e-3)
     run $dtype-full "${short[@]}" --mode full
     run $dtype-accumulated "${short[@]}" --mode full --total-batch-tokens 384
     run $dtype-control "${short[@]}" --mode control --rank 4

@@ -154,7 +154,7 @@ stage_pytorch() {
     done
 }
 # Counts the times of PyTorch: compare.py leaves it out where it fails, and an earlier call may have had it.
-pytorch_rows() { cat "$rows" 2>/dev/null | grep -c '"worker": "torch compiled"' || true; }
+pytorch_rows() { { grep -s '"worker": "torch compiled"' "$rows" || true; } | wc -l; }
 
 stage_kernels() {
     need build/kernel_bench

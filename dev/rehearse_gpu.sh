@@ -40,7 +40,7 @@ if [ -z "${REHEARSAL_NAMESPACE:-}" ]; then  # so that all mounts go when this en
     mkdir -p build
     for stage in "${stages[@]}"; do
         case $stage in bundle) target=bundle ;; check) target=bundle-on-cpu ;; *) continue ;; esac
-        make -j"$(nproc)" ARCHS="${ARCHS:-90}" $target >build/rehearsal_make.log 2>&1 ||
+        make -j"$(nproc)" ARCHS="${ARCHS:-90}" "$target" >build/rehearsal_make.log 2>&1 ||
             { grep -E -A6 'error|Error|bundle.sh' build/rehearsal_make.log | head -n 40 >&2; fail "make $target failed"; }
         tail -n 1 build/rehearsal_make.log
     done
@@ -107,7 +107,7 @@ stage_deps() {
     local packages libraries
     packages=$(sed -n "/^needs=/,/^test_needs=/p" scripts/setup.sh | sed "s/^needs='//" | awk '$1 ~ /^(lib|zlib|ocl|nlohmann)/ { print $1 }')
     # shellcheck disable=SC2086  # words
-    libraries=$(dpkg-query -W -f '${Depends}, ' $packages | tr ',|' '\n\n' | awk '$1 ~ /^(lib|zlib)/ && $1 !~ /^lib(c6|c-dev|gcc|stdc)/ { print $1 }')
+    libraries=$(dpkg-query -W -f '${Depends}, ' $packages | tr ',|' '\n' | awk '$1 ~ /^(lib|zlib)/ && $1 !~ /^lib(c6|c-dev|gcc|stdc)/ { print $1 }')
     mkdir -p "$run/deps"
     # shellcheck disable=SC2086
     dpkg -L $packages $libraries | sort -u | while read -r file; do

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the build needs from the Debian or Ubuntu archive, and nothing when everything is there.
-#   scripts/setup.sh [--tests]     --tests: also what the tests need
+#   scripts/setup.sh [--tests] [--lint]     --tests: also what the tests need; --lint: also what scripts/lint.sh needs
 # Set DEPS=PREFIX for headers and libraries that are unpacked under a prefix instead of installed.
 set -euo pipefail
 
@@ -20,12 +20,21 @@ libgtest-dev        | gtest/gtest.h gtest                        | GoogleTest: t
 libboost-context-dev | boost/context/fiber.hpp boost_context      | Boost.Context: CUDA threads on the CPU, in the tests
 liblapack-dev       | c lapack                                   | LAPACK: singular values, in the tests
 python3             | command python3                            | Python: compares runs with recorded ones, in the tests'
+lint_needs='
+clang-format        | command clang-format                       | clang-format: how the sources are laid out
+clang-tidy          | command clang-tidy                         | clang-tidy: likely mistakes in C++
+libomp-dev          | file /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h | the OpenMP header of clang, for clang-tidy
+cppcheck            | command cppcheck                           | cppcheck: likely mistakes in C++
+shellcheck          | command shellcheck                         | shellcheck: likely mistakes in shell scripts
+python3             | command python3                            | Python: its syntax is checked'
 
-case ${1:-} in
-    '') ;;
-    --tests) needs+=$test_needs ;;
-    *) echo "setup.sh: unknown argument '$1': use --tests or nothing" >&2; exit 2 ;;
-esac
+for option in "$@"; do
+    case $option in
+        --tests) needs+=$test_needs ;;
+        --lint) needs+=$lint_needs ;;
+        *) echo "setup.sh: unknown argument '$option': use --tests, --lint or nothing" >&2; exit 2 ;;
+    esac
+done
 
 # Does the compiler find header $1 and the linker library $2? ("c" stands for: none needed)
 compiles_with() {

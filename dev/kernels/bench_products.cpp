@@ -24,7 +24,7 @@ void add_product(Cases& cases, const char* what, int64_t M, int64_t N, int64_t K
 
 // A linear's adapters, and what passes through them in a micro-batch.
 struct AdapterCase : relora::Adapter {
-    Tensor x, y, u, dW;  // (N, in), (N, out), (N, sections * r), (out, in): values or gradients
+    Tensor x, y, low, dW;  // (N, in), (N, out), (N, sections * r), (out, in): values or gradients
 };
 constexpr float kScale = 0.25f;
 
@@ -80,24 +80,24 @@ void add_adapter_products(Cases& cases, DType type, const Model& model, relora::
             });
         };
         if (route == Route::merged) {
-            add("u", 1, N, stacked, in, [](const AdapterCase& c) { project_input(c.u, c.x, c); });
+            add("u", 1, N, stacked, in, [](const AdapterCase& c) { project_input(c.low, c.x, c); });
             add("du", s, N, kRank, part, [](const AdapterCase& c) {
-                multiply_sections(c, by_cols(c, c.y), by_rows(c, c.B.weight), by_cols(c, c.u), {.alpha = kScale});
+                multiply_sections(c, by_cols(c, c.y), by_rows(c, c.B.weight), by_cols(c, c.low), {.alpha = kScale});
             });
             add("dB", s, part, kRank, N, [](const AdapterCase& c) {
-                multiply_sections(c, by_cols(c, c.y), by_cols(c, c.u), by_rows(c, c.B.gradient),
+                multiply_sections(c, by_cols(c, c.y), by_cols(c, c.low), by_rows(c, c.B.gradient),
                                   {.transpose_a = true, .accumulate = true});
             });
             add("dA", 1, stacked, in, N, [](const AdapterCase& c) {
-                kernels::matmul({.a = c.u, .b = c.x, .c = c.A.gradient, .transpose_a = true, .accumulate = true});
+                kernels::matmul({.a = c.low, .b = c.x, .c = c.A.gradient, .transpose_a = true, .accumulate = true});
             });
         } else if (route == Route::factored) {  // besides those of merged
             add("y", s, N, part, kRank, [](const AdapterCase& c) {
-                multiply_sections(c, by_cols(c, c.u), by_rows(c, c.B.weight), by_cols(c, c.y),
+                multiply_sections(c, by_cols(c, c.low), by_rows(c, c.B.weight), by_cols(c, c.y),
                                   {.transpose_b = true, .accumulate = true});
             });
             add("dx", 1, N, in, stacked, [](const AdapterCase& c) {
-                kernels::matmul({.a = c.u, .b = c.A.weight, .c = c.x, .accumulate = true});
+                kernels::matmul({.a = c.low, .b = c.A.weight, .c = c.x, .accumulate = true});
             });
         } else {
             add("dW", 1, out, in, N, [](const AdapterCase& c) {

@@ -13,6 +13,7 @@ enum class DType { f32, bf16, i32 };
 // bfloat16 is storage only: the upper half of a float, rounded to nearest even. Arithmetic is always fp32.
 struct bf16 {
     uint16_t bits;
+    // cppcheck-suppress uninitMemberVar
     bf16() = default;  // uninitialised, as shared memory of a kernel has to be
     explicit bf16(float value) {
         uint32_t u;

@@ -108,7 +108,7 @@ good=$shards/train_000000.bin
 # shard NAME [OFFSET BYTES]: a copy of the good shard with these bytes (as printf takes them) put at the offset.
 shard() {
     cp "$good" "$work/$1.bin"
-    [ $# -eq 1 ] || printf "$3" | dd of="$work/$1.bin" bs=1 seek="$2" conv=notrunc status=none
+    [ $# -eq 1 ] || printf '%b' "$3" | dd of="$work/$1.bin" bs=1 seek="$2" conv=notrunc status=none
 }
 shard_refused() {
     local code=0

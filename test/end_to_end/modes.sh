@@ -10,7 +10,7 @@ completes() {
     must_train "$name" --max-steps 12 --warmup-steps 2 --lr 3e-3 "$@"
     loss=$(field val_loss "$work/$name/metrics.jsonl" | tail -n 1)
     first=$(field loss "$work/$name/metrics.jsonl" | head -n 1)
-    [[ $loss =~ ^[0-9.]+$ ]] && holds "$loss < $first" ||
+    { [[ $loss =~ ^[0-9.]+$ ]] && holds "$loss < $first"; } ||
         differs "$name: the validation loss is '$loss', expected less than the first loss, $first"
 }
 relora=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4 --restart-warmup-steps 1)
