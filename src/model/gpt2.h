@@ -13,6 +13,7 @@
 #include "relora.cuh"
 #include "runtime/device.h"
 #include "runtime/memory.h"
+#include "runtime/transfers.h"
 
 struct GPT2Config {
     int64_t vocab_size = 50257, max_positions = 1024, layers = 12, heads = 12, channels = 768;

@@ -32,10 +32,11 @@ class MemoryPlan {
     // Plans a (rows, cols) tensor; allocate() sets *tensor. The tensor must stay where it is until release().
     void add(Tensor* tensor, MemoryCategory category, DType dtype, int64_t rows, int64_t cols);
     size_t bytes(MemoryCategory category) const { return category_bytes_[size_t(category)]; }
-    size_t total_bytes() const;  // on the device
+    // All categories but `host`.
+    size_t total_bytes() const;
 
-    // One zero-filled block for everything planned, one more for the category `host`; throws when there is not enough
-    // memory.
+    // One zero-filled block for everything planned, one more for the category `host`; throws OutOfMemory when there is
+    // not that much.
     void allocate();
     // Gives the memory back to the system, empties the tensors, and forgets the plan.
     void release();
