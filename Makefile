@@ -71,8 +71,10 @@ endif
 
 KERNELS   := $(wildcard src/kernels/cuda/*.cu)
 # Host code of the CUDA half. cuBLASLt is loaded at run time, from where the toolkit is.
-CUDA_HOST := $(wildcard src/kernels/cuda/*.cpp) src/runtime/gpu.cpp
-LIB_SRC   := $(filter-out $(CUDA_HOST),$(wildcard src/*/*.cpp src/kernels/cpu/*.cpp))
+CUDA_HOST := $(wildcard src/*/cuda/*.cpp)
+# What asks whether the binary has a CUDA half (runtime/build.h).
+CUDA_AWARE := src/runtime/device.cpp src/kernels/op_timer.cpp $(wildcard src/kernels/dispatch*.cpp)
+LIB_SRC   := $(wildcard src/*/*.cpp src/*/cpu/*.cpp)
 LIB_OBJ   := $(LIB_SRC:%=$(BUILD)/%.o)
 ifeq ($(CUDA),1)
 LIB_OBJ   += $(CUDA_HOST:%=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o)
@@ -144,7 +146,7 @@ bundle-on-cpu:
 	TOOLS=$(BUNDLE)/data scripts/bundle.sh $(BUILD)/train_relora-on-cpu.tar.xz $(call BUNDLED,$(BUNDLE)/cuda_on_cpu/plain/)
 
 # ---- the kernels on the GPU itself: tests and times (dev/kernels) ----
-KERNEL_BENCH := $(wildcard dev/kernels/bench*.cpp) dev/kernels/cases.cpp
+KERNEL_BENCH := $(wildcard dev/kernels/bench*.cpp dev/kernels/cases*.cpp)
 KERNEL_TEST  := $(filter-out dev/kernels/bench%,$(wildcard dev/kernels/*.cpp))
 $(BUILD)/dev/kernels/%.o: private CPPFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
 $(BUILD)/kernel_bench: $(KERNEL_BENCH:%=$(BUILD)/%.o) $(LIB)
@@ -165,13 +167,13 @@ gpu-programs: all gpu-tests kernel-bench $(BUILD)/bench/step
 # ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
 ON_CPU      := $(BUILD)/cuda_on_cpu
 # Never with a sanitizer: the host code that depends on CUDA, and the executor, which finds sanitizers by itself.
-ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp,$(CUDA_HOST)) src/kernels/dispatch.cpp src/kernels/op_timer.cpp src/runtime/device.cpp \
+ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp,$(CUDA_HOST)) $(CUDA_AWARE) \
                $(filter-out dev/cuda_on_cpu/test_% dev/cuda_on_cpu/planted_%,$(wildcard dev/cuda_on_cpu/*.cpp)))
 ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(KERNEL_TEST) $(wildcard dev/cuda_on_cpu/test_*.cpp))
 ON_CPU_LIBS := -lboost_context $(filter-out -lcudart_static,$(LDLIBS)) -ldl
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZE_tsan := -fsanitize=thread
-$(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -DGTEST_DONT_DEFINE_FAIL=1
+$(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -iquotedev/cuda_on_cpu -DGTEST_DONT_DEFINE_FAIL=1
 $(ON_CPU)/host/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O2 -c $< -o $@

@@ -388,7 +388,13 @@ int run(int argc, char** argv) {
         return 0;
     }
     signals::install();
-    return Trainer(options).run();
+    try {
+        return Trainer(options).run();
+    } catch (const OutOfMemory& error) {
+        throw advised(error, "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less");
+    } catch (const DiskFull& error) {
+        throw advised(error, "; free space and run again with --resume");
+    }
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ CASES = {
     "random_fill.cu": {"fill_uniform_": SMALL, "fill_normal_": SMALL, "dropout_": SMALL, "prune_random_": "*_4097_p50*"},
     "sample.cu": {"sample_token_": "*257_top40"},
     "reduce.cu": {"sum_": SMALL, "bias_backward_": SMALL, "norm_squared_": "*_1000", "count_zeros_": "*_1000"},
-    "slices.cuh": MAPS | EMBEDDING,
+    "slices.cuh": MAPS | EMBEDDING | {"adamw_": "*_one*", "dropout_": SMALL, "prune_random_": "*_4097_p50*"},
 }
 # How they are run: cheap first.
 MODES = [

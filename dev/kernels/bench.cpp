@@ -1,4 +1,4 @@
-// How fast every op runs: microseconds, the bytes and FLOPs that dispatch.cpp counts for it, and how near that comes to
+// How fast every op runs: microseconds, the bytes and FLOPs that its OpTimer counts, and how near that comes to
 // what the device was just seen to do in a large copy and a large matrix product. Prints a table and, with --json, a
 // line a row.
 //
@@ -31,7 +31,7 @@ class DeviceMemory : public registry::Memory {
         device::wait(device());
         for (const Tensor& t : tensors_) device::release(device(), t.data, t.bytes());
     }
-    // With a mean, that everywhere.
+    // With a mean, every element is that.
     Tensor random(int64_t rows, int64_t cols, DType type, double deviation, double mean) override {
         const Tensor t = zeros(rows, cols, type);
         if (mean != 0 && type == DType::f32)
@@ -76,7 +76,7 @@ class DeviceMemory : public registry::Memory {
 
 struct Timing {
     std::vector<double> seconds;  // sorted
-    double bytes = 0, flops = 0;  // of one run
+    double bytes = 0, flops = 0;  // what one run moves and computes
     double percentile(double p) const { return seconds[size_t(p * double(seconds.size() - 1))]; }
 };
 

@@ -45,7 +45,7 @@ Tensor text_ids(Memory& m, int64_t count, int64_t V) {
     return m.values(1, count, DType::i32, ids);
 }
 
-// Over a chunk of rows.
+// The loss over a chunk of rows.
 void add_cross_entropy(Cases& cases, DType type, const Model& model, Device device) {
     const int64_t rows = logit_rows(model.config, device, model.N()), V = model.V(), Vp = model.Vp();
     for (const bool backward : {true, false})
@@ -186,7 +186,8 @@ void add_optimizer(Cases& cases, DType type, const Model& model) {
     }
 }
 
-// Merges, re-initialisation and resets: of the largest block linear and of the embedding.
+// A restart, which merges and re-initialises the adapters, and the reset of their moments: the ops of both on the
+// largest linear of a block and on the embedding.
 void add_restart(Cases& cases, DType type, const Model& model) {
     const int64_t C = model.C();
     for (const int64_t rows : {4 * C, model.Vp()}) {
@@ -216,7 +217,7 @@ void add_restart(Cases& cases, DType type, const Model& model) {
         const Tensor out = m.output(kRank, 4 * C, DType::f32);
         return [=] { kernels::fill_uniform(out, 0.02f, {1, rng::Purpose::lora_init, 0, 0}); };
     });
-    // Moments: of c_attn's A, of c_fc's B, and of XL's c_fc's. A pruned tensor would be another case:
+    // The moments of c_attn's A, of c_fc's B, and of XL's c_fc's. A pruned tensor would be another case:
     // each run starts from new values.
     const auto renew = [](const Tensor& t) { kernels::fill_normal(t, 1.0f, {1, rng::Purpose::init, 0, 0}); };
     for (const int64_t n : {3 * kRank * C, 4 * C * kRank, 6400 * kRank}) {

@@ -48,13 +48,13 @@ inline std::string label(DType type, int64_t rows, int64_t cols) { return str(dt
 
 // ---- bench_products.cpp ------------------------------------------------------------------------------------------
 
-// With the weights, or with the effective weights of merged adapters.
+// Products with the weights, or with the effective weights of merged adapters.
 void add_weight_products(Cases& cases, DType type, const Model& model);
-// The head's, over a chunk of rows.
+// The head's products, over a chunk of rows.
 void add_head_products(Cases& cases, DType type, const Model& model, Device device);
 // The low-rank products of a route.
 void add_adapter_products(Cases& cases, DType type, const Model& model, relora::Route route);
-// W + s B A, as merged adapters have it formed after each update: a product and a sum.
+// The effective weights W + s B A, which merged adapters form after each update: a product and a sum.
 void add_formation(Cases& cases, DType type, const Model& model);
 
 }  // namespace registry::bench

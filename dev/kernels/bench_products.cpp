@@ -64,7 +64,7 @@ void add_head_products(Cases& cases, DType type, const Model& model, Device devi
     add_product(cases, "head_dweight", Vp, C, rows, type, DType::f32, {.transpose_a = true, .accumulate = true});
 }
 
-// As relora.cuh calls them: those of q, k and v are a batch.
+// The products are those that relora.cuh asks for: those of q, k and v are a batch.
 void add_adapter_products(Cases& cases, DType type, const Model& model, relora::Route route) {
     using namespace relora;
     const int64_t N = model.N();

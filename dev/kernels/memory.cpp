@@ -7,7 +7,7 @@
 #include <random>
 
 #include "dev/kernels/registry.h"
-#include "runtime/gpu.h"
+#include "runtime/cuda/gpu.h"
 
 namespace registry {
 namespace {
@@ -48,8 +48,8 @@ Tensor CheckedMemory::place(int64_t rows, int64_t cols, DType type, const std::v
         std::memcpy(block, bytes.data(), bytes.size());
     } else {
         CUDA_CHECK(cudaMalloc(&block, bytes.size()));
-        // On the ops' stream: cudaMemcpy may return before pageable memory has arrived, and no other stream waits for
-        // it.
+        // The copy goes to the ops' stream: cudaMemcpy may return before pageable memory has arrived, and no other
+        // stream waits for it.
         CUDA_CHECK(cudaMemcpyAsync(block, bytes.data(), bytes.size(), cudaMemcpyHostToDevice, gpu::stream()));
     }
     Tensor tensor = make_tensor(static_cast<char*>(block) + first, type, rows, cols, device());

@@ -35,7 +35,7 @@ class Memory {
     Device device_;
 };
 
-// With the same contents on each device, filled by a counter that starts at 1 in every case.
+// Operands with the same contents on each device, filled by a counter that starts at 1 in every case.
 class CheckedMemory : public Memory {
   public:
     CheckedMemory(Device device, Placement placement) : Memory(device), placement_(placement) {}
@@ -74,8 +74,8 @@ struct Case {
     std::function<Run(Memory&)> setup;
 };
 const std::vector<Case>& cases();
-// At the sizes of GPT-2's four models and for these compute types, the most important ones first; for timing only: too
-// slow for the executor. The head's chunks are those of the device.
+// Cases at the sizes of GPT-2's four models and for these compute types, the most important ones first; for timing
+// only: too slow for the executor. The head's chunks are those of the device.
 std::vector<Case> bench_cases(Device device, const std::vector<DType>& types);
 
 }  // namespace registry

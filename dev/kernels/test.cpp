@@ -5,7 +5,7 @@
 
 #include "dev/kernels/registry.h"
 #include "dev/kernels/tally.h"
-#include "runtime/gpu.h"
+#include "runtime/cuda/gpu.h"
 
 namespace {
 

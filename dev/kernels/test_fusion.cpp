@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include "dev/kernels/registry.h"
-#include "runtime/gpu.h"
+#include "runtime/cuda/gpu.h"
 
 namespace {
 
-// Of the elements of c = gelu(a b^T), how many are not the GELU op of the stored product.
+// How many elements of c = gelu(a b^T) are not the GELU op of the stored product.
 int fused_elements(DType type, registry::Placement placement) {
     constexpr int64_t M = 64, N = 96, K = 32;
     registry::CheckedMemory memory(Device::cuda, placement);

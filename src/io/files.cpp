@@ -41,8 +41,9 @@ struct OpenFile {
 }  // namespace
 
 void fail_errno(const std::string& action, const std::string& path, int error) {
-    FAIL("cannot ", action, " ", path, ": ", std::generic_category().message(error),
-         error == ENOSPC || error == EDQUOT ? "; free space and run again with --resume" : "");
+    const std::string message = str("cannot ", action, " ", path, ": ", std::generic_category().message(error));
+    if (error == ENOSPC || error == EDQUOT) throw DiskFull(message, __FILE__, __LINE__);
+    FAIL(message);
 }
 
 void write_all(int fd, const void* data, size_t bytes, const std::string& path) {

@@ -8,7 +8,7 @@
 
 #include "io/sha256.h"
 
-// Throws "cannot <action> <path>: <reason>" for an errno value; a full disk also says how to go on.
+// Throws "cannot <action> <path>: <reason>" for an errno value: DiskFull where the file system is full.
 [[noreturn]] void fail_errno(const std::string& action, const std::string& path, int error);
 
 // Writes all bytes to an open file, however many calls that takes; `path` is for the error.

@@ -1,7 +1,8 @@
-// Every operation the model and the method are made of, declared once. dispatch.cpp checks shapes and picks device and
-// type; cpu/<op>.cpp holds the arithmetic. Shapes stand behind the arguments, N = B*T rows of a micro-batch.
-// "compute type" is fp32 or bf16, the type of weights and activations; gradients, moments and statistics are fp32.
-// `accumulate` adds to the output instead of overwriting it. All results are bit-reproducible for a fixed thread count.
+// Every operation the model and the method are made of, declared once. The dispatch_*.cpp files check shapes and pick
+// device and type; cpu/<op>.cpp and cuda/<op>.cu hold the arithmetic. Shapes stand behind the arguments: a micro-batch,
+// the sequences that one forward and backward pass takes, has B sequences of T tokens, so N = B*T rows. "compute type"
+// is fp32 or bf16, the type of weights and activations; gradients, moments and statistics are fp32. `accumulate` adds
+// to the output instead of overwriting it. All results are bit-reproducible for a fixed thread count.
 #pragma once
 
 #include <string>
@@ -12,7 +13,7 @@
 
 namespace kernels {
 
-// ---- matrix products (matmul) ----------------------------------------------------------------------------------
+// ---- matrix products (matmul) ------------------------------------------------------------------------------------
 
 // c = alpha * op(a) * op(b) [+ bias over rows], or c += op(a) * op(b), accumulated in fp32. op transposes when the flag
 // is set. a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type. A batch is several such
@@ -29,7 +30,7 @@ struct Batch {
     int64_t a = 0, b = 0, c = 0;  // elements from an operand to that of the next product
 };
 struct Matmul {
-    Tensor a, b, c, bias;  // of the first product
+    Tensor a, b, c, bias;  // in a batch those of the first product
     bool transpose_a = false, transpose_b = false;
     float alpha = 1.0f;
     bool accumulate = false;
@@ -37,15 +38,16 @@ struct Matmul {
     Tensor aux;
     Batch batch = {};
 };
-// What matmul throws where the GPU's library has no algorithm for the product.
+// Thrown by matmul where the GPU's library has no algorithm for the product.
 class NoAlgorithm : public Error {
   public:
     using Error::Error;
 };
 void matmul(const Matmul& args);
-// The ops' own memory on a device, (1, workspace_floats) fp32. `largest_result`: elements of the largest bf16 product.
+// How many floats the ops on a device need for themselves, as (1, workspace_floats) fp32. `largest_result`: elements of
+// the largest bf16 product.
 int64_t workspace_floats(Device device, DType type, int64_t largest_result);
-// Returns the one before.
+// Gives the ops of a device that memory; returns what they had before.
 Tensor set_workspace(Device device, const Tensor& workspace);
 
 // ---- embedding ---------------------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hy
 // (1-b1) / sqrt((1-b2) (1 - b1^2/b2)); without limit if b1^2 >= b2.
 double adamw_moment_bound(double beta1, double beta2);
 
-// ---- the method ----------------------------------------------------------------------------------------------------
+// ---- the method --------------------------------------------------------------------------------------------------
 
 // out = uniform on [-bound, bound): element i of the stream. Normal: Box-Muller with the given deviation.
 void fill_uniform(const Tensor& out, float bound, const rng::Stream& stream);

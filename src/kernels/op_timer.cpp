@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda.h"
+#include "runtime/build.h"
 #include "runtime/clock.h"
 
 namespace kernels {
@@ -22,7 +23,7 @@ std::vector<Launched> launched;
 constexpr size_t kMostLaunched = 4096;  // before their times are collected, which waits for the GPU
 
 void collect() {
-    if constexpr (RELORA_CUDA) {
+    if constexpr (kBuiltWithCuda) {
         for (const Launched& l : launched) totals[l.op].seconds += cuda::seconds_between(l.first_event, l.last_event);
         cuda::reuse_events();
     }
@@ -48,19 +49,19 @@ void set_op_namer(OpNamer namer) { name_of = std::move(namer); }
 
 OpTimer::OpTimer(const char* op, std::initializer_list<Tensor> moved, double flops)
     : on_gpu_(moved.begin()->device == Device::cuda) {
-    if constexpr (RELORA_CUDA)
+    if constexpr (kBuiltWithCuda)
         if (on_gpu_) cuda::push_range(op);
     if (!timing) return;
     op_ = name_of ? name_of(op, moved) : op;
     flops_ = flops;
     for (const Tensor& t : moved) bytes_ += double(t.bytes());
     start_ = seconds_now();
-    if constexpr (RELORA_CUDA)
+    if constexpr (kBuiltWithCuda)
         if (on_gpu_) first_event_ = cuda::record_event();
 }
 
 OpTimer::~OpTimer() {
-    if constexpr (RELORA_CUDA)
+    if constexpr (kBuiltWithCuda)
         if (on_gpu_) cuda::pop_range();
     if (!op_) return;
     OpTotals& sum = totals[op_];
@@ -71,7 +72,7 @@ OpTimer::~OpTimer() {
         sum.seconds += seconds_now() - start_;
         return;
     }
-    if constexpr (RELORA_CUDA) {
+    if constexpr (kBuiltWithCuda) {
         launched.push_back({op_, first_event_, cuda::record_event()});
         if (launched.size() >= kMostLaunched) collect();
     }

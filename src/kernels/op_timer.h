@@ -23,8 +23,8 @@ void set_op_timing(bool on);
 // What has been timed so far, by op. Waits for the GPU.
 std::map<std::string, OpTotals> op_totals();
 
-// To add ops up under other names than their own, chosen by what they move: gives the name, a string that stays; an
-// empty function: their own again.
+// Gives the name that an op is added up under instead of its own, chosen by what it moves; the string has to stay. An
+// empty function: their own names again.
 using OpNamer = std::function<const char*(const char* op, std::initializer_list<Tensor> moved)>;
 void set_op_namer(OpNamer namer);
 

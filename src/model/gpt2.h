@@ -12,6 +12,7 @@
 #include "model/parameters.h"
 #include "runtime/device.h"
 #include "runtime/token_batch.h"
+#include "runtime/transfers.h"
 
 class GPT2 {
   public:

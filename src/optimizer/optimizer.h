@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "runtime/device.h"
+#include "runtime/transfers.h"
 #include "runtime/parameter.h"
 
 struct OptimizerConfig {

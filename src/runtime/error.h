@@ -1,4 +1,5 @@
-// The one exception type of the program. `main` catches it once, prints one line and exits with its code.
+// The exception type of the program, and its few kinds. `main` catches it once, prints one line and exits with its
+// code.
 #pragma once
 
 #include <sstream>
@@ -23,9 +24,29 @@ class Error : public std::runtime_error {
     int exit_code;
 };
 
-// FAIL("shard ", path, " is short"): throws. USAGE_FAIL is the same for mistakes in what the user asked for.
+// Thrown where a device, or the host, has less memory than was asked for. The message says how much of which; whoever
+// knows the options of the run catches it and adds what would help.
+class OutOfMemory : public Error {
+  public:
+    using Error::Error;
+};
+
+// Thrown where a file system has no room for what is written.
+class DiskFull : public Error {
+  public:
+    using Error::Error;
+};
+
+// The same error with advice behind its message.
+inline Error advised(const Error& error, const std::string& advice) {
+    return {error.what() + advice, error.file, error.line, error.exit_code};
+}
+
+// FAIL("shard ", path, " is short"): throws. USAGE_FAIL is the same for mistakes in what the user asked for,
+// OUT_OF_MEMORY for memory that is not there.
 #define FAIL(...) throw ::Error(::str(__VA_ARGS__), __FILE__, __LINE__)
 #define USAGE_FAIL(...) throw ::Error(::str(__VA_ARGS__), __FILE__, __LINE__, 2)
+#define OUT_OF_MEMORY(...) throw ::OutOfMemory(::str(__VA_ARGS__), __FILE__, __LINE__)
 
 // CHECK(condition, "what was wrong, with values"): throws unless the condition holds.
 #define CHECK(condition, ...)                \

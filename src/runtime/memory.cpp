@@ -5,7 +5,7 @@
 
 #include "runtime/device.h"
 
-// Every tensor starts on a border that suits cache lines, packed loads, cuBLASLt and the ops' workspace.
+// Every tensor starts on a border that suits cache lines, wide loads, cuBLASLt and the ops' workspace.
 constexpr size_t kAlignment = 256;
 
 const char* memory_category_name(MemoryCategory category) {
@@ -50,14 +50,13 @@ void MemoryPlan::allocate() {
     CHECK(!on_device_.memory && !on_host_.memory, "a memory plan was allocated twice");
     if (on_device_.planned > 0) {
         on_device_.memory = device::allocate(device_, on_device_.planned);
-        CHECK(on_device_.memory, "can't allocate ", on_device_.planned >> 20, " MiB on the ",
-              device_ == Device::cuda ? "GPU" : "CPU",
-              "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less");
+        if (!on_device_.memory)
+            OUT_OF_MEMORY("can't allocate ", on_device_.planned >> 20, " MiB on the ",
+                          device_ == Device::cuda ? "GPU" : "CPU");
     }
     if (on_host_.planned > 0) {
         on_host_.memory = device::allocate_host(device_, on_host_.planned);
-        CHECK(on_host_.memory, "can't lock ", on_host_.planned >> 20,
-              " MiB of host memory, for the fp32 weights that merges need");
+        if (!on_host_.memory) OUT_OF_MEMORY("can't lock ", on_host_.planned >> 20, " MiB of host memory");
     }
     for (Block* block : {&on_device_, &on_host_}) block->bytes = block->planned;
     for (const Entry& entry : entries_) {

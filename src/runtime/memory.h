@@ -40,11 +40,12 @@ class MemoryPlan {
     static constexpr int64_t kMemberUnit = 128;
     void add_side_by_side(Tensor* whole, MemoryCategory category, DType dtype, const std::vector<Member>& members);
     size_t bytes(MemoryCategory category) const { return category_bytes_[size_t(category)]; }
-    size_t total_bytes() const;  // on the device
+    // All categories but `host`.
+    size_t total_bytes() const;
     Device device() const { return device_; }
 
-    // One zero-filled block for everything planned, one more for the category `host`; throws when there is not enough
-    // memory.
+    // One zero-filled block for everything planned, one more for the category `host`; throws OutOfMemory when there is
+    // not that much.
     void allocate();
     // Gives the memory back to the system, empties the tensors, and forgets the plan.
     void release();

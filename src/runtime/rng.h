@@ -4,12 +4,7 @@
 
 #include <cstdint>
 
-// `__host__ __device__` under nvcc, nothing elsewhere: the CUDA kernels draw from the same functions.
-#ifdef __CUDACC__
-#define HOST_DEVICE __host__ __device__
-#else
-#define HOST_DEVICE
-#endif
+#include "runtime/host_device.h"
 
 namespace rng {
 

@@ -1,5 +1,5 @@
 // AdamW gives the same bits on every CPU and in every build: those of its formula with each product that is fused with
-// a sum rounded once. test/kernels/fused.sh runs this file alone, built for several CPUs.
+// a sum rounded once. test/kernels/adamw_bits.sh runs this file alone, built for several CPUs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +11,8 @@
 
 namespace {
 
-using kernels::cpu::AdamWFactors;
+using kernels::AdamWFactors;
+using kernels::StepFactors;
 
 // At least 64 bits of mantissa, and in most cases 113: the product of two floats is exact in it. Rounding the sum
 // twice, to this type and to float, could only matter where the sum lies within 2^-64 of the middle between two floats.
@@ -27,17 +28,14 @@ float product(float a, float b) {
     return result;
 }
 
-constexpr AdamWFactors kFactors = {.lr = 3e-3f,
-                                   .beta1 = 0.9f,
+constexpr AdamWFactors kFactors = {.beta1 = 0.9f,
                                    .one_minus_beta1 = 1 - 0.9f,
                                    .beta2 = 0.95f,
                                    .one_minus_beta2 = 1 - 0.95f,
-                                   .m_correction = 1.8f,
-                                   .root_correction = 2.3f,
                                    .m_bound = 1.166f,
                                    .eps = 1e-8f,
-                                   .weight_decay = 0.1f,
-                                   .gradient_scale = 0.37f};
+                                   .weight_decay = 0.1f};
+constexpr StepFactors kStep = {.rate = 3e-3f, .gradient_scale = 0.37f, .m_correction = 1.8f, .root_correction = 2.3f};
 
 struct State {
     float p, g, m, v;
@@ -46,12 +44,12 @@ struct State {
 // The update as dev/FORMATS.md has it.
 State expected(State s) {
     const AdamWFactors& f = kFactors;
-    const float g = product(s.g, f.gradient_scale);
+    const float g = product(s.g, kStep.gradient_scale);
     s.v = fused(f.beta2, s.v, product(product(f.one_minus_beta2, g), g));
     const float root = std::sqrt(s.v), bound = product(f.m_bound, root);
     s.m = std::clamp(fused(f.beta1, s.m, product(f.one_minus_beta1, g)), -bound, bound);
-    const float step = product(s.m, f.m_correction) / fused(root, f.root_correction, f.eps);
-    s.p = fused(-f.lr, fused(f.weight_decay, s.p, step), s.p);
+    const float step = product(s.m, kStep.m_correction) / fused(root, kStep.root_correction, f.eps);
+    s.p = fused(-kStep.rate, fused(f.weight_decay, s.p, step), s.p);
     return s;
 }
 
@@ -86,7 +84,8 @@ TEST(AdamWBits, AreThoseOfTheFormulaFusedOnEveryCpu) {
     const std::vector<State> start = states();
     EXPECT_EQ(different(start,
                         [&](float* p, const float* g, float* m, float* v) {
-                            kernels::cpu::adamw<float>(p, nullptr, g, m, v, int64_t(start.size()), kFactors);
+                            kernels::cpu::adamw_tensor<float>(p, nullptr, g, m, v, int64_t(start.size()), kFactors,
+                                                              kStep);
                         }),
               0);
 }
@@ -102,8 +101,8 @@ TEST(AdamWBits, AreRoundedFromThoseWithoutMasters) {
         want.push_back(rng::round_to_bf16(std::bit_cast<uint32_t>(expected(start[i]).p), stream.bits(i)));
     EXPECT_EQ(different(start,
                         [&](float* p, const float* g, float* m, float* v) {
-                            kernels::cpu::adamw_rounding(weights.data(), g, m, v, int64_t(start.size()), kFactors,
-                                                         stream);
+                            kernels::cpu::adamw_tensor_rounding(weights.data(), g, m, v, int64_t(start.size()),
+                                                                kFactors, kStep, stream);
                             for (size_t i = 0; i < start.size(); i++)
                                 p[i] = expected(start[i]).p;  // m and v are compared here
                         }),

@@ -19,7 +19,7 @@ Buffer<float> row(const std::vector<double>& values) {
     for (size_t i = 0; i < values.size(); i++) logits.set(int64_t(i), values[i]);
     return logits;
 }
-constexpr float kLargest = 16777215.0f / 16777216.0f;  // that to_uniform gives
+constexpr float kLargest = 16777215.0f / 16777216.0f;  // the largest that to_uniform gives
 
 }  // namespace
 
@@ -30,7 +30,7 @@ TEST(SampleToken, TakesTheLikeliestAtTemperatureZero) {
     EXPECT_EQ(draw(logits, 1, 1, kLargest), 1);
 }
 
-// Of equal logits the smaller ids are taken, the two zeros among them.
+// The smaller ids of equal logits are taken; the two zeros are equal.
 TEST(SampleToken, CandidatesAreTheTopK) {
     Buffer<float> logits = row({0.0, -0.0, 1, 0.0, -2, 1});
     const std::vector<std::vector<int>> sets = {{0, 1, 2, 3, 4, 5}, {2},          {2, 5},

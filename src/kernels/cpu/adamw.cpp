@@ -1,4 +1,4 @@
-// The AdamW update: one pass that streams parameter, gradient and both moments.
+// The AdamW update of one tensor: one pass that streams parameter, gradient and both moments.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -19,19 +19,23 @@ namespace {
 #define WITH_FUSED_INSTRUCTIONS
 #endif
 
-// n elements: p the parameters, g their gradient. Every product that is fused with a sum is written out, so that a GPU
-// and every CPU get the same bits, which stochastic rounding needs.
+// Every product that is fused with a sum is written out, so that a GPU and every CPU get the same bits, which
+// stochastic rounding needs.
 WITH_FUSED_INSTRUCTIONS
-void update(float* p, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f) {
+void update(float* p,               // (n), the parameters
+            const float* gradient,  // (n)
+            float* m,               // (n)
+            float* v,               // (n)
+            int64_t n, const AdamWFactors& f, const StepFactors& s) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        const float g = gradient[i] * f.gradient_scale;
+        const float g = gradient[i] * s.gradient_scale;
         v[i] = std::fma(f.beta2, v[i], f.one_minus_beta2 * g * g);
         const float root = std::sqrt(v[i]), bound = f.m_bound * root;
         const float moved = std::fma(f.beta1, m[i], f.one_minus_beta1 * g);
         m[i] = std::min(std::max(moved, -bound), bound);
-        const float step = m[i] * f.m_correction / std::fma(root, f.root_correction, f.eps);
-        p[i] = std::fma(-f.lr, std::fma(f.weight_decay, p[i], step), p[i]);
+        const float step = m[i] * s.m_correction / std::fma(root, s.root_correction, f.eps);
+        p[i] = std::fma(-s.rate, std::fma(f.weight_decay, p[i], step), p[i]);
     }
 }
 
@@ -40,11 +44,12 @@ constexpr int64_t kBlock = 2048;  // elements that are still in the L1 cache whe
 }  // namespace
 
 template <class T>
-void adamw(float* master, T* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f) {
+void adamw_tensor(float* master, T* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f,
+                  const StepFactors& s) {
     for_parts(n, [=](Range part) {
         for (int64_t first = part.first; first < part.last; first += kBlock) {
             const int64_t last = std::min(first + kBlock, part.last);
-            update(master + first, gradient + first, m + first, v + first, last - first, f);
+            update(master + first, gradient + first, m + first, v + first, last - first, f, s);
             if (!weight) continue;
 #pragma omp simd
             for (int64_t i = first; i < last; i++) store(weight[i], master[i]);
@@ -52,20 +57,22 @@ void adamw(float* master, T* weight, const float* gradient, float* m, float* v, 
     });
 }
 
-void adamw_rounding(bf16* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f,
-                    const rng::Stream& stream) {
+void adamw_tensor_rounding(bf16* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f,
+                           const StepFactors& s, const rng::Stream& stream) {
     for_random_runs(n, stream, [=](int64_t first, int64_t count, const uint32_t* words) {
         float p[kRandomRun];
 #pragma omp simd
         for (int64_t k = 0; k < count; k++) p[k] = float(weight[first + k]);
-        update(p, gradient + first, m + first, v + first, count, f);
+        update(p, gradient + first, m + first, v + first, count, f, s);
 #pragma omp simd
         for (int64_t k = 0; k < count; k++)
             weight[first + k].bits = rng::round_to_bf16(std::bit_cast<uint32_t>(p[k]), words[k]);
     });
 }
 
-template void adamw(float*, float*, const float*, float*, float*, int64_t, const AdamWFactors&);
-template void adamw(float*, bf16*, const float*, float*, float*, int64_t, const AdamWFactors&);
+template void adamw_tensor(float*, float*, const float*, float*, float*, int64_t, const AdamWFactors&,
+                           const StepFactors&);
+template void adamw_tensor(float*, bf16*, const float*, float*, float*, int64_t, const AdamWFactors&,
+                           const StepFactors&);
 
 }  // namespace kernels::cpu

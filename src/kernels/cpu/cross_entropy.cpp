@@ -15,7 +15,7 @@ constexpr int64_t kBlock = 1024;
 
 struct Softmax {
     float max;
-    double sum;  // of exp(x - max)
+    double sum;  // the sum of exp(x - max)
 };
 
 Softmax softmax_sums(const float* x, int64_t V) {
@@ -49,7 +49,7 @@ void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t
         if (!dlogits) continue;
         T* d = dlogits + n * Vp;
         const float max = s.max, factor = float(scale / s.sum);
-        // Taken before the pass, which may overwrite the logits.
+        // It is taken before the pass, which may overwrite the logits.
         const float target_probability = float(std::exp(double(x[target]) - double(max)) / s.sum);
 #pragma omp simd
         for (int64_t c = 0; c < V; c++) store(d[c], vexp(x[c] - max) * factor);

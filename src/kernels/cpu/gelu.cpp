@@ -9,7 +9,7 @@ namespace {
 constexpr float kTwoSqrt2OverPi = 1.5957691216f;  // 2 sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
-// -2u, of which the gate takes the exponential.
+// The gate takes the exponential of this, -2u.
 inline float exponent(float x) { return -kTwoSqrt2OverPi * (x + kCubic * x * x * x); }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/gelu_after_product.h"
 
 namespace kernels::cpu {
 namespace {
@@ -81,7 +82,7 @@ Product compile(const Matmul& m, int64_t M, int64_t N, int64_t K) {
 
 int64_t depth_of(const Matmul& m) { return m.transpose_a ? m.a.rows : m.a.cols; }
 
-// Operands of one type into an fp32 result, straight through oneDNN.
+// Multiplies operands of one type into an fp32 result, straight through oneDNN.
 void multiply(const Matmul& m) {
     const int64_t M = m.c.rows, N = m.c.cols, K = depth_of(m);
     using Key =
@@ -121,7 +122,7 @@ bool multiplies_bf16() {
     static const int isa = int(dnnl::get_effective_cpu_isa()), needed = int(dnnl::cpu_isa::avx512_core_bf16);
     return (isa & needed) == needed;
 }
-constexpr int64_t kOperandFloats = 8 << 20;  // of both operands of one product, converted
+constexpr int64_t kOperandFloats = 8 << 20;  // room for both operands of one product, converted
 
 Tensor workspace;  // fp32: a result, and then converted operands where those are needed
 
@@ -133,7 +134,7 @@ void convert_rows(float* to, const Tensor& t) {
         for (int64_t j = 0; j < t.cols; j++) to[i * t.cols + j] = float(from[i * t.ld + j]);
 }
 
-// bf16 operands converted to fp32, half by half where the workspace doesn't hold both.
+// Converts bf16 operands to fp32 and multiplies those, half by half where the workspace doesn't hold both.
 void multiply_converted(const Matmul& m) {
     const int64_t M = m.c.rows, N = m.c.cols, K = depth_of(m);
     if ((M + N) * K <= kOperandFloats) {
@@ -169,7 +170,8 @@ void multiply_any(const Matmul& m) {
 
 }  // namespace
 
-int64_t matmul_workspace_floats(int64_t largest_result) {
+int64_t matmul_workspace_floats(DType type, int64_t largest_result) {
+    if (type == DType::f32) return 0;
     return largest_result + (multiplies_bf16() ? 0 : kOperandFloats);
 }
 void set_matmul_workspace(const Tensor& memory) { workspace = memory; }
@@ -178,23 +180,6 @@ int set_threads(int threads) {
     omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
     return omp_get_max_threads();
 }
-
-namespace {
-
-template <class T>
-void product_and_gelu(const Matmul& m) {
-    Matmul product = m;
-    product.epilogue = Epilogue::none;
-    product.aux = {};
-    if (m.epilogue == Epilogue::gelu) product.c = m.aux;
-    cpu::matmul(product);
-    if (m.epilogue == Epilogue::gelu)
-        gelu_forward(m.c.get<T>(), m.aux.get<T>(), m.c.size());
-    else
-        gelu_backward(m.c.get<T>(), m.c.get<T>(), m.aux.get<T>(), m.c.size());
-}
-
-}  // namespace
 
 void matmul(const Matmul& m) {
     if (m.batch.count > 1) {  // each product keeps all threads busy
@@ -208,7 +193,8 @@ void matmul(const Matmul& m) {
         return;
     }
     if (m.epilogue != Epilogue::none)
-        return m.c.dtype == DType::bf16 ? product_and_gelu<bf16>(m) : product_and_gelu<float>(m);
+        return gelu_after_product(
+            m, cpu::matmul, [](auto... a) { cpu::gelu_forward(a...); }, [](auto... a) { cpu::gelu_backward(a...); });
     if (m.c.dtype == DType::f32) return multiply_any(m);
     const int64_t M = m.c.rows, N = m.c.cols;
     CHECK(workspace.size() >= M * N, "the matmul workspace holds ", workspace.size(), " floats, a (", M, ", ", N,

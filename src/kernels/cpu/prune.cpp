@@ -5,6 +5,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/selection.h"
 
 namespace kernels::cpu {
 namespace {
@@ -35,7 +36,7 @@ Threshold kth_smallest(const T* t, int64_t n, int64_t k, uint32_t* candidates) {
     int64_t found = 0;
     for (int64_t i = 0; i < n; i++) {
         const uint32_t m = magnitude(float(t[i]));
-        // Written always, kept when it counts: a branch here is mispredicted. The bound holds since found <= i.
+        // Each is written and stays if it counts: a branch here is mispredicted. The bound holds since found <= i.
         candidates[found] = m;
         found += m >> kBinShift == bin ? 1 : 0;
     }
@@ -48,8 +49,9 @@ Threshold kth_smallest(const T* t, int64_t n, int64_t k, uint32_t* candidates) {
 }  // namespace
 
 template <class T>
-void prune_magnitude(T* t, int64_t n, int64_t k, float* scratch) {
-    if (k == 0) return;
+int64_t prune_magnitude(T* t, int64_t n, double p, float* scratch) {
+    const int64_t k = entries_to_prune(n, p);
+    if (k == 0) return 0;
     const Threshold threshold = kth_smallest(t, n, k, reinterpret_cast<uint32_t*>(scratch));
     for_parts(n, [=](Range part) {
 #pragma omp simd
@@ -64,9 +66,10 @@ void prune_magnitude(T* t, int64_t n, int64_t k, float* scratch) {
         t[i] = T(0.0f);
         ties--;
     }
+    return k;
 }
 
-template void prune_magnitude(float*, int64_t, int64_t, float*);
-template void prune_magnitude(bf16*, int64_t, int64_t, float*);
+template int64_t prune_magnitude(float*, int64_t, double, float*);
+template int64_t prune_magnitude(bf16*, int64_t, double, float*);
 
 }  // namespace kernels::cpu

@@ -1,4 +1,4 @@
-// What is drawn from a random stream element by element: initial values, dropout, random pruning. Element i depends on
+// Ops that draw from a random stream element by element: initial values, dropout, random pruning. Element i depends on
 // (stream, i) only.
 #include <cmath>
 
@@ -7,6 +7,7 @@
 #include "kernels/cpu/vector_math.h"
 
 namespace kernels::cpu {
+
 template <class T>
 void fill_uniform(T* out, int64_t n, float bound, const rng::Stream& stream) {
     for_random_runs(n, stream, [=](int64_t first, int64_t count, const uint32_t* words) {

@@ -1,4 +1,4 @@
-// Sums: of columns (bias gradients), of squares (norms), and the count of zeros.
+// Sums of columns (bias gradients), values (losses) and squares (norms), and the count of zeros.
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vector_math.h"

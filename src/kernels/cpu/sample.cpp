@@ -5,11 +5,12 @@
 #include <vector>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/selection.h"
 
 namespace kernels::cpu {
 
-void sample_token(int32_t* token, const float* logits, int64_t V, int64_t candidates, double temperature,
-                  float uniform) {
+void sample_token(int32_t* token, const float* logits, int64_t V, int64_t top_k, double temperature, float uniform) {
+    const int64_t candidates = sampling_candidates(V, top_k, temperature);
     std::vector<int32_t> ids(static_cast<size_t>(V));
     std::iota(ids.begin(), ids.end(), 0);
     // Ties go to the smaller id, so that the choice is the same everywhere.

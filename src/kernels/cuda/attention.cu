@@ -27,7 +27,7 @@ struct Shape {
 // The tensor-core kernels move 16 bytes at a time.
 template <class... Pointers>
 bool flash_takes(const Shape& shape, const Pointers*... pointers) {
-    return (shape.HS == 64 || shape.HS == 128) && (gpu::packable(pointers, shape.HS) && ...);
+    return (shape.HS == 64 || shape.HS == 128) && sliceable<kSliceSize<bf16>>(shape.HS, pointers...);
 }
 
 template <class... Params, class... Args>
@@ -107,8 +107,9 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
                         int64_t seq_len, int64_t NH, int64_t HS) {
     const Shape shape(B, seq_len, NH, HS);
     QueryStats* stats = reinterpret_cast<QueryStats*>(scratch);
-    if (gpu::packable(dout, HS) && gpu::packable(out, HS))
-        run_query_stats<T, gpu::Pack<T>::kSize>(stats, dout, out, lse, shape);
+    constexpr int SIZE = kSliceSize<T>;
+    if (sliceable<SIZE>(HS, dout, out))
+        run_query_stats<T, SIZE>(stats, dout, out, lse, shape);
     else
         run_query_stats<T, 1>(stats, dout, out, lse, shape);
     if constexpr (std::is_same_v<T, bf16>)

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/slices.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -21,7 +21,7 @@ struct Head {
     }
 };
 
-// Of a query: log-sum-exp in base 2, and minus the sum over the head of dout * out.
+// What the backward needs of a query: log-sum-exp in base 2, and minus the sum over the head of dout * out.
 struct alignas(8) QueryStats {
     float lse, minus_dot;
 };
@@ -29,7 +29,8 @@ struct alignas(8) QueryStats {
 constexpr int kPadding = kAttentionPadding;
 inline int64_t padded_length(int64_t T) { return (T + kPadding - 1) / kPadding * kPadding; }
 
-// stats (B, NH, padded). kStatsLanes threads side by side share a query, of which each takes SIZE numbers at a time.
+// stats (B, NH, padded), dout and out (B*seq_len, NH*HS), lse (B, NH, seq_len). kStatsLanes threads side by side share
+// a query, of which each takes SIZE numbers at a time.
 constexpr int kStatsThreads = 256, kStatsLanes = 8;
 template <class T, int SIZE>
 __global__ void __launch_bounds__(kStatsThreads)
@@ -44,13 +45,9 @@ __global__ void __launch_bounds__(kStatsThreads)
     float dot = 0;
     for (int c = lane * SIZE; exists && c < HS; c += kStatsLanes * SIZE) {
         const int64_t at = ((b * seq_len + t) * NH + h) * HS + c;
-        if constexpr (SIZE == 1) {
-            dot += gpu::to_float(dout[at]) * gpu::to_float(out[at]);
-        } else {
-            const gpu::Pack<T> x = gpu::load_pack(dout + at), y = gpu::load_pack(out + at);
+        const Slice<T, SIZE> x = load_slice<SIZE>(dout + at), y = load_slice<SIZE>(out + at);
 #pragma unroll
-            for (int k = 0; k < SIZE; k++) dot += gpu::to_float(x.v[k]) * gpu::to_float(y.v[k]);
-        }
+        for (int k = 0; k < SIZE; k++) dot += x[k] * y[k];
     }
 #pragma unroll
     for (int offset = kStatsLanes / 2; offset > 0; offset /= 2) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, offset);

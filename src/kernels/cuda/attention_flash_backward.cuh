@@ -28,8 +28,8 @@ constexpr size_t kBackwardKeysShared = 2 * (2 * kTileSize<HS> * sizeof(bf16) + k
 template <int HS>
 constexpr size_t kBackwardQueriesShared = 2 * 2 * kTileSize<HS> * sizeof(bf16);
 
-// dk and dv. scale is that of the scores. The scores are transposed, keys down: so p^T and ds^T come out of one product
-// as the left operand of the next.
+// dk and dv. dqkv, qkv (B*T, 3C); dout (B*T, C); stats (B, NH, padded). scale is that of the scores, which are
+// transposed, keys down: so p^T and ds^T come out of one product as the left operand of the next.
 template <int HS>
 __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
     flash_backward_keys(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, int T, int padded,
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
 #pragma unroll
                 for (int i = 0; i < 4; i++)
                     p[m][n][i] = gpu::exp2_approx(p[m][n][i] * (scale * kLog2e) - of_query[n * 8 + i % 2].lse);
-        // Before dp, not with dk: in this order everything fits in 255 registers.
+        // dv comes before dp, not with dk: in this order everything fits in 255 registers.
         multiply_add<HS, MT, STEP>(dv, p, douts);
 #pragma unroll
         for (int m = 0; m < MT; m++)
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
     store_rows<HS, MT>(dqkv + head.input + 2 * head.C, dv, 1.0f, row, T, ld);
 }
 
-// dq, the same way as the forward.
+// dq, the same way as the forward. dqkv, qkv (B*T, 3C); dout (B*T, C); stats (B, NH, padded).
 template <int HS>
 __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
     flash_backward_queries(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, int T, int padded,

@@ -11,7 +11,7 @@ namespace {
 // by this much (in powers of two), sums and output need no rescaling, which is most of the time.
 constexpr float kSlack = 8.0f;
 
-// The largest of the four threads that share a row, and their sum.
+// The largest value of the four threads that share a row, and the sum of their values.
 __device__ inline float row_max(float v) {
     v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, 1));
     return fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, 2));
@@ -69,7 +69,7 @@ __device__ inline void softmax(Sums<MT, kTile>& scores, Sums<MT, HS>& out, float
 template <int HS>
 constexpr size_t kForwardShared = 2 * 2 * kTileSize<HS> * sizeof(bf16);
 
-// scale is that of the scores, times log2(e).
+// out (B*T, C), lse (B, NH, T), qkv (B*T, 3C). scale is that of the scores, times log2(e).
 template <int HS>
 __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
     flash_forward(bf16* out, float* lse, const bf16* qkv, int T, float scale) {

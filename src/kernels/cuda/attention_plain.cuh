@@ -55,8 +55,8 @@ template <int R, class T>
 __device__ inline void load_owned(float* to, const T* from, int first, int seq_len, int HS, int ld) {
     for (int i = threadIdx.x; i < R * kPlainWarps * HS; i += kPlainThreads) {
         const int row = i / HS, c = i % HS;
-        to[c * kOwnedPitch<R> + row] =
-            first + row < seq_len ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
+        const bool exists = first + row < seq_len;
+        to[c * kOwnedPitch<R> + row] = exists ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
     }
 }
 template <class T>
@@ -131,7 +131,7 @@ __device__ inline void store_plain(T* to, const PlainSums<R, NC>& sums, float sc
         }
 }
 
-// scale is that of the scores.
+// out (B*seq_len, C), lse (B, NH, seq_len), qkv (B*seq_len, 3C). scale is that of the scores.
 template <class T, int NC>
 __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     plain_forward(T* out, float* lse, const T* qkv, int seq_len, int HS, float scale) {
@@ -187,7 +187,8 @@ __device__ inline void differentiate(float& p, float& ds, const QueryStats& quer
     ds = p * (ds + query.minus_dot);
 }
 
-// dk and dv: a block owns keys and streams queries.
+// dk and dv: a block owns keys and streams queries. dqkv, qkv (B*seq_len, 3C); dout (B*seq_len, C); stats (B, NH,
+// padded).
 template <class T, int NC>
 __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     plain_backward_keys(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, int seq_len, int padded, int HS,
@@ -222,7 +223,7 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     store_plain<R, NC>(dqkv + head.input + 2 * head.C, dv, 1.0f, row, seq_len, HS, ld);
 }
 
-// dq: a block owns queries and streams keys.
+// dq: a block owns queries and streams keys. dqkv, qkv (B*seq_len, 3C); dout (B*seq_len, C); stats (B, NH, padded).
 template <class T, int NC>
 __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     plain_backward_queries(T* dqkv, const T* dout, const T* qkv, const QueryStats* stats, int seq_len, int padded,

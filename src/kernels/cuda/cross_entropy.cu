@@ -10,7 +10,7 @@ namespace kernels::cuda {
 namespace {
 
 constexpr int kMaxThreads = 1024;  // one block a multiprocessor: more rows at a time would not fit into L2
-constexpr int kStepColumns = 16;   // of a thread, loaded before any is used
+constexpr int kStepColumns = 16;   // a thread loads them before it uses any
 
 // The columns [c, c + SIZE) of a row of logits, -Inf from column V on.
 template <int SIZE>
@@ -22,6 +22,7 @@ __device__ Floats<SIZE> load_logits(const float* x, int c, int V) {
     return logits;
 }
 
+// losses, targets (N); logits, dlogits (N, Vp), where dlogits may be null or the logits themselves.
 template <class T, int SIZE>
 __global__ void __launch_bounds__(kMaxThreads)
     softmax_loss(float* losses, const float* logits, T* dlogits, const int32_t* targets, int V, int Vp, float scale) {
@@ -84,9 +85,8 @@ __global__ void __launch_bounds__(kMaxThreads)
 template <class T>
 void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t* targets, int64_t N, int64_t V,
                    int64_t Vp, float scale) {
-    constexpr int SIZE = gpu::Pack<T>::kSize;
-    const bool packed = gpu::packable(logits, Vp) && gpu::packable(dlogits, Vp);
-    const auto kernel = packed ? softmax_loss<T, SIZE> : softmax_loss<T, 1>;
+    constexpr int SIZE = kSliceSize<T>;
+    const auto kernel = sliceable<SIZE>(Vp, logits, dlogits) ? softmax_loss<T, SIZE> : softmax_loss<T, 1>;
     const unsigned threads = std::min<unsigned>(gpu::div_ceil(Vp, kStepColumns * 32) * 32, kMaxThreads);
     gpu::run(kernel, unsigned(N), threads, 0, losses, logits, dlogits, targets, int(V), int(Vp), scale);
 }

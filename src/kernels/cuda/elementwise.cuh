@@ -17,7 +17,7 @@ __device__ Floats<SIZE> apply(const Op& op, const In&... in) {
     return result;
 }
 
-// One slice a thread: with full occupancy that is enough in flight. `out` may be one of the inputs.
+// out and in (n). One slice a thread: with full occupancy that is enough in flight. `out` may be one of the inputs.
 template <int SIZE, class Op, class Out, class... In>
 __global__ void __launch_bounds__(kMapThreads) map_slices(Out* out, int64_t n, Op op, const In*... in) {
     const int64_t i = (int64_t(blockIdx.x) * kMapThreads + threadIdx.x) * SIZE;
@@ -31,12 +31,11 @@ void run_map(Out* out, int64_t n, const Op& op, const In*... in) {
     gpu::run(kernel, gpu::div_ceil(n, int64_t(kMapThreads) * SIZE), kMapThreads, 0, out, n, op, in...);
 }
 
-// The end that fills no slice, or everything if an address allows no packs, goes element by element.
+// The end that fills no slice, or everything if an address allows no slices, goes element by element.
 template <class Op, class Out, class... In>
 void map(Out* out, int64_t n, const Op& op, const In*... in) {
-    constexpr int SIZE = std::max({gpu::Pack<Out>::kSize, gpu::Pack<In>::kSize...});
-    const bool aligned = gpu::packable(out, 0) && (gpu::packable(in, 0) && ...);
-    const int64_t in_slices = aligned ? n / SIZE * SIZE : 0;
+    constexpr int SIZE = std::max({kSliceSize<Out>, kSliceSize<In>...});
+    const int64_t in_slices = sliceable<SIZE>(0, out, in...) ? n / SIZE * SIZE : 0;
     run_map<SIZE>(out, in_slices, op, in...);
     run_map<1>(out + in_slices, n - in_slices, op, (in + in_slices)...);
 }

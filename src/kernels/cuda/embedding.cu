@@ -23,6 +23,7 @@ dim3 grid_of(int64_t rows, int64_t C) {
 
 // ---- forward -----------------------------------------------------------------------------------------------------
 
+// out (N, C), tokens (N), wte (V, C), wpe (>=seq_len, C)
 template <class T, int SIZE>
 __global__ void __launch_bounds__(kThreads)
     embed(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len, int64_t C) {
@@ -35,6 +36,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- backward: positions -----------------------------------------------------------------------------------------
 
+// dwpe (positions, C), dout (N, C)
 template <class T, int SIZE>
 __global__ void __launch_bounds__(kThreads) sum_positions(float* dwpe, int64_t positions, const T* dout, int64_t N,
                                                           int64_t seq_len, int64_t C, bool accumulate) {
@@ -64,11 +66,13 @@ constexpr int kRounds = 8, kTile = kThreads * kRounds;
 static_assert(kDigits == kThreads);
 __device__ uint32_t digit_of(uint32_t key, int shift) { return key >> shift & (kDigits - 1); }
 
+// keys, tokens (rows)
 __global__ void __launch_bounds__(kThreads) make_keys(uint32_t* keys, const int32_t* tokens, int rows) {
     const int row = blockIdx.x * kThreads + threadIdx.x;
     if (row < rows) keys[row] = uint32_t(tokens[row]) << kTokenShift | uint32_t(row);
 }
 
+// counts (tiles, kDigits): how many keys (rows) of a tile have each digit.
 __global__ void __launch_bounds__(kThreads) count_digits(uint32_t* counts, const uint32_t* keys, int rows, int shift) {
     GPU_SHARED(uint32_t, bins, [kDigits]);
     bins[threadIdx.x] = 0;
@@ -98,9 +102,10 @@ __device__ uint32_t sum_before(uint32_t v) {
     return sum - v;
 }
 
+// sorted, keys (rows), counts (tiles, kDigits): brings each key to its place by the digit; equal ones stay in order.
 __global__ void __launch_bounds__(kThreads)
     scatter(uint32_t* sorted, const uint32_t* keys, const uint32_t* counts, int tiles, int rows, int shift) {
-    // Of the keys of a digit, first how many each warp has, then where its first one goes.
+    // Where the keys of a digit go: first how many each warp has, then where its first one goes.
     GPU_SHARED(uint32_t, places, [kWarps][kDigits]);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, digit = threadIdx.x;
 #pragma unroll
@@ -181,6 +186,7 @@ __device__ int add_run(Floats<SIZE>& sum, const T* x, int64_t C, bool inside, co
 
 // The sorted keys are cut into chunks. A warp sums one run of a token within a chunk: a whole one goes to dwte; a piece
 // goes to partials (chunks, 2, C), in place 0 if the run began in an earlier chunk and in 1 if it began in this one.
+// dwte (V, C), dout (rows, C), keys (rows).
 template <class T, int SIZE>
 __global__ void __launch_bounds__(kThreads)
     sum_runs(float* dwte, float* partials, const T* dout, const uint32_t* keys, int rows, int64_t C, int chunk) {
@@ -207,7 +213,8 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
-// Adds up the pieces of every run that goes on in the next chunk, by a warp for the chunk where it begins.
+// Adds up the pieces of every run that goes on in the next chunk, by a warp for the chunk where it begins. dwte (V, C),
+// partials (chunks, 2, C), keys (rows).
 template <int SIZE>
 __global__ void __launch_bounds__(kThreads)
     join_runs(float* dwte, const float* partials, const uint32_t* keys, int rows, int64_t C, int chunk) {
@@ -270,8 +277,8 @@ void backward(float* dwte, float* dwpe, int64_t positions, const T* dout, const 
 template <class T>
 void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe, int64_t N, int64_t seq_len,
                        int64_t C) {
-    constexpr int SIZE = gpu::Pack<T>::kSize;
-    if (gpu::packable(out, C) && gpu::packable(wte, C) && gpu::packable(wpe, C))
+    constexpr int SIZE = kSliceSize<T>;
+    if (sliceable<SIZE>(C, out, wte, wpe))
         gpu::run(embed<T, SIZE>, grid_of<SIZE>(N, C), kThreads, 0, out, tokens, wte, wpe, N, seq_len, C);
     else
         gpu::run(embed<T, 1>, grid_of<1>(N, C), kThreads, 0, out, tokens, wte, wpe, N, seq_len, C);
@@ -280,8 +287,9 @@ void embedding_forward(T* out, const int32_t* tokens, const T* wte, const T* wpe
 template <class T>
 void embedding_backward(float* dwte, float* dwpe, int64_t positions, const T* dout, const int32_t* tokens, int64_t N,
                         int64_t seq_len, int64_t C, bool accumulate) {
-    if (gpu::packable(dwte, C) && gpu::packable(dwpe, C) && gpu::packable(dout, C))
-        backward<T, gpu::Pack<T>::kSize>(dwte, dwpe, positions, dout, tokens, N, seq_len, C, accumulate);
+    constexpr int SIZE = kSliceSize<T>;
+    if (sliceable<SIZE>(C, dwte, dwpe, dout))
+        backward<T, SIZE>(dwte, dwpe, positions, dout, tokens, N, seq_len, C, accumulate);
     else
         backward<T, 1>(dwte, dwpe, positions, dout, tokens, N, seq_len, C, accumulate);
 }

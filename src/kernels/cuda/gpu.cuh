@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "runtime/gpu.h"
+#include "runtime/cuda/gpu.h"
 #include "runtime/rng.h"
 #include "runtime/tensor.h"
 
@@ -103,7 +103,7 @@ __device__ inline void cp_async_wait() {
 
 }  // namespace gpu
 #else
-#include "dev/cuda_on_cpu/executor.h"
+#include "executor.h"
 #endif
 
 namespace gpu {
@@ -137,26 +137,6 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
     return uint32_t(from_float<bf16>(low).bits) | uint32_t(from_float<bf16>(high).bits) << 16;
 }
 
-// 16 bytes of T, moved by one instruction; the address must be a multiple of 16.
-template <class T>
-struct alignas(16) Pack {
-    static constexpr int kSize = 16 / sizeof(T);
-    T v[kSize];
-};
-template <class T>
-__device__ inline Pack<T> load_pack(const T* p) {
-    return *reinterpret_cast<const Pack<T>*>(p);
-}
-template <class T>
-__device__ inline void store_pack(T* p, const Pack<T>& pack) {
-    *reinterpret_cast<Pack<T>*>(p) = pack;
-}
-// May rows of `cols` elements that start at p be read as packs? Decided on the host, once per launch.
-template <class T>
-inline bool packable(const T* p, int64_t cols) {
-    return reinterpret_cast<uintptr_t>(p) % 16 == 0 && cols % Pack<T>::kSize == 0;
-}
-
 // ---- reductions --------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -165,13 +145,15 @@ __device__ inline T warp_sum(T v) {
     for (int offset = 16; offset > 0; offset >>= 1) v += __shfl_xor_sync(0xFFFFFFFFu, v, offset);
     return v;
 }
-// Passes over a NaN; the sum of exponentials that a maximum is taken for carries it on.
+// The largest value of the warp. It passes over a NaN; the sum of exponentials that a maximum is taken for carries it
+// on.
 __device__ inline float warp_max(float v) {
 #pragma unroll
     for (int offset = 16; offset > 0; offset >>= 1) v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, offset));
     return v;
 }
-// Over the whole block, whose size is a multiple of 32; every thread gets the result, in the same bits on every run.
+// The sum over the whole block, whose size is a multiple of 32; every thread gets the result, in the same bits on every
+// run.
 template <class T>
 __device__ inline T block_sum(T v) {
     GPU_SHARED(T, partial, [32]);

@@ -11,14 +11,14 @@ constexpr float kEpsilon = 1e-5f;
 
 // How a block shares out rows: a team of WARPS a row, where a thread holds COLUMNS of it in slices of SIZE.
 template <int SIZE, int COLUMNS, int WARPS>
-struct Shape {
+struct Tiling {
     static constexpr int kSize = SIZE, kColumns = COLUMNS, kSlices = COLUMNS / SIZE;
     static constexpr int kTeam = 32 * WARPS, kThreads = std::max(kTeam, 256), kTeams = kThreads / kTeam;
     static constexpr int64_t kMaxColumns = kTeam * COLUMNS;
 
     __device__ static int team() { return threadIdx.x / kTeam; }
     __device__ static int column(int slice) { return (slice * kTeam + int(threadIdx.x) % kTeam) * SIZE; }
-    // Over the team; all threads of the block take part.
+    // The sum over the team; all threads of the block take part.
     __device__ static float sum(float v) {
         v = gpu::warp_sum(v);
         if constexpr (WARPS > 1) {
@@ -34,21 +34,21 @@ struct Shape {
     }
 };
 
-// Calls run with the narrowest shape for C columns.
+// Calls run with the narrowest tiling that holds C columns.
 template <class T, class Run>
-void with_shape(bool packed, int64_t C, const Run& run) {
-    constexpr int SIZE = gpu::Pack<T>::kSize;
-    using Widest = Shape<SIZE, 32, 8>;
-    static_assert(Widest::kMaxColumns == Shape<1, 16, 16>::kMaxColumns);
+void with_tiling(bool sliced, int64_t C, const Run& run) {
+    constexpr int SIZE = kSliceSize<T>;
+    using Widest = Tiling<SIZE, 32, 8>;
+    static_assert(Widest::kMaxColumns == Tiling<1, 16, 16>::kMaxColumns);
     CHECK(C <= Widest::kMaxColumns, "layer norm of ", C, " columns, at most ", Widest::kMaxColumns, " on the GPU");
-    if (!packed) {
-        if (C <= Shape<1, 16, 1>::kMaxColumns) return run(Shape<1, 16, 1>());
-        return run(Shape<1, 16, 16>());
+    if (!sliced) {
+        if (C <= Tiling<1, 16, 1>::kMaxColumns) return run(Tiling<1, 16, 1>());
+        return run(Tiling<1, 16, 16>());
     }
-    if (C <= Shape<SIZE, 24, 1>::kMaxColumns) return run(Shape<SIZE, 24, 1>());
-    if (C <= Shape<SIZE, 32, 1>::kMaxColumns) return run(Shape<SIZE, 32, 1>());
-    if (C <= Shape<SIZE, 32, 2>::kMaxColumns) return run(Shape<SIZE, 32, 2>());
-    if (C <= Shape<SIZE, 32, 4>::kMaxColumns) return run(Shape<SIZE, 32, 4>());
+    if (C <= Tiling<SIZE, 24, 1>::kMaxColumns) return run(Tiling<SIZE, 24, 1>());
+    if (C <= Tiling<SIZE, 32, 1>::kMaxColumns) return run(Tiling<SIZE, 32, 1>());
+    if (C <= Tiling<SIZE, 32, 2>::kMaxColumns) return run(Tiling<SIZE, 32, 2>());
+    if (C <= Tiling<SIZE, 32, 4>::kMaxColumns) return run(Tiling<SIZE, 32, 4>());
     return run(Widest());
 }
 
@@ -60,6 +60,7 @@ inline constexpr int kNormalizeBlocks = S::kSize == 1    ? 1
                                         : sizeof(T) == 2 ? 5
                                                          : 2;
 
+// out, x, residual, sum (N, C); weight, bias (C); mean, rstd (N). S is the tiling.
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
     normalize(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual, T* sum,
@@ -125,7 +126,7 @@ __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
 
 // ---- backward ----------------------------------------------------------------------------------------------------
 
-constexpr int kMinRows = 16;    // of a block
+constexpr int kMinRows = 16;    // a block's fewest
 constexpr int kMaxParts = 512;  // enough to fill any GPU, few enough that adding them up is short
 
 // Two blocks a multiprocessor where their registers allow it without spills.
@@ -133,6 +134,7 @@ template <class T, class S>
 inline constexpr int kMinBlocks = sizeof(T) == 2 && S::kSize > 1 && S::kColumns <= 24 ? 2 : 1;
 
 // dx of the block's `rows` rows, and the sums of dweight and dbias over them into partials (blocks, 2, C).
+// dx, dout, x (N, C); weight (C); mean, rstd (N).
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
     row_gradients(T* dx, float* partials, const T* dout, const T* x, const T* weight, const float* mean,
@@ -207,11 +209,12 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
 constexpr int kPartLanes = 8;  // columns of a block that adds parts: few, so that many blocks share the way down
 constexpr int kPartRows = 32, kPartThreads = kPartRows * kPartLanes;
 
+// dweight and dbias (C) (+)= the sums over the first axis of partials (parts, 2, C).
 __global__ void __launch_bounds__(kPartThreads)
     add_parts(float* dweight, float* dbias, const float* partials, int parts, int C, bool accumulate) {
     GPU_SHARED(float, sums, [kPartRows][kPartLanes]);
     const int lane = threadIdx.x % kPartLanes, part_row = threadIdx.x / kPartLanes;
-    const int column = blockIdx.x * kPartLanes + lane;  // of (dweight, dbias) side by side
+    const int column = blockIdx.x * kPartLanes + lane;  // dweight and dbias side by side
     float sum = 0;
     if (column < 2 * C) {
 #pragma unroll 16
@@ -228,11 +231,6 @@ __global__ void __launch_bounds__(kPartThreads)
     }
 }
 
-template <class T, class... More>
-bool packable(int64_t C, const T* p, const More*... more) {
-    return gpu::packable(p, C) && (gpu::packable(more, C) && ...);
-}
-
 }  // namespace
 
 // ---- launchers ---------------------------------------------------------------------------------------------------
@@ -240,7 +238,7 @@ bool packable(int64_t C, const T* p, const More*... more) {
 template <class T>
 void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual,
                        T* sum, int64_t N, int64_t C) {
-    with_shape<T>(packable(C, out, x, weight, bias, residual, sum), C, [&]<class S>(S) {
+    with_tiling<T>(sliceable<kSliceSize<T>>(C, out, x, weight, bias, residual, sum), C, [&]<class S>(S) {
         gpu::run(normalize<T, S>, gpu::div_ceil(N, S::kTeams), S::kThreads, 0, out, mean, rstd, x, weight, bias,
                  residual, sum, N, int(C));
     });
@@ -254,7 +252,7 @@ void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, cons
     const int rows = std::max(kMinRows, int(gpu::div_ceil(N, max_parts)));
     const unsigned parts = gpu::div_ceil(N, rows);
     float* partials = workspace(int64_t(parts) * 2 * C);
-    with_shape<T>(packable(C, dx, dout, x, weight), C, [&]<class S>(S) {
+    with_tiling<T>(sliceable<kSliceSize<T>>(C, dx, dout, x, weight), C, [&]<class S>(S) {
         gpu::run(row_gradients<T, S>, parts, S::kThreads, 0, dx, partials, dout, x, weight, mean, rstd, N, int(C), rows,
                  accumulate_dx);
     });

@@ -14,7 +14,8 @@
 
 #include "kernels/cuda/cublaslt_objects.h"
 #include "kernels/cuda/cuda.h"
-#include "runtime/gpu.h"
+#include "kernels/gelu_after_product.h"
+#include "runtime/cuda/gpu.h"
 
 #define CUBLAS_CHECK(call, product)                                                                               \
     do {                                                                                                          \
@@ -26,8 +27,8 @@
 namespace kernels::cuda {
 namespace {
 
-constexpr int kMaxCandidates = 8;  // that autotuning times
-constexpr int kTimedRuns = 5;      // of each
+constexpr int kMaxCandidates = 8;  // autotuning times as many
+constexpr int kTimedRuns = 5;      // each so often
 
 bool autotune = false;
 
@@ -68,7 +69,8 @@ uint32_t alignment(const void* p) {
     const auto address = reinterpret_cast<uintptr_t>(p);
     return uint32_t(std::min<uintptr_t>(256, address & -address));
 }
-// That of every operand of a batch, `distance` elements apart: what divides the first address and the distance.
+// The alignment of every operand of a batch, `distance` elements apart: what divides the first address and the
+// distance.
 uint32_t alignment(const Tensor& t, int64_t distance) {
     return alignment(
         reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(t.data) | uintptr_t(distance) * dtype_size(t.dtype)));
@@ -121,8 +123,8 @@ std::string describe(const Matmul& m) {
 
 // ---- cuBLASLt's objects ------------------------------------------------------------------------------------------
 
-// What cublasLtMatmul takes besides the operands.
-struct Plan {
+// A product as cuBLASLt takes it, but for the operands.
+struct Compiled {
     LtOperation operation;
     LtLayout a, b, c;
     cublasLtMatmulAlgo_t algorithm;
@@ -133,7 +135,7 @@ struct Plan {
 // Created at the first product, when the CUDA runtime exists and cuBLASLt is loaded, and so destroyed ahead of both.
 struct Library {
     LtHandle handle;
-    std::unordered_map<Shape, Plan, ShapeHash> plans;
+    std::unordered_map<Shape, Compiled, ShapeHash> products;
     Library() {
         gpu::stream();
         const cublasStatus_t status = create(handle, cublasLtCreate);
@@ -157,18 +159,18 @@ void describe_matrix(LtLayout& layout, const Tensor& t, int64_t distance, const 
 }
 
 // The pointers that belong to the operation rather than to cublasLtMatmul's arguments, which differ from call to call.
-void point_at_epilogue_operands(const Plan& plan, const Matmul& m) {
-    if (!m.bias.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
-    if (!m.aux.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.aux.data), m);
+void point_at_epilogue_operands(const Compiled& compiled, const Matmul& m) {
+    if (!m.bias.empty()) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
+    if (!m.aux.empty()) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.aux.data), m);
 }
 
 // `result` stands for c.
-cublasStatus_t run_cublasLtMatmul(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const Matmul& m,
+cublasStatus_t run_cublasLtMatmul(const Compiled& compiled, const cublasLtMatmulAlgo_t& algorithm, const Matmul& m,
                                   void* result) {
     const float alpha = m.alpha, beta = m.accumulate ? 1.0f : 0.0f;
-    return cublasLtMatmul(handle(), plan.operation.get(), &alpha, m.b.data, plan.b.get(), m.a.data, plan.a.get(), &beta,
-                          result, plan.c.get(), result, plan.c.get(), &algorithm, matmul_workspace(),
-                          size_t(kMatmulWorkspaceBytes), gpu::stream());
+    return cublasLtMatmul(handle(), compiled.operation.get(), &alpha, m.b.data, compiled.b.get(), m.a.data,
+                          compiled.a.get(), &beta, result, compiled.c.get(), result, compiled.c.get(), &algorithm,
+                          matmul_workspace(), size_t(kMatmulWorkspaceBytes), gpu::stream());
 }
 
 // ---- the choice of an algorithm ----------------------------------------------------------------------------------
@@ -180,7 +182,8 @@ struct Candidates {
     const cublasLtMatmulAlgo_t& operator[](int i) const { return results[size_t(i)].algo; }
 };
 
-cublasStatus_t suggest(Candidates& candidates, const Plan& plan, const Shape& shape, const Matmul& m, int wanted) {
+cublasStatus_t suggest(Candidates& candidates, const Compiled& compiled, const Shape& shape, const Matmul& m,
+                       int wanted) {
     // A sum over K may be cut into parts only if those are kept in fp32 and added in a step of their own. The schemes
     // ruled out round the parts to the type of the result; INPLACE, which adds them up in c as they come, does so even
     // in c itself.
@@ -195,9 +198,9 @@ cublasStatus_t suggest(Candidates& candidates, const Plan& plan, const Shape& sh
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.c_alignment), m);
     CUBLAS_CHECK(set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.c_alignment), m);
     int found = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(),
-                                       plan.c.get(), preference.get(), wanted, candidates.results.data(), &found);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle(), compiled.operation.get(), compiled.b.get(), compiled.a.get(), compiled.c.get(), compiled.c.get(),
+        preference.get(), wanted, candidates.results.data(), &found);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     for (int i = 0; i < found; i++)
         if (candidates.results[size_t(i)].state == CUBLAS_STATUS_SUCCESS)
@@ -220,7 +223,7 @@ struct DeviceMemory {
 // The fastest candidate on the real operands; the first where timing is impossible, which is while the stream is being
 // captured (nothing runs then) and where memory is short. Timed runs write to c, which the real one is about to
 // overwrite; only where it adds to c, they write to zeroed memory of the same layout instead.
-int fastest(const Candidates& candidates, const Plan& plan, const Shape& shape, const Matmul& m) {
+int fastest(const Candidates& candidates, const Compiled& compiled, const Shape& shape, const Matmul& m) {
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     CUDA_CHECK(cudaStreamIsCapturing(gpu::stream(), &capture));
     if (candidates.count == 1 || capture != cudaStreamCaptureStatusNone) return 0;
@@ -239,9 +242,10 @@ int fastest(const Candidates& candidates, const Plan& plan, const Shape& shape, 
     int best = 0;
     float best_ms = std::numeric_limits<float>::infinity();
     for (int i = 0; i < candidates.count; i++) {
-        if (run_cublasLtMatmul(plan, candidates[i], m, result) != CUBLAS_STATUS_SUCCESS) continue;  // and warms up
+        if (run_cublasLtMatmul(compiled, candidates[i], m, result) != CUBLAS_STATUS_SUCCESS) continue;  // and warms up
         begin.record();
-        for (int run = 0; run < kTimedRuns; run++) CUBLAS_CHECK(run_cublasLtMatmul(plan, candidates[i], m, result), m);
+        for (int run = 0; run < kTimedRuns; run++)
+            CUBLAS_CHECK(run_cublasLtMatmul(compiled, candidates[i], m, result), m);
         end.record();
         CUDA_CHECK(cudaEventSynchronize(end.event));
         float ms = 0;
@@ -254,33 +258,33 @@ int fastest(const Candidates& candidates, const Plan& plan, const Shape& shape, 
     return best;
 }
 
-cublasStatus_t prepare(Plan& plan, const Shape& shape, const Matmul& m) {
-    CUBLAS_CHECK(create(plan.operation, cublasLtMatmulDescCreate, CUBLAS_COMPUTE_32F, CUDA_R_32F), m);
-    CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, m.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N), m);
-    CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, m.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N), m);
-    CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, shape.epilogue), m);
+cublasStatus_t prepare(Compiled& compiled, const Shape& shape, const Matmul& m) {
+    CUBLAS_CHECK(create(compiled.operation, cublasLtMatmulDescCreate, CUBLAS_COMPUTE_32F, CUDA_R_32F), m);
+    CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_TRANSA, m.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N), m);
+    CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_TRANSB, m.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N), m);
+    CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, shape.epilogue), m);
     if (!m.bias.empty())
-        CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(m.bias.dtype)), m);
-    // In c's type, which is the default.
-    if (!m.aux.empty()) CUBLAS_CHECK(set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.aux_ld), m);
-    point_at_epilogue_operands(plan, m);  // their alignment matters to the search
-    describe_matrix(plan.a, m.a, m.batch.a, m);
-    describe_matrix(plan.b, m.b, m.batch.b, m);
-    describe_matrix(plan.c, m.c, m.batch.c, m);
+        CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(m.bias.dtype)), m);
+    // aux is of c's type, which is the default.
+    if (!m.aux.empty()) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.aux_ld), m);
+    point_at_epilogue_operands(compiled, m);  // their alignment matters to the search
+    describe_matrix(compiled.a, m.a, m.batch.a, m);
+    describe_matrix(compiled.b, m.b, m.batch.b, m);
+    describe_matrix(compiled.c, m.c, m.batch.c, m);
     Candidates candidates;
-    const cublasStatus_t status = suggest(candidates, plan, shape, m, autotune ? kMaxCandidates : 1);
-    if (status == CUBLAS_STATUS_SUCCESS) plan.algorithm = candidates[fastest(candidates, plan, shape, m)];
+    const cublasStatus_t status = suggest(candidates, compiled, shape, m, autotune ? kMaxCandidates : 1);
+    if (status == CUBLAS_STATUS_SUCCESS) compiled.algorithm = candidates[fastest(candidates, compiled, shape, m)];
     return status;
 }
 
 // Returns why, if cuBLASLt has no algorithm for the product.
 cublasStatus_t multiply(const Matmul& m) {
     const Shape shape = shape_of(m);
-    Plan& plan = library().plans[shape];
-    if (plan.status == CUBLAS_STATUS_NOT_INITIALIZED) plan.status = prepare(plan, shape, m);
-    if (plan.status != CUBLAS_STATUS_SUCCESS) return plan.status;
-    point_at_epilogue_operands(plan, m);
-    CUBLAS_CHECK(run_cublasLtMatmul(plan, plan.algorithm, m, m.c.data), m);
+    Compiled& compiled = library().products[shape];
+    if (compiled.status == CUBLAS_STATUS_NOT_INITIALIZED) compiled.status = prepare(compiled, shape, m);
+    if (compiled.status != CUBLAS_STATUS_SUCCESS) return compiled.status;
+    point_at_epilogue_operands(compiled, m);
+    CUBLAS_CHECK(run_cublasLtMatmul(compiled, compiled.algorithm, m, m.c.data), m);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -322,19 +326,6 @@ bool fuses(const Matmul& m) {
            alignment(m.aux.data) >= kAuxAlignment && has_aligned_bias(m) && gelu_pays_in_product();
 }
 
-template <class T>
-void gelu_after_product(const Matmul& m) {
-    Matmul product = m;
-    product.epilogue = Epilogue::none;
-    product.aux = {};
-    if (m.epilogue == Epilogue::gelu) product.c = m.aux;
-    cuda::matmul(product);
-    if (m.epilogue == Epilogue::gelu)
-        gelu_forward(m.c.get<T>(), m.aux.get<T>(), m.c.size());
-    else
-        gelu_backward(m.c.get<T>(), m.c.get<T>(), m.aux.get<T>(), m.c.size());
-}
-
 }  // namespace
 
 void set_autotune(bool on) { autotune = on; }
@@ -352,7 +343,8 @@ void matmul(const Matmul& m) {
     CHECK(m.bias.empty() || m.bias.dtype == m.c.dtype, "cuBLASLt adds a bias of the result's type only: ", describe(m));
     if (m.epilogue != Epilogue::none) {
         if (fuses(m) && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
-        return m.c.dtype == DType::bf16 ? gelu_after_product<bf16>(m) : gelu_after_product<float>(m);
+        return gelu_after_product(
+            m, cuda::matmul, [](auto... a) { cuda::gelu_forward(a...); }, [](auto... a) { cuda::gelu_backward(a...); });
     }
     Matmul product = m;
     if (!m.bias.empty()) {

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu.cuh"
+#include "kernels/selection.h"
 
 namespace kernels::cuda {
 namespace {
@@ -33,7 +34,7 @@ __device__ uint64_t key_of(T x, int64_t index, int index_bits) {
     return uint64_t(magnitude(x)) << index_bits | uint64_t(index);
 }
 
-// Counts the entries by the digit of `width` bits at `shift`.
+// Counts the entries of t (n) by the digit of `width` bits at `shift`.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     count_digits(Selection* selection, const T* t, int64_t n, int index_bits, int shift, int width) {
@@ -75,6 +76,7 @@ __global__ void __launch_bounds__(kThreads) settle_digit(Selection* selection, i
     }
 }
 
+// t (n)
 template <class T>
 __global__ void __launch_bounds__(kThreads) zero_smallest(T* t, int64_t n, const Selection* selection, int index_bits) {
     const uint64_t last = selection->key;
@@ -87,8 +89,9 @@ __global__ void __launch_bounds__(kThreads) zero_smallest(T* t, int64_t n, const
 }  // namespace
 
 template <class T>
-void prune_magnitude(T* t, int64_t n, int64_t k, float* /*scratch*/) {
-    if (k == 0) return;
+int64_t prune_magnitude(T* t, int64_t n, double p, float* /*scratch*/) {
+    const int64_t k = entries_to_prune(n, p);
+    if (k == 0) return 0;
     auto* selection = reinterpret_cast<Selection*>(workspace(sizeof(Selection) / sizeof(float)));
     CUDA_CHECK(cudaMemsetAsync(selection, 0, sizeof(Selection), gpu::stream()));
     const unsigned blocks = std::min(gpu::div_ceil(n, 4 * kThreads), unsigned(kMaxBlocks));
@@ -100,9 +103,10 @@ void prune_magnitude(T* t, int64_t n, int64_t k, float* /*scratch*/) {
         gpu::run(settle_digit, 1, kThreads, 0, selection, k, width);
     }
     gpu::run(zero_smallest<T>, blocks, kThreads, 0, t, n, selection, index_bits);
+    return k;
 }
 
-template void prune_magnitude(float*, int64_t, int64_t, float*);
-template void prune_magnitude(bf16*, int64_t, int64_t, float*);
+template int64_t prune_magnitude(float*, int64_t, double, float*);
+template int64_t prune_magnitude(bf16*, int64_t, double, float*);
 
 }  // namespace kernels::cuda

@@ -1,26 +1,26 @@
-// What is drawn from a random stream element by element: initial values, dropout, random pruning. Element i depends on
+// Ops that draw from a random stream element by element: initial values, dropout, random pruning. Element i depends on
 // (stream, i) only and is the CPU's.
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/slices.cuh"
 
 namespace kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 
-// A thread's run of elements: a pack and whole Philox blocks. `packed` tells whether the tensor is aligned; its end may
-// hold less than a run.
+// A thread's run of elements: a slice and whole Philox blocks. `sliced` tells whether the tensor is aligned; its end
+// may hold less than a run.
 template <class T>
 struct Run {
-    static constexpr int kSize = gpu::Pack<T>::kSize;
+    static constexpr int kSize = kSliceSize<T>;
     static_assert(kSize % 4 == 0);
-    int64_t first, count;
-    bool whole;
+    int64_t first;
+    int count;
+    bool sliced;
 
-    __device__ Run(int64_t n, bool packed) {
+    __device__ Run(int64_t n, bool sliced) : sliced(sliced) {
         first = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * kSize;
-        count = n - first < kSize ? n - first : kSize;
-        whole = packed && count == kSize;
+        count = n - first < kSize ? int(n - first) : kSize;
     }
     __device__ void uniforms(float (&u)[kSize], const rng::Stream& stream) const {
 #pragma unroll
@@ -30,36 +30,22 @@ struct Run {
             for (int k = 0; k < 4; k++) u[4 * b + k] = rng::to_uniform(block.x[k]);
         }
     }
-    __device__ gpu::Pack<T> load(const T* p) const {
-        if (whole) return gpu::load_pack(p + first);
-        gpu::Pack<T> pack = {};
-#pragma unroll
-        for (int k = 0; k < kSize; k++)
-            if (k < count) pack.v[k] = p[first + k];
-        return pack;
-    }
-    __device__ void store(T* p, const gpu::Pack<T>& pack) const {
-        if (whole) {
-            gpu::store_pack(p + first, pack);
-            return;
-        }
-#pragma unroll
-        for (int k = 0; k < kSize; k++)
-            if (k < count) p[first + k] = pack.v[k];
-    }
+    __device__ Slice<T, kSize> load(const T* p) const { return load_part<kSize>(p + first, sliced, count); }
+    __device__ void store(T* p, const Slice<T, kSize>& slice) const { store_part(p + first, slice, sliced, count); }
 };
 
 // ---- fill --------------------------------------------------------------------------------------------------------
 
+// out (n)
 template <class T>
-__global__ void __launch_bounds__(kThreads) uniform(T* out, int64_t n, bool packed, float bound, rng::Stream stream) {
-    const Run<T> run(n, packed);
+__global__ void __launch_bounds__(kThreads) uniform(T* out, int64_t n, bool sliced, float bound, rng::Stream stream) {
+    const Run<T> run(n, sliced);
     float u[run.kSize];
     run.uniforms(u, stream);
-    gpu::Pack<T> values;
+    Floats<run.kSize> values;
 #pragma unroll
-    for (int k = 0; k < run.kSize; k++) values.v[k] = gpu::from_float<T>(bound * (2.0f * u[k] - 1.0f));
-    run.store(out, values);
+    for (int k = 0; k < run.kSize; k++) values.v[k] = bound * (2.0f * u[k] - 1.0f);
+    run.store(out, from_floats<T>(values));
 }
 
 // cos(2 pi u) and sin(2 pi u) for u in [0, 1], by the CPU's series; the nearest quarter turn is split off exactly.
@@ -82,56 +68,58 @@ __device__ void cos_sin(float u, float& cosine, float& sine) {
     sine = (quarter & 2 ? -1.0f : 1.0f) * (swap ? c : s);
 }
 
-// Box-Muller: uniforms 2i and 2i+1 make elements 2i and 2i+1.
+// Box-Muller: uniforms 2i and 2i+1 make elements 2i and 2i+1 of out (n).
 template <class T>
-__global__ void __launch_bounds__(kThreads) normal(T* out, int64_t n, bool packed, float stddev, rng::Stream stream) {
-    const Run<T> run(n, packed);
+__global__ void __launch_bounds__(kThreads) normal(T* out, int64_t n, bool sliced, float stddev, rng::Stream stream) {
+    const Run<T> run(n, sliced);
     float u[run.kSize];
     run.uniforms(u, stream);
-    gpu::Pack<T> values;
+    Floats<run.kSize> values;
 #pragma unroll
     for (int k = 0; k < run.kSize; k += 2) {
-        const float radius = stddev * sqrtf(-2.0f * logf(1.0f - u[k]));  // of (0, 1]: the logarithm stays finite
+        const float radius = stddev * sqrtf(-2.0f * logf(1.0f - u[k]));  // the logarithm of (0, 1] stays finite
         float cosine, sine;
         cos_sin(u[k + 1], cosine, sine);
-        values.v[k] = gpu::from_float<T>(radius * cosine);
-        values.v[k + 1] = gpu::from_float<T>(radius * sine);
+        values.v[k] = radius * cosine;
+        values.v[k + 1] = radius * sine;
     }
-    run.store(out, values);
+    run.store(out, from_floats<T>(values));
 }
 
 // ---- dropout -----------------------------------------------------------------------------------------------------
 
+// out, x (n)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    drop(T* out, const T* x, int64_t n, bool packed, float p, float scale, rng::Stream stream, bool accumulate) {
-    const Run<T> run(n, packed);
-    const gpu::Pack<T> from = run.load(x), before = accumulate ? run.load(out) : gpu::Pack<T>{};
+    drop(T* out, const T* x, int64_t n, bool sliced, float p, float scale, rng::Stream stream, bool accumulate) {
+    const Run<T> run(n, sliced);
+    const Slice<T, run.kSize> from = run.load(x), before = accumulate ? run.load(out) : Slice<T, run.kSize>{};
     float u[run.kSize];
     run.uniforms(u, stream);
-    gpu::Pack<T> values;
+    Floats<run.kSize> values;
 #pragma unroll
     for (int k = 0; k < run.kSize; k++) {
-        const float kept = u[k] >= p ? gpu::to_float(from.v[k]) * scale : 0.0f;
-        values.v[k] = gpu::from_float<T>(accumulate ? gpu::to_float(before.v[k]) + kept : kept);
+        const float kept = u[k] >= p ? from[k] * scale : 0.0f;
+        values.v[k] = accumulate ? before[k] + kept : kept;
     }
-    run.store(out, values);
+    run.store(out, from_floats<T>(values));
 }
 
 // ---- prune -------------------------------------------------------------------------------------------------------
 
+// t (n), selected (1)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    prune(T* t, int64_t n, bool packed, float p, rng::Stream stream, unsigned long long* selected) {
-    const Run<T> run(n, packed);
-    gpu::Pack<T> values = run.load(t);
+    prune(T* t, int64_t n, bool sliced, float p, rng::Stream stream, unsigned long long* selected) {
+    const Run<T> run(n, sliced);
+    Slice<T, run.kSize> values = run.load(t);
     float u[run.kSize];
     run.uniforms(u, stream);
     int in_run = 0;
 #pragma unroll
     for (int k = 0; k < run.kSize; k++) {
         if (u[k] > p) continue;
-        values.v[k] = gpu::from_float<T>(0.0f);
+        values.set(k, gpu::from_float<T>(0.0f));
         if (k < run.count) in_run++;
     }
     run.store(t, values);
@@ -145,7 +133,7 @@ unsigned blocks(int64_t n) {
 }
 template <class T>
 bool aligned(const T* p) {
-    return gpu::packable(p, 0);
+    return sliceable<kSliceSize<T>>(0, p);
 }
 
 }  // namespace

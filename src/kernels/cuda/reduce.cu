@@ -1,34 +1,22 @@
-// Sums in a fixed order: of columns (bias gradients), of values and squares (losses, norms), and the count of zeros.
+// Sums in a fixed order: those of columns (bias gradients), of values and squares (losses, norms), and the count of
+// zeros.
 #include <algorithm>
 
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/slices.cuh"
 
 namespace kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 
-// SIZE neighbours as floats: a pack, or one.
-template <int SIZE, class T>
-__device__ void load_floats(float (&values)[SIZE], const T* p) {
-    if constexpr (SIZE == 1) {
-        values[0] = gpu::to_float(*p);
-    } else {
-        static_assert(SIZE == gpu::Pack<T>::kSize);
-        const gpu::Pack<T> pack = gpu::load_pack(p);
-#pragma unroll
-        for (int k = 0; k < SIZE; k++) values[k] = gpu::to_float(pack.v[k]);
-    }
-}
-
 // ---- columns -----------------------------------------------------------------------------------------------------
 
 constexpr int kMaxBlocks = 1024;  // enough to fill any GPU, few enough that the second stage is short
-constexpr int kMinRows = 64;      // of a block
+constexpr int kMinRows = 64;      // a block's fewest
 
-// out[block row][c] (+)= sum of x's column c over that block row's `rows` rows. LANES threads side by side, of SIZE
-// columns each, go down every (kThreads / LANES)-th row.
+// out[block row][c] (+)= sum of column c of x (N, C) over that block row's `rows` rows. LANES threads side by side, of
+// SIZE columns each, go down every (kThreads / LANES)-th row.
 template <class T, int SIZE, int LANES>
 __global__ void __launch_bounds__(kThreads)
     sum_columns(float* out, const T* x, int64_t N, int64_t C, int64_t rows, bool accumulate) {
@@ -38,18 +26,15 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t first_column = int64_t(blockIdx.x) * COLUMNS, column = first_column + lane * SIZE;
     const int64_t first = blockIdx.y * rows, last = first + rows < N ? first + rows : N;
 
-    float sum[SIZE] = {};
+    Floats<SIZE> sum = {};
     if (column < C) {
 #pragma unroll 4
         for (int64_t n = first + row; n < last; n += ROWS) {
-            float values[SIZE];
-            load_floats(values, x + n * C + column);
-#pragma unroll
-            for (int k = 0; k < SIZE; k++) sum[k] += values[k];
+            add_to(sum, load_slice<SIZE>(x + n * C + column));
         }
     }
 #pragma unroll
-    for (int k = 0; k < SIZE; k++) sums[row][lane * SIZE + k] = sum[k];
+    for (int k = 0; k < SIZE; k++) sums[row][lane * SIZE + k] = sum.v[k];
     __syncthreads();
     const int c = threadIdx.x;
     if (c < COLUMNS && first_column + c < C) {
@@ -94,14 +79,14 @@ struct IsZero {
     __device__ double operator()(float x) const { return x == 0.0f ? 1.0 : 0.0; }
 };
 
+// partials (blocks), x (n)
 template <class Term, class T, int SIZE>
 __global__ void __launch_bounds__(kThreads) sum_chunk(double* partials, const T* x, int64_t n) {
     const int64_t first = int64_t(blockIdx.x) * kChunk, last = first + kChunk < n ? first + kChunk : n;
     double sum = 0;
 #pragma unroll 4
     for (int64_t i = first + int64_t(threadIdx.x) * SIZE; i < last; i += kThreads * SIZE) {
-        float values[SIZE];
-        load_floats(values, x + i);
+        const Slice<T, SIZE> values = load_slice<SIZE>(x + i);
 #pragma unroll
         for (int k = 0; k < SIZE; k++) sum += Term()(values[k]);
     }
@@ -109,6 +94,7 @@ __global__ void __launch_bounds__(kThreads) sum_chunk(double* partials, const T*
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
+// out (1), partials (chunks)
 template <class Out>
 __global__ void __launch_bounds__(kThreads)
     sum_partials(Out* out, const double* partials, int64_t chunks, float scale, bool accumulate) {
@@ -128,7 +114,8 @@ template <class Term, class T>
 Partials sum_chunks(const T* x, int64_t n) {
     const int64_t chunks = (n + kChunk - 1) / kChunk;
     double* sums = reinterpret_cast<double*>(workspace(2 * (chunks + 1)));
-    const auto kernel = gpu::packable(x, n) ? sum_chunk<Term, T, gpu::Pack<T>::kSize> : sum_chunk<Term, T, 1>;
+    constexpr int SIZE = kSliceSize<T>;
+    const auto kernel = sliceable<SIZE>(n, x) ? sum_chunk<Term, T, SIZE> : sum_chunk<Term, T, 1>;
     if (chunks > 0) gpu::run(kernel, unsigned(chunks), kThreads, 0, sums, x, n);
     return {sums, chunks};
 }
@@ -150,8 +137,9 @@ double sum_on_host(const T* x, int64_t n) {
 
 template <class T>
 void bias_backward(float* dbias, const T* dout, int64_t N, int64_t C, bool accumulate) {
-    if (gpu::packable(dout, C))
-        bias_backward_by<T, gpu::Pack<T>::kSize>(dbias, dout, N, C, accumulate);
+    constexpr int SIZE = kSliceSize<T>;
+    if (sliceable<SIZE>(C, dout))
+        bias_backward_by<T, SIZE>(dbias, dout, N, C, accumulate);
     else
         bias_backward_by<T, 1>(dbias, dout, N, C, accumulate);
 }

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu.cuh"
+#include "kernels/selection.h"
 
 namespace kernels::cuda {
 namespace {
@@ -19,7 +20,7 @@ __device__ uint64_t key_of(float logit, int id, int id_bits) {
     return uint64_t(descending) << id_bits | uint32_t(id);
 }
 
-// The k-th smallest key.
+// The k-th smallest key of logits (V).
 __device__ uint64_t kth_key(const float* logits, int V, int k, int id_bits) {
     constexpr int OWN = kBins / kThreads;
     GPU_SHARED(uint32_t, bins, [kBins]);
@@ -56,6 +57,7 @@ __device__ uint64_t kth_key(const float* logits, int V, int k, int id_bits) {
     return settled;
 }
 
+// token (1), logits (V)
 __global__ void __launch_bounds__(kThreads)
     draw(int32_t* token, const float* logits, int V, int candidates, int id_bits, double temperature, double uniform) {
     GPU_SHARED(double, before, [kThreads + 1]);  // the sum over the ids before those of a thread
@@ -93,7 +95,7 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
-// The likeliest.
+// The likeliest id. token (1), logits (V).
 __global__ void __launch_bounds__(kThreads) pick(int32_t* token, const float* logits, int V, int id_bits) {
     const uint64_t key = kth_key(logits, V, 1, id_bits);
     if (threadIdx.x == 0) *token = int32_t(key & ((uint64_t(1) << id_bits) - 1));
@@ -101,8 +103,8 @@ __global__ void __launch_bounds__(kThreads) pick(int32_t* token, const float* lo
 
 }  // namespace
 
-void sample_token(int32_t* token, const float* logits, int64_t V, int64_t candidates, double temperature,
-                  float uniform) {
+void sample_token(int32_t* token, const float* logits, int64_t V, int64_t top_k, double temperature, float uniform) {
+    const int64_t candidates = sampling_candidates(V, top_k, temperature);
     const int id_bits = int(std::bit_width(uint64_t(V - 1)));
     if (candidates == 1)
         gpu::run(pick, 1, kThreads, 0, token, logits, int(V), id_bits);

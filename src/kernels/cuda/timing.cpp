@@ -4,7 +4,7 @@
 #include <deque>
 
 #include "kernels/cuda/cuda.h"
-#include "runtime/gpu.h"
+#include "runtime/cuda/gpu.h"
 
 namespace kernels::cuda {
 namespace {

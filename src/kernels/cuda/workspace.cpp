@@ -4,7 +4,6 @@
 namespace kernels::cuda {
 namespace {
 
-constexpr int64_t kTotalFloats = kWorkspaceFloats + kMatmulWorkspaceBytes / int64_t(sizeof(float));
 // As cudaMalloc aligns; the second part starts on a multiple of it as well.
 constexpr uintptr_t kAlignment = 256;
 static_assert(kWorkspaceFloats * sizeof(float) % kAlignment == 0);
@@ -16,8 +15,8 @@ float* memory = nullptr;
 void set_workspace(const Tensor& workspace) {
     memory = nullptr;
     if (workspace.empty()) return;
-    CHECK(workspace.contiguous() && workspace.size() >= kTotalFloats, "the workspace of the CUDA ops is (",
-          workspace.rows, ", ", workspace.cols, ") and should be (1, ", kTotalFloats, ")");
+    CHECK(workspace.contiguous() && workspace.size() >= kTotalWorkspaceFloats, "the workspace of the CUDA ops is (",
+          workspace.rows, ", ", workspace.cols, ") and should be (1, ", kTotalWorkspaceFloats, ")");
     float* data = workspace.get<float>();
     CHECK(reinterpret_cast<uintptr_t>(data) % kAlignment == 0, "the workspace of the CUDA ops is not aligned to ",
           kAlignment, " bytes");

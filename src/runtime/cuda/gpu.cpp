@@ -1,4 +1,4 @@
-#include "runtime/gpu.h"
+#include "runtime/cuda/gpu.h"
 
 namespace gpu {
 namespace {

@@ -1,0 +1,76 @@
+// Cases of matrix products.
+#include "dev/kernels/cases.h"
+
+namespace registry {
+
+void add_matmul(Cases& all) {
+    struct Size {
+        int64_t M, N, K;
+    };
+    for (const DType type : kTypes)
+        for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{64, 96, 32}, Size{33, 130, 71}})
+            for (const int transposes : {0, 1, 2, 3})
+                for (const int variant : {0, 1, 2, 3}) {  // alpha, bias, accumulate, fp32 result of a slice
+                    const bool ta = transposes & 1, tb = transposes & 2;
+                    const std::string shape =
+                        str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", "_", variant);
+                    all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                                       kernels::Matmul a{.transpose_a = ta, .transpose_b = tb};
+                                       a.a = m.random(ta ? K : M, ta ? M : K, type);
+                                       a.b = m.random(tb ? N : K, tb ? K : N, type);
+                                       a.c = variant == 2   ? m.random(M, N, type)
+                                             : variant == 3 ? m.random(M, N + 5, DType::f32).col_range(3, N)
+                                                            : m.output(M, N, type);
+                                       if (variant == 1) a.bias = m.random(1, N, type);
+                                       if (variant == 0) a.alpha = 0.5f;
+                                       if (variant == 2) a.accumulate = true;
+                                       return [=] { kernels::matmul(a); };
+                                   }});
+                }
+    // Operands side by side in the rows of wider matrices, as the adapters of q, k and v: x A^T B^T, dY B, dY^T u, B A.
+    for (const DType type : kTypes)
+        for (const auto [M, N, K] : {Size{5, 7, 3}, Size{33, 40, 24}})
+            for (const int transposes : {0, 1, 2})
+                for (const bool accumulate : {false, true}) {
+                    const bool ta = transposes == 1, tb = transposes == 2;
+                    const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "",
+                                                  tb ? "_tb" : "", accumulate ? "_added" : "", "_batch");
+                    all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                                       constexpr int64_t kCount = 3;
+                                       kernels::Matmul a{.transpose_a = ta,
+                                                         .transpose_b = tb,
+                                                         .alpha = accumulate ? 1.0f : 0.5f,
+                                                         .accumulate = accumulate};
+                                       const int64_t a_cols = ta ? M : K, b_rows = tb ? N : K, b_cols = tb ? K : N;
+                                       a.a = m.random(ta ? K : M, kCount * a_cols, type).col_range(0, a_cols);
+                                       a.b = m.random(kCount * b_rows, b_cols, type).row_range(0, b_rows);
+                                       a.c = ta ? m.random(kCount * M, N, DType::f32).row_range(0, M)
+                                                : m.random(M, kCount * N, type).col_range(0, N);
+                                       a.batch = {
+                                           .count = kCount, .a = a_cols, .b = b_rows * b_cols, .c = ta ? M * N : N};
+                                       return [=] { kernels::matmul(a); };
+                                   }});
+                }
+    // The MLP's products: forward with and without bias, the gradient of its input.
+    for (const DType type : kTypes)
+        for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{1, 8, 8}, Size{64, 96, 32}, Size{33, 136, 71}})
+            for (const int variant : {0, 1, 2}) {
+                const bool forward = variant < 2;
+                const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K,
+                                              variant == 0   ? "_gelu"
+                                              : variant == 1 ? "_gelu_bias"
+                                                             : "_gelu_backward");
+                all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
+                                   kernels::Matmul a{.transpose_b = forward};
+                                   a.epilogue = forward ? kernels::Epilogue::gelu : kernels::Epilogue::gelu_backward;
+                                   a.a = m.random(M, K, type);
+                                   a.b = forward ? m.random(N, K, type) : m.random(K, N, type);
+                                   a.c = m.output(M, N, type);
+                                   a.aux = forward ? m.output(M, N, type) : m.random(M, N, type);
+                                   if (variant == 1) a.bias = m.random(1, N, type);
+                                   return [=] { kernels::matmul(a); };
+                               }});
+            }
+}
+
+}  // namespace registry

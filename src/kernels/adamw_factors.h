@@ -1,0 +1,36 @@
+// The numbers of an update that the arithmetic of both halves starts from: AdamW's factors, and what follows from the
+// gradients' norm.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/kernels.h"
+#include "runtime/host_device.h"
+
+namespace kernels {
+
+// What is the same in all updates.
+struct AdamWFactors {
+    float beta1, one_minus_beta1, beta2, one_minus_beta2, m_bound, eps, weight_decay;
+};
+AdamWFactors adamw_factors(const AdamW& hyper);
+
+// What one update adds to them: m_correction is 1 / (1 - beta1^t), root_correction 1 / sqrt(1 - beta2^t).
+struct StepFactors {
+    float rate, gradient_scale, m_correction, root_correction;
+};
+HOST_DEVICE inline StepFactors step_factors(const float* scalars,  // (kStepScalars)
+                                            int counter) {
+    const float* corrections = scalars + kCorrections + 2 * counter;
+    return {scalars[kRate], scalars[kGradientScale], corrections[0], corrections[1]};
+}
+
+// Writes the gradients' norm, and what follows from it: the clipping factor, and whether the update is finite.
+HOST_DEVICE inline void store_norm(float* scalars,  // (kStepScalars)
+                                   float norm, float max_norm) {
+    scalars[kGradientNorm] = norm;
+    scalars[kGradientScale] = max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0f;
+    scalars[kFinite] = std::isfinite(norm) && std::isfinite(scalars[kLoss]) ? 1.0f : 0.0f;
+}
+
+}  // namespace kernels

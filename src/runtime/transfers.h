@@ -1,0 +1,102 @@
+// What goes on beside the work of a device: data on their way there and back, times that are asked for later, and
+// launches that are repeated. On the CPU everything is done where it is called.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "runtime/tensor.h"
+
+namespace device {
+
+// What each half of the runtime implements (backend.h).
+class UploadSlot;
+class DownloadSlot;
+class Interval;
+class Replay;
+
+// How many uploads, downloads and intervals are under way at once.
+inline constexpr size_t kSlots = 2;
+
+// Host data on their way to a device, off the critical path: they are copied beside the work that is under way, and
+// only the work that is launched afterwards waits for them.
+class Upload {
+  public:
+    Upload();
+    ~Upload();
+    Upload(const Upload&) = delete;
+    Upload& operator=(const Upload&) = delete;
+    void prepare(Device device, size_t bytes);
+    void release();
+    // Memory to fill before the next send().
+    void* host();
+    // Brings what was filled in to a contiguous tensor.
+    void send(const Tensor& to);
+
+  private:
+    Device device_ = Device::cpu;
+    size_t bytes_ = 0;
+    std::array<std::unique_ptr<UploadSlot>, kSlots> slots_;
+    size_t next_ = 0;
+};
+
+// Numbers on their way back, which the host asks for later.
+class Download {
+  public:
+    Download();
+    ~Download();
+    Download(const Download&) = delete;
+    Download& operator=(const Download&) = delete;
+    void prepare(Device device, size_t bytes);
+    void release();
+    // Copies a contiguous tensor once the work launched so far is done. Returns the copy's number, from 0 on.
+    int64_t start(const Tensor& from);
+    // The numbers of one of the last two copies; waits for it.
+    const void* get(int64_t number);
+
+  private:
+    Device device_ = Device::cpu;
+    size_t bytes_ = 0;
+    std::array<std::unique_ptr<DownloadSlot>, kSlots> slots_;
+    int64_t started_ = 0;
+};
+
+// How long the device took from begin() to end(), asked for later: begin() and end() themselves don't wait.
+class Stopwatch {
+  public:
+    Stopwatch();
+    ~Stopwatch();
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+    void prepare(Device device);
+    void release();
+    void begin();
+    void end();
+    // How long the interval of that number took, from 0 on, one of the last two; waits for its end.
+    double seconds(int64_t number) const;
+
+  private:
+    std::array<std::unique_ptr<Interval>, kSlots> slots_;
+    int64_t ended_ = 0;
+};
+
+// Launches that are repeated with the same arguments. On a GPU the first run is direct, since libraries choose their
+// algorithms in it, the second is captured into a CUDA graph, and from then on the graph is launched: one call instead
+// of hundreds. On the CPU, and in a debug build, every run is direct.
+class Graph {
+  public:
+    Graph();
+    ~Graph();
+    Graph(Graph&& other) noexcept;
+    Graph& operator=(const Graph&) = delete;
+    void run(Device device, const std::function<void()>& launches);
+    // To be called before any argument changes.
+    void forget();
+
+  private:
+    std::unique_ptr<Replay> replay_;
+};
+
+}  // namespace device
