@@ -181,9 +181,8 @@ void write_trained_table(int32_t* table, const std::vector<TrainedTensor>& tenso
                    .n = t.parameter().size(),
                    .first_chunk = int32_t(chunks),
                    .counter = int16_t(t.counter),
-                   .decays = t.decays,
-                   .sliced = sliceable<kSlice>(row.n, t.gradient.get<float>(), t.m.get<float>(), t.v.get<float>())};
-        row.sliced = row.sliced && sliceable<kSlice>(row.n, row.master) && sliceable<kSlice>(row.n, row.weight);
+                   .decays = t.decays};
+        row.sliced = sliceable<kSlice>(row.n, row.master, row.weight, row.gradient, row.m, row.v);
         rows.push_back(row);
         chunks += num_chunks(row.n);
     }
