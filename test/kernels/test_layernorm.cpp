@@ -117,7 +117,7 @@ TYPED_TEST(LayerNorm, BackwardIsTheFiniteDifference) {
                                          .accumulate_dx = accumulate,
                                          .accumulate = accumulate});
             // One row's share of the loss sum(dout * out), as a function of the row.
-            const auto loss = [&](int64_t n, const std::vector<double>& row) {
+            const auto loss = [&, C = C](int64_t n, const std::vector<double>& row) {
                 const Row r = normalise(row);
                 double total = 0;
                 for (int64_t c = 0; c < C; c++) total += dout[n * C + c] * r.norm[size_t(c)] * weight[c];

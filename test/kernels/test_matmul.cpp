@@ -105,7 +105,7 @@ TYPED_TEST(MatmulTest, EpiloguesAreGeluAndItsGradient) {
         w.randomize(2);
         v.randomize(3);
         bias.randomize(4);
-        const auto sum = [&](int64_t i, int64_t j, bool forward) {
+        const auto sum = [&, K = K, N = N](int64_t i, int64_t j, bool forward) {
             double value = 0;
             for (int64_t k = 0; k < K; k++) value += x[i * K + k] * (forward ? w[j * K + k] : v[k * N + j]);
             return value;
