@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 . test/cuda_on_cpu/common.bash
 . test/cuda_on_cpu/small_cases.bash
 
-build kernel-tests
+build kernel-tests-on-cpu
 
 mode() {  # name, variant, then variables of the environment
     local name=$1 program=build/cuda_on_cpu/$2/kernel_tests

@@ -103,7 +103,7 @@ __device__ inline void cp_async_wait() {
 
 }  // namespace gpu
 #else
-#include "dev/cuda_on_cpu/executor.h"
+#include "executor.h"
 #endif
 
 namespace gpu {
