@@ -1,12 +1,13 @@
 // A stand-in for the part of cuBLASLt that the program uses: the documented semantics in plain C++, for the executor on
-// the CPU. Stricter than the library, so that what passes here isn't refused, or worse accepted and wrong, on a GPU:
+// the CPU. It is stricter than the library, so that what passes here isn't refused, or worse accepted and wrong, on a
+// GPU:
 //   - an algorithm runs only for the descriptors and the alignments it was obtained for, and never by default;
 //   - its workspace is filled with NaN before and after use;
 //   - an object that was destroyed is refused for good, and one that never is gets reported at exit;
 //   - operands must lie in device memory; the result may share it with C (entirely) but not with anything else;
 //   - a bias over one-row or one-column operands finds no algorithm, and bias and aux must be aligned to 16 bytes;
 //   - a sum cut into parts that are reduced in place is added in another order each time.
-// Compiled without sanitizers: it works on device memory from threads of its own.
+// It is compiled without sanitizers: it works on device memory from threads of its own.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -47,7 +48,7 @@ cublasStatus_t create(Opaque** opaque, const T& value) {
     live<T>().insert(*opaque);
     return CUBLAS_STATUS_SUCCESS;
 }
-// Keeps the memory, so that no later object has the address.
+// It keeps the memory, so that no later object has the address.
 template <class T>
 bool destroy(const void* opaque) {
     return live<T>().erase(opaque) > 0;

@@ -57,7 +57,7 @@ struct Problem {
     int64_t n() const { return int64_t(d.cols); }
     int64_t k() const { return int64_t(op.transpose_a == CUBLAS_OP_N ? a.cols : a.rows); }
 
-    // Of everything but the pointers.
+    // It covers everything but the pointers.
     uint64_t hash() const {
         uint64_t h = 0xCBF29CE484222325u;
         const auto mix = [&](std::initializer_list<int64_t> values) {

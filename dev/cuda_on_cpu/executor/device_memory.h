@@ -26,10 +26,10 @@ enum class Memory { pageable, pinned, device };
 Memory kind_of(const void* pointer);
 // "address 0x..., 16 bytes into a device allocation of 1024 bytes made at ..."
 std::string describe(const void* pointer);
-// What is wrong with using these bytes as device memory, or as the host's; empty if nothing.
+// These say what is wrong with using the bytes as device memory, or as the host's; empty if nothing.
 std::string device_range_fault(const void* pointer, size_t bytes);
 std::string host_range_fault(const void* pointer, size_t bytes);
-// The same for an argument of a kernel, of which no size is known: null and the end of an allocation pass.
+// The same is said of an argument of a kernel, of which no size is known: null and the end of an allocation pass.
 std::string kernel_pointer_fault(const void* pointer);
 
 }  // namespace executor

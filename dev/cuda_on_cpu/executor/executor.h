@@ -1,6 +1,6 @@
-// What a kernel file sees when a C++ compiler takes the place of nvcc: CUDA's keywords and variables, shared memory and
-// launches. Kernels then run on the CPU, each CUDA thread as a fiber (see README.md). CUDA's own headers give dim3,
-// float4, bf16 and the runtime's declarations; the executor's .cpp files define the runtime's functions.
+// A kernel file sees this when a C++ compiler takes the place of nvcc: CUDA's keywords and variables, shared memory and
+// launches. Kernels then run on the CPU, each CUDA thread as a fiber (see ../README.md). CUDA's own headers give dim3,
+// float4, bf16 and the runtime's declarations, and the runtime's folder defines what they declare.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -67,7 +67,8 @@ struct PointerArgument {
     int index;  // among the kernel's arguments, from 1
     const void* pointer;
 };
-// Checks the launch and puts it on the stream; `thread` is what each CUDA thread runs.
+// Checks the launch and puts it on the stream; each CUDA thread runs `thread`. The runtime defines this, as streams are
+// its own: the one thing that the executor asks of it.
 void submit(const Launch& launch, cudaStream_t stream, const PointerArgument* pointers, size_t num_pointers,
             std::function<void()> thread);
 

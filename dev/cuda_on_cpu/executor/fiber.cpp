@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kGuardBytes = 4 << 20;  // below every stack: more than any frame, which could jump over it
 
-// What the switch in progress on this OS thread takes along.
+// The switch in progress on this OS thread takes this along.
 struct Switch {
     Fiber *from, *to;
 };

@@ -32,7 +32,7 @@ class Fiber {
     void* tsan_fiber_ = nullptr;
 };
 
-// Does a fault at this address come from a fiber that used up its stack?
+// Whether a fault at this address comes from a fiber that used up its stack.
 bool is_stack_guard(const void* address);
 
 }  // namespace executor

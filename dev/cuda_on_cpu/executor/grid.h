@@ -13,7 +13,7 @@ inline constexpr size_t kMaxSharedBytes = 227 << 10;    // of both together, on 
 // Why CUDA would refuse the launch; empty if it would not.
 std::string launch_fault(const Launch& launch);
 void run_grid(const Launch& launch, const std::function<void()>& thread);
-// What allow_smem gave the kernel.
+// The dynamic shared memory that allow_smem gave the kernel.
 size_t dynamic_shared_limit(const void* kernel);
 void set_dynamic_shared_limit(const void* kernel, size_t bytes);
 

@@ -5,7 +5,7 @@
 namespace executor {
 
 void install_fault_handler();
-// For the calling OS thread: without a stack of its own the handler could not run when a fiber's is used up.
+// Each OS thread calls this: without a stack of its own the handler could not run when a fiber's is used up.
 void give_fault_handler_a_stack();
 
 enum class FaultCause { other, host_on_device_memory, kernel_outside_allocations };

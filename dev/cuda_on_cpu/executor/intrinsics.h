@@ -17,7 +17,7 @@ inline To bit_cast(From from) {
     return to;
 }
 
-// *p = f(*p), returning the old value. Relaxed, as on the device: an atomic orders no other memory.
+// *p = f(*p), returning the old value. The order is relaxed, as on the device: an atomic orders no other memory.
 template <class T, class F>
 inline T read_modify_write(T* p, F f) {
     static_assert(sizeof(T) == 4 || sizeof(T) == 8);

@@ -40,7 +40,7 @@ void Multiprocessor::begin_grid(const Launch& launch, const std::function<void()
         threads_[k].number = k;
         threads_[k].index = {k % blockDim.x, k / blockDim.x % blockDim.y, k / blockDim.x / blockDim.y};
     }
-    // Under TSan now rather than on demand: what a fiber allocates looks to it like that fiber's own.
+    // TSan wants them now rather than on demand: what a fiber allocates looks to it like that fiber's own.
     if (under_tsan())
         for (int pool = 0; pool < 2; pool++)
             while (idle_[pool].size() < num_threads_) add_idle(pool);

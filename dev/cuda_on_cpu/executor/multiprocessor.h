@@ -1,4 +1,4 @@
-// One OS thread's scheduler: runs one block at a time, its CUDA threads as fibers that hand over to each other only
+// One OS thread's scheduler: it runs one block at a time, its CUDA threads as fibers that hand over to each other only
 // where a CUDA thread may have to wait. A kernel that never synchronises therefore costs no switch at all.
 #pragma once
 
@@ -20,20 +20,20 @@
 
 namespace executor {
 
-// What a warp does once all its lanes have met; run by the last to arrive, on its fiber.
+// A warp does this once all its lanes have met: the last to arrive runs it, on its fiber.
 using Collective = void (*)(void* const* operands, unsigned lanes);
 
 class Multiprocessor {
   public:
     Multiprocessor() { give_fault_handler_a_stack(); }
-    // The calling OS thread's.
+    // The calling OS thread's own.
     static Multiprocessor& mine() { return __builtin_expect(mine_ != nullptr, true) ? *mine_ : make_mine(); }
     void begin_grid(const Launch& launch, const std::function<void()>& thread);
     void run_block(size_t block);
     void end_grid();
     bool in_kernel() const { return current_ != &host_; }
 
-    // For the running CUDA thread:
+    // The running CUDA thread calls these.
     unsigned lane() const { return unsigned(thread_->number) % 32; }
     int block_barrier(Place place, bool vote);
     void warp_collective(unsigned mask, void* operand, Collective collective, bool orders_memory, Place place);

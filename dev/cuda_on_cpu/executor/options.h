@@ -1,4 +1,4 @@
-// How the executor runs, from the environment; see README.md.
+// The environment says how the executor runs; see ../README.md.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// What the executor says when it finds a mistake. What CUDA itself would report comes back as CUDA's error code (with a
-// line that says why); what CUDA would let pass ends the program.
+// The executor's messages about mistakes. A mistake that CUDA itself would report comes back as CUDA's error code, with
+// a line that says why; one that CUDA would let pass ends the program.
 #pragma once
 
 #include <string>
@@ -20,9 +20,9 @@ std::string function_name(const void* address);
 // "==CUDA-on-CPU== ERROR: message", then the host's call stack.
 void complain(const std::string& message, const CallStack& stack = CallStack::here());
 [[noreturn]] void die(const std::string& message, const CallStack& stack = CallStack::here());
-// At exit: says what was never given back, and ends the program with code 1 if EXECUTOR_LEAKS is "error".
+// Says at exit what was never given back, and ends the program with code 1 if EXECUTOR_LEAKS is "error".
 void leaked(const std::string& message);
-// From inside a kernel: names the block and the thread, too.
+// The same from inside a kernel: it names the block and the thread, too.
 [[noreturn]] void kernel_error(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 }  // namespace executor

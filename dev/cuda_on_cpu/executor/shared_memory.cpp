@@ -1,4 +1,4 @@
-// Where a block's shared memory comes from: under ASan the heap, so that every variable has red zones; else an arena.
+// A block's shared memory comes from the heap under ASan, so that every variable has red zones, else from an arena.
 #include "dev/cuda_on_cpu/executor/shared_memory.h"
 
 #include <sys/mman.h>
@@ -15,7 +15,7 @@ namespace executor {
 
 namespace {
 
-// By hand: a memset would go through TSan, which would see a write by whichever thread came first.
+// A loop fills it: a memset would go through TSan, which would see a write by whichever thread came first.
 void fill_with_nan(void* memory, size_t bytes) {
 #if defined(__x86_64__)
     asm volatile("rep stosb" : "+D"(memory), "+c"(bytes) : "a"(0xFF) : "memory");

@@ -1,5 +1,5 @@
-// The shared memory of the block that runs on one OS thread. Filled with 0xFF (NaN) at the start of a block, so that
-// reading what nobody wrote shows.
+// The shared memory of the block that runs on one OS thread. It is filled with 0xFF (NaN) at the start of a block, so
+// that reading what nobody wrote shows.
 #pragma once
 
 #include <cstddef>

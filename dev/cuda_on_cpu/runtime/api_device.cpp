@@ -84,7 +84,7 @@ cudaError_t cudaGetDevice(int* device) {
     *device = current_device;
     return cudaSuccess;
 }
-// Where a toolkit's header renames this to cudaGetDeviceProperties_v2, as CUDA 12's does, it renames this definition.
+// A toolkit's header that renames this to cudaGetDeviceProperties_v2, as CUDA 12's does, renames this definition too.
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     if (!is_device(device)) return remember(cudaErrorInvalidDevice);
     *properties = {};

@@ -74,7 +74,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
     if (bytes == 0) return cudaSuccess;
     return allocated(pointer, allocate_device(bytes));
 }
-// Waits for all work, which may still use the memory.
+// It waits for all work, which may still use the memory.
 cudaError_t cudaFree(void* pointer) {
     if (const cudaError_t error = forbidden_in_capture("cudaFree"); error != cudaSuccess) return remember(error);
     run_everything();
@@ -108,7 +108,7 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
     return cudaSuccess;
 }
 
-// Into host memory, or from pinned memory, the copy is over when this returns. Pageable memory has only been read by
+// A copy into host memory, or from pinned memory, is over when this returns. Pageable memory has only been read by
 // then.
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return cudaSuccess;
@@ -129,7 +129,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     if (error == cudaSuccess && waits && !stream->recording.capture) run_stream(stream);
     return remember(error);
 }
-// Between device addresses only.
+// It copies between device addresses only.
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
                               cudaMemcpyKind kind, cudaStream_t stream) {
     if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);

@@ -28,7 +28,7 @@ void add_unique(std::vector<int>& nodes, const std::vector<int>& more) {
         if (std::find(nodes.begin(), nodes.end(), node) == nodes.end()) nodes.push_back(node);
 }
 
-// Have all streams that joined been waited for by the origin?
+// Whether the origin has waited for all streams that joined.
 bool joined_back(const Capture& capture) {
     std::vector<bool> before_the_end(capture.nodes.size(), false);
     for (int node : capture.origin->recording.nodes) before_the_end[size_t(node)] = true;

@@ -1,4 +1,4 @@
-// For the stand-ins of libraries that put work of their own on a stream (cuBLASLt, NCCL).
+// The runtime's services to stand-ins of libraries that put work of their own on a stream (cuBLASLt, NCCL).
 #pragma once
 
 #include <cuda_runtime_api.h>

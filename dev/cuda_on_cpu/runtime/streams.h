@@ -44,7 +44,7 @@ struct CUstream_st {
 
 namespace executor {
 
-// What one cudaEventRecord made; the event may be recorded again or destroyed while somebody waits for this.
+// The result of one cudaEventRecord; the event may be recorded again or destroyed while somebody waits for this.
 struct EventRecord {
     Mark mark;
     std::atomic<bool> done = false;

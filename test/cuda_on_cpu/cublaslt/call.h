@@ -1,4 +1,5 @@
-// For the tests of cuBLASLt's stand-in: random numbers in device memory, and a product made of the library's calls.
+// The tests of cuBLASLt's stand-in share these: random numbers in device memory, and a product made of the library's
+// calls.
 #pragma once
 
 #include <cublasLt.h>

@@ -25,7 +25,7 @@ Sum sum_of(const Call& call, const std::vector<double>& a, const std::vector<dou
     }
     return sum;
 }
-// What a result may be off: fp32 sums, then one rounding to the result's type.
+// A result may be off by this much: fp32 sums, then one rounding to the result's type.
 double tolerance(const Call& call, double magnitude, double value) {
     return 1e-6 * (magnitude + 1) + (call.C.type() == kBf16 ? 1.02 / 256 : 1e-7) * std::abs(value);
 }

@@ -1,4 +1,4 @@
-// What the executor's tests share.
+// The tests of the executor and of the runtime share these: a vector in device memory, and a launch that must succeed.
 #pragma once
 
 #include <gtest/gtest.h>

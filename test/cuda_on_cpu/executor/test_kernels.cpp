@@ -1,5 +1,6 @@
 // Kernels on the executor, against what CUDA's manuals say: matrix fragments, asynchronous copies, collectives.
-// Has to pass in every order, immediate and deferred, and under the sanitizers. What it must catch: planted_bugs.sh.
+// They have to pass in every order, immediate and deferred, and under the sanitizers. planted_bugs.sh has what must
+// fail.
 #include <cmath>
 #include <numeric>
 #include <random>

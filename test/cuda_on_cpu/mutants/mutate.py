@@ -19,14 +19,14 @@ import sys
 import time
 
 from pieces import File
-from run import BUILD, MODES, test
+from run import BUILD, modes, test
 
 SOURCES = pathlib.Path("src/kernels/cuda")
 RESULTS = BUILD / "results.json"
 EXPLANATIONS = pathlib.Path("test/cuda_on_cpu/mutants/mutants.txt")
 LEAST_CAUGHT = 0.95
 
-# Of a function, besides the mutants that are always taken.
+# How many mutants of a function are taken, besides those that always are.
 SAMPLE_KERNEL, SAMPLE_OTHER = 6, 2
 
 CHOICE = """\
@@ -109,8 +109,8 @@ def report(files, mutants, known, out):
         print(f"{name:<28}{len(own):>9}{same:>6}{len(caught):>8}{100 * share:>7.1f}",
               "".join(f"{caught.count(k):>9}" for k in kinds), file=out)
     print("same: survivors that give the same results as without the mutation; % is of the others", file=out)
-    modes = [m.result[1] for m in mutants]
-    print("\ncaught first in mode:", ", ".join(f"{m[0]} {modes.count(m[0])}" for m in MODES), file=out)
+    first = [m.result[1] for m in mutants]
+    print("\ncaught first in mode:", ", ".join(f"{m.name} {first.count(m.name)}" for m in modes()), file=out)
     kernels = {}
     for m in mutants:
         if m.region.kernel:

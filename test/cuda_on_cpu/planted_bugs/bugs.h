@@ -16,14 +16,14 @@ struct Bug {
 std::vector<Bug> kernel_bugs();
 std::vector<Bug> host_bugs();
 
-// What a careful program does about an error that CUDA reports.
+// A careful program ends at an error that CUDA reports.
 inline void check(cudaError_t error) {
     if (error == cudaSuccess) return;
     printf("CUDA error: %s\n", cudaGetErrorString(error));
     fflush(stdout);
     _Exit(3);
 }
-// What its test does about a wrong result; NaN is one.
+// Its test ends at a wrong result; NaN is one.
 inline void expect(bool right) {
     if (right) return;
     puts("WRONG");

@@ -1,5 +1,4 @@
-// The program uses CUDA's current device, not the first one. For EXECUTOR_CAPABILITY=7.5,9.0, where only the second
-// will do.
+// The program uses CUDA's current device, not the first one: with EXECUTOR_CAPABILITY=7.5,9.0 only the second will do.
 #include <cuda_runtime_api.h>
 
 #define GTEST_DONT_DEFINE_FAIL 1  // error.h has a FAIL of its own

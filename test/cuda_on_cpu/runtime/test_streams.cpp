@@ -1,5 +1,5 @@
-// The executor's streams, graphs and device, against what CUDA's manuals say. Has to pass in every order, immediate and
-// deferred, and under the sanitizers. What it must catch: planted_bugs.sh.
+// The executor's streams, graphs and device, against what CUDA's manuals say. They have to pass in every order,
+// immediate and deferred, and under the sanitizers. planted_bugs.sh has what must fail.
 #include <functional>
 
 #include "dev/cuda_on_cpu/executor/options.h"
