@@ -194,11 +194,11 @@ cuda-on-cpu: $(foreach program,train_relora kernel_tests kernel_bench step,$(ON_
 test-cuda-on-cpu:
 	./scripts/test.sh 'cuda_on_cpu.*'
 
-# The same tests of kernels that hold mistakes to choose from, which test/cuda_on_cpu/mutants/mutate.py writes.
+# The same tests of kernels and their headers that hold mistakes to choose from, which test/cuda_on_cpu/mutants/mutate.py writes.
 define mutated_variant
 $(ON_CPU)/mutate/$(1)/%.cu.o: $(ON_CPU)/mutate/src/kernels/cuda/%.cu $(ON_CPU)/mutate/mutation.h
 	@mkdir -p $$(@D)
-	$(CXX) -include $(ON_CPU)/mutate/mutation.h $$(CPPFLAGS) $$(CXXFLAGS) -O1 -w -fno-aggressive-loop-optimizations $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
+	$(CXX) -include $(ON_CPU)/mutate/mutation.h -I$(ON_CPU)/mutate/src $$(CPPFLAGS) $$(CXXFLAGS) -O1 -w -fno-aggressive-loop-optimizations $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
 $(ON_CPU)/mutate/$(1)/kernel_tests: $(patsubst src/kernels/cuda/%,$(ON_CPU)/mutate/$(1)/%.o,$(KERNELS)) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main $(ON_CPU_LIBS)
 endef
