@@ -86,8 +86,11 @@ BENCH     := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.
 
 all: $(PROGRAMS)train_relora $(PROGRAMS)data/tokenize $(PROGRAMS)data/rdb_strings
 
-# Little time is spent in the options and the headers of CLI11 take long to optimise: -O1 takes a third off a clean build.
-$(BUILD)/src/train/%.o $(BUILD)/data/%.o $(BUILD)/train_relora.o: CXXFLAGS += -O1
+# Little time is spent in options, metrics and the headers of checkpoints, while the headers of CLI11 and JSON take long to
+# optimise: less of it takes a third off a clean build.
+$(BUILD)/src/train/%.o $(BUILD)/data/%.o $(BUILD)/train_relora.o: private CXXFLAGS += -O1
+$(patsubst %,$(BUILD)/src/io/%.cpp.o,checkpoint metrics safetensors): private CXXFLAGS += -O1
+$(BUILD)/src/train/options.cpp.o: private CXXFLAGS += -O0
 
 $(PROGRAMS)train_relora: $(BUILD)/train_relora.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
@@ -95,8 +98,8 @@ $(PROGRAMS)data/tokenize: $(BUILD)/data/tokenize.cpp.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 $(PROGRAMS)data/rdb_strings: $(BUILD)/data/rdb_strings.cpp.o $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lz $(LDLIBS)
-# The program's FAIL throws; gtest's is not used.
-$(TEST_BIN): CXXFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
+# The program's FAIL throws; gtest's is not used. Tests compile for much longer than they run.
+$(BUILD)/test/%.o: private CXXFLAGS += -O1 -DGTEST_DONT_DEFINE_FAIL=1
 $(TEST_BIN): $(TEST_SRC:%=$(BUILD)/%.o) $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main -llapack $(LDLIBS)
 # One file of the tests by itself, which test/kernels/adamw_bits.sh builds for several CPUs.
@@ -155,28 +158,32 @@ $(BUILD)/kernel_tests: $(KERNEL_TEST:%=$(BUILD)/%.o) $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main $(LDLIBS)
 kernel-bench: $(BUILD)/kernel_bench
 ifeq ($(CUDA),1)
-gpu-tests: $(BUILD)/kernel_tests
-else
-gpu-tests:
-	@echo 'make gpu-tests needs nvcc' >&2; exit 1
-endif
-
+test-gpu: $(BUILD)/kernel_tests
+	$<
 # What dev/gpu_check.sh runs.
-gpu-programs: all gpu-tests kernel-bench $(BUILD)/bench/step
+gpu-programs: all $(BUILD)/kernel_tests kernel-bench $(BUILD)/bench/step
+else
+test-gpu gpu-programs:
+	@echo 'make $@ needs nvcc' >&2; exit 1
+endif
 
 # ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
 ON_CPU      := $(BUILD)/cuda_on_cpu
 # Never with a sanitizer: the host code that depends on CUDA, and the executor, which finds sanitizers by itself.
+EXECUTOR    := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/cuda_on_cpu/executor/*.cpp dev/cuda_on_cpu/runtime/*.cpp))
 ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp,$(CUDA_HOST)) $(CUDA_AWARE) \
-               $(filter-out dev/cuda_on_cpu/test_% dev/cuda_on_cpu/planted_%,$(wildcard dev/cuda_on_cpu/*.cpp)))
-ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(KERNEL_TEST) $(wildcard dev/cuda_on_cpu/test_*.cpp))
+               $(wildcard dev/cuda_on_cpu/cublaslt/*.cpp)) $(EXECUTOR)
+ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(KERNEL_TEST) $(wildcard test/cuda_on_cpu/*/test_*.cpp))
+PLANTED     := $(wildcard test/cuda_on_cpu/planted_bugs/*.cpp)
 ON_CPU_LIBS := -lboost_context $(filter-out -lcudart_static,$(LDLIBS)) -ldl
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZE_tsan := -fsanitize=thread
-$(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -iquotedev/cuda_on_cpu -DGTEST_DONT_DEFINE_FAIL=1
+$(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -iquotedev/cuda_on_cpu/executor -DGTEST_DONT_DEFINE_FAIL=1
+$(ON_CPU)/host/%.o: private CXXFLAGS += -O2
+$(ON_CPU)/host/test/%.o $(ON_CPU)/host/dev/kernels/%.o: private CXXFLAGS += -O1
 $(ON_CPU)/host/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O2 -c $< -o $@
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
 define on_cpu_variant
 $(ON_CPU)/$(1)/%.o: % $(BUILD)/flags
 	@mkdir -p $$(@D)
@@ -189,23 +196,30 @@ $(ON_CPU)/$(1)/step: $(BUILD)/dev/bench/step.cpp.o $(KERNELS:%=$(ON_CPU)/$(1)/%.
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
 $(ON_CPU)/$(1)/train_relora: $(BUILD)/train_relora.o $(KERNELS:%=$(ON_CPU)/$(1)/%.o) $(ON_CPU_HOST) $(LIB)
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
+# Programs with one mistake each, which the executor or the sanitizer has to find.
+$(ON_CPU)/$(1)/planted_bugs: $(PLANTED:%=$(ON_CPU)/$(1)/%.o) $(EXECUTOR)
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lboost_context -ldl
 endef
-$(foreach variant,plain asan tsan,$(eval $(call on_cpu_variant,$(variant))))
-kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/$(variant)/kernel_tests)
+VARIANTS := plain asan tsan
+$(foreach variant,$(VARIANTS),$(eval $(call on_cpu_variant,$(variant))))
+kernel-tests-on-cpu: $(VARIANTS:%=$(ON_CPU)/%/kernel_tests)
+planted-bugs: $(VARIANTS:%=$(ON_CPU)/%/planted_bugs)
 cuda-on-cpu: $(foreach program,train_relora kernel_tests kernel_bench step,$(ON_CPU)/plain/$(program))
+test-cuda-on-cpu:
+	./scripts/test.sh 'cuda_on_cpu.*'
 
-# The same tests of kernels that hold mistakes to choose from, which dev/cuda_on_cpu/mutate.py writes.
+# The same tests of kernels and their headers that hold mistakes to choose from, which test/cuda_on_cpu/mutants/mutate.py writes.
 define mutated_variant
 $(ON_CPU)/mutate/$(1)/%.cu.o: $(ON_CPU)/mutate/src/kernels/cuda/%.cu $(ON_CPU)/mutate/mutation.h
 	@mkdir -p $$(@D)
-	$(CXX) -include $(ON_CPU)/mutate/mutation.h $$(CPPFLAGS) $$(CXXFLAGS) -O1 -w -fno-aggressive-loop-optimizations $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
+	$(CXX) -include $(ON_CPU)/mutate/mutation.h -I$(ON_CPU)/mutate/src $$(CPPFLAGS) $$(CXXFLAGS) -O1 -w -fno-aggressive-loop-optimizations $(SANITIZE_$(1)) -x c++ -c $$< -o $$@
 $(ON_CPU)/mutate/$(1)/kernel_tests: $(patsubst src/kernels/cuda/%,$(ON_CPU)/mutate/$(1)/%.o,$(KERNELS)) $(ON_CPU_TEST) $(ON_CPU_HOST) $(LIB)
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lgtest -lgtest_main $(ON_CPU_LIBS)
 endef
-$(foreach variant,plain asan tsan,$(eval $(call mutated_variant,$(variant))))
-mutated-kernel-tests: $(foreach variant,plain asan tsan,$(ON_CPU)/mutate/$(variant)/kernel_tests)
-mutate:
-	BUILD=$(BUILD) python3 dev/cuda_on_cpu/mutate.py
+$(foreach variant,$(VARIANTS),$(eval $(call mutated_variant,$(variant))))
+mutated-kernel-tests: $(VARIANTS:%=$(ON_CPU)/mutate/%/kernel_tests)
+test-mutants:
+	BUILD=$(BUILD) python3 test/cuda_on_cpu/mutants/mutate.py
 
 # ---- what reads the sources only (scripts/lint.sh) ----
 format check-format lint:
@@ -215,8 +229,12 @@ lint-flags:
 lint-sources:
 	@printf '%s\n' train_relora.cu $(LIB_SRC) $(wildcard data/*.cpp) $(if $(CI),,$(TEST_SRC) $(wildcard dev/bench/*.cpp))
 
+# All programs that tests run. Those that execute the CUDA half on the CPU need the CUDA headers.
 tests: all $(TEST_BIN)
-test: tests
+ifneq ($(wildcard $(CUDA_HOME)/include/cublasLt.h),)
+tests: kernel-tests-on-cpu planted-bugs cuda-on-cpu
+endif
+test:
 	./scripts/test.sh
 bench: all $(BENCH)
 	./dev/bench/run.sh
@@ -225,15 +243,15 @@ clean:
 help:
 	@echo 'make                the trainer ./train_relora and the tokenizer data/tokenize'
 	@echo 'make release        the same for every supported GPU and any CPU of this architecture, into $(BUILD)/release'
-	@echo 'make tests          build the tests; make test: build and run them'
+	@echo 'make test           build and run all tests; make tests: only build them'
+	@echo 'make test-cuda-on-cpu   of these, the ones that execute the CUDA half on the CPU (they need the CUDA headers)'
+	@echo 'make test-gpu       build and run the tests of the kernels on the GPU: $(BUILD)/kernel_tests'
+	@echo 'make test-mutants   plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make lint           what clang-tidy, cppcheck, shellcheck and clang-format find; make format: lay out every file anew'
-	@echo 'make kernel-tests   build the tests of the CUDA kernels, executed on the CPU (needs the CUDA headers)'
-	@echo 'make gpu-tests      build the same tests for the GPU: $(BUILD)/kernel_tests'
 	@echo 'make kernel-bench   build what times every op on the GPU (or the CPU): $(BUILD)/kernel_bench'
-	@echo 'make gpu-programs   all that dev/gpu_check.sh runs: the trainer, these two and the step benchmark'
+	@echo 'make gpu-programs   all that dev/gpu_check.sh runs: the trainer, $(BUILD)/kernel_tests, the two benchmarks'
 	@echo 'make bundle         the same with the libraries they need, to unpack on a machine without any: $(BUILD)/train_relora-bundle.tar.xz'
 	@echo 'make cuda-on-cpu    the same programs with the CUDA half executed on the CPU: $(ON_CPU)/plain/train_relora, …'
-	@echo 'make mutate         plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make bench          build and run the benchmarks (dev/bench), results under dev/results'
 	@echo 'dev/gpu_check.sh    on a machine with a GPU: test, train, measure and sanitize, with a report (--help)'
 	@echo 'make clean          remove everything that was built'
@@ -244,5 +262,5 @@ help:
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release bundle bundle-on-cpu tests kernel-tests gpu-tests kernel-bench gpu-programs mutated-kernel-tests mutate cuda-on-cpu test format check-format lint lint-flags lint-sources bench clean help
+.PHONY: all release bundle bundle-on-cpu tests test test-cuda-on-cpu test-gpu test-mutants kernel-tests-on-cpu planted-bugs kernel-bench gpu-programs mutated-kernel-tests cuda-on-cpu format check-format lint lint-flags lint-sources bench clean help
 .SECONDARY:

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Sets up, builds, and runs all tests; the last line is "N passed, N failed".
+# Sets up, builds, and runs all tests, scripts side by side; the last line is "N passed, N failed".
 #   scripts/test.sh [PATTERN…]     only tests whose Suite.Name matches a pattern ("Bpe*")
 # Tests are GoogleTest's, and the scripts test/FOLDER/NAME.sh under the name FOLDER.NAME; such a script that ends with code 77
 # is skipped, and its last line says why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/side_by_side.bash
 
 passed=0 failed=0 skipped=0
 finish() {
@@ -22,11 +23,44 @@ broken() {
 
 scripts/setup.sh --tests || { broken 'FAILED: set-up'; finish; }
 
+matches() {
+    local name=$1 pattern
+    shift
+    [ $# -gt 0 ] || return 0
+    # shellcheck disable=SC2053  # the right side is a pattern
+    for pattern in "$@"; do [[ $name == $pattern ]] && return 0; done
+    return 1
+}
+scripts=()
+for script in test/*/*.sh; do
+    name=${script#test/} name=${name%.sh} name=${name/\//.}
+    if [ -e "$script" ] && matches "$name" "$@"; then scripts+=("$name"); fi
+done
+
+# Everything is built here, so that tests which run side by side build nothing.
 mkdir -p build
-sources=$(make -n tests 2>/dev/null | grep -c -- ' -c ' || true)
+targets=(all build/tests)
+[[ " ${scripts[*]}" != *' cuda_on_cpu.'* ]] || targets=(tests)
+sources=$(make -n "${targets[@]}" 2>/dev/null | grep -c -- ' -c ' || true)
 echo "building ($sources files to compile) …"
-start=$SECONDS
-if ! make -j"$(nproc)" tests >build/make.log 2>&1; then
+start=$SECONDS code=0
+make -j"$(nproc)" "${targets[@]}" >build/make.log 2>&1 &
+builder=$! said=$SECONDS
+trap 'kill $builder 2>/dev/null' EXIT
+while kill -0 $builder 2>/dev/null; do
+    sleep 0.5
+    now="  $(grep -c -- ' -c ' build/make.log || true) of $sources begun after $((SECONDS - start)) s"
+    if [ -t 1 ]; then
+        printf '\r\033[K%s' "$now"
+    elif [ $((SECONDS - said)) -ge 30 ]; then
+        echo "$now"
+        said=$SECONDS
+    fi
+done
+[ ! -t 1 ] || printf '\r\033[K'
+wait $builder || code=$?
+trap - EXIT
+if [ "$code" -ne 0 ]; then
     grep -E -B2 -A6 'error|Error|undefined reference' build/make.log | head -n 60 || true
     broken 'FAILED: the build; everything it said is in build/make.log'
     finish
@@ -87,35 +121,24 @@ run_gtest() {
     fi
 }
 
-matches() {
-    local name=$1 pattern
-    shift
-    [ $# -gt 0 ] || return 0
-    # shellcheck disable=SC2053  # the right side is a pattern
-    for pattern in "$@"; do [[ $name == $pattern ]] && return 0; done
-    return 1
-}
-
 run_gtest "$@"
-for script in test/*/*.sh; do
-    folder=${script%/*}
-    name=${folder##*/}.$(basename "$script" .sh)
-    if [ ! -e "$script" ] || ! matches "$name" "$@"; then continue; fi
-    start=$SECONDS
-    code=0
-    bash "$script" >build/shell_test.log 2>&1 </dev/null || code=$?
-    if [ $code -eq 77 ]; then
-        printf '  skipped: %s (%s)\n' "$name" "$(tail -n 1 build/shell_test.log)"
+# shellcheck disable=SC2317  # side_by_side calls it
+run() { exec bash "test/${1/.//}.sh"; }
+# shellcheck disable=SC2317  # side_by_side calls it
+show() {  # NAME EXIT_CODE SECONDS FILE
+    if [ "$2" -eq 77 ]; then
+        printf '  skipped: %s (%s)\n' "$1" "$(tail -n 1 "$4")"
         skipped=$((skipped + 1))
-    elif [ $code -eq 0 ]; then
-        printf '  %-44sok  (%d s)\n' "$name" $((SECONDS - start))
+    elif [ "$2" -eq 0 ]; then
+        printf '  %-44sok  (%d s)\n' "$1" "$3"
         passed=$((passed + 1))
     else
-        sed 's/^/    /' build/shell_test.log | tail -n 40
-        printf '  %-44sFAILED  (%d s)\n' "$name" $((SECONDS - start))
+        sed 's/^/    /' "$4" | tail -n 40
+        printf '  %-44sFAILED  (%d s)\n' "$1" "$3"
         failed=$((failed + 1))
     fi
-done
+}
+side_by_side run show "${scripts[@]}"
 
 [ $((passed + failed + skipped)) -gt 0 ] || broken "FAILED: no test matches: $*"
 finish

@@ -1,32 +1,37 @@
 #!/bin/bash
-# Every CUDA kernel, executed on the CPU, against the CPU op: in three orders of threads, under AddressSanitizer with
-# UndefinedBehaviorSanitizer, and under ThreadSanitizer.
+# Every CUDA kernel, executed on the CPU, against the CPU op: in three orders of threads, in deferred streams, under
+# AddressSanitizer with UndefinedBehaviorSanitizer, and under ThreadSanitizer. MODES=PATTERN: only modes with such a name.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/cuda_on_cpu/common.bash
-. test/cuda_on_cpu/small_cases.bash
+. test/cuda_on_cpu/modes.bash
+. scripts/side_by_side.bash
+build kernel-tests-on-cpu
 
-build kernel-tests
+names=() failed=0
+declare -A variants environments cases
+for mode in "${modes[@]}"; do
+    IFS='|' read -r name variant environment filter <<<"$mode"
+    # shellcheck disable=SC2053  # the right side is a pattern
+    [[ $name == ${MODES:-*} ]] || continue
+    names+=("$name")
+    variants[$name]=$variant environments[$name]=$environment cases[$name]=$filter
+done
 
-mode() {  # name, variant, then variables of the environment
-    local name=$1 program=build/cuda_on_cpu/$2/kernel_tests
-    shift 2
-    echo "== $name"
-    env ASAN_OPTIONS=detect_leaks=0 "$@" "$program" --gtest_brief=1
+run() {  # MODE
+    # shellcheck disable=SC2086  # the environment is several words
+    env "${mode_environment[@]}" ${environments[$1]} "build/cuda_on_cpu/${variants[$1]}/kernel_tests" \
+        --gtest_brief=1 --gtest_filter="${cases[$1]}"
 }
-mode 'forward' plain EXECUTOR_LEAKS=error
-mode 'reverse' plain EXECUTOR_ORDER=reverse EXECUTOR_GUARD=0
-mode 'random' plain EXECUTOR_ORDER=random EXECUTOR_GUARD=0
-mode 'a GPU before 9.0' plain EXECUTOR_CAPABILITY=8.0 EXECUTOR_GUARD=0 GTEST_FILTER='*matmul*:*Matmul*'
-mode 'the second of two GPUs' plain EXECUTOR_CAPABILITY=7.5,9.0 EXECUTOR_GUARD=0 GTEST_FILTER='Devices.*'
-mode 'deferred streams' plain EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0
-mode 'address and undefined behaviour' asan EXECUTOR_GUARD=0
-# One thread for the CPU ops, whose OpenMP runtime ThreadSanitizer doesn't know; the executor has one here anyway. It costs a
-# hundredfold, so a part of the shapes has to do.
-mode 'data races' tsan OMP_NUM_THREADS=1 GTEST_FILTER="$small_cases"
+show() {  # MODE EXIT_CODE SECONDS FILE
+    echo "$1: $([ "$2" -eq 0 ] && echo ok || echo "FAILED, exit code $2") ($3 s)"
+    sed 's/^/    /' "$4"
+    [ "$2" -eq 0 ] || failed=$((failed + 1))
+}
+side_by_side run show "${names[@]}"
 
 # A shape without an algorithm fails, and is told from wrong numbers: three GELU products in three placements.
-echo '== products without an algorithm'
+echo 'products without an algorithm'
 code=0
 said=$(EXECUTOR_NO_ALGORITHM=5x7x3 EXECUTOR_GUARD=0 build/cuda_on_cpu/plain/kernel_tests --gtest_brief=1 \
     --gtest_filter='*matmul_bf16_*_gelu*') || code=$?
@@ -34,5 +39,6 @@ if [ "$code" -ne 1 ] || [ "$(grep -c '^no algorithm: ' <<<"$said")" -ne 9 ] ||
     [ "${said##*$'\n'}" != '9 cases without an algorithm, 0 wrong' ]; then
     printf '%s\n' "$said"
     echo "ended with code $code; expected 9 cases without an algorithm"
-    exit 1
+    failed=$((failed + 1))
 fi
+[ "$failed" -eq 0 ]

@@ -54,7 +54,7 @@ same_course cuda32 cpu32
 close cuda32 cpu32 loss 5e-6
 close cuda32 cpu32 val_loss 5e-6
 
-# By each route of the adapters.
+# Each route of the adapters gives the same.
 for route in merged factored project; do
     on cpu "cpu32_$route" --dtype fp32 --adapter-route $route
     EXECUTOR_GUARD=0 on cuda "cuda32_$route" --dtype fp32 --adapter-route $route
@@ -88,7 +88,7 @@ for route in merged factored project; do
     close "cuda16_$route" "cpu16_$route" loss 1e-3
 done
 
-# Where there is no memory for effective weights (2 MiB here), adapters are factored. A GPU has enough.
+# Adapters are factored where there is no memory for effective weights (2 MiB here). A GPU has enough.
 if [ -z "${TRAINER:-}" ]; then
     shape=(--layers 6 --heads 2 --channels 128 --seq-len 24 --batch-size 2 --vocab-size 257 --mode lora --rank 4)
     planned=$(./train_relora --dry-run --device cuda "${shape[@]}" --adapter-route merged | sed -n 's/^  total *\([0-9]*\)\..*/\1/p')

@@ -1,0 +1,63 @@
+// Programs with one mistake each, and the modes in which the executor or a sanitizer has to find it.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <vector>
+
+#include "dev/cuda_on_cpu/executor/executor.h"
+
+struct Bug {
+    const char* name;
+    const char* caught_in;  // of forward, reverse, random, deferred, asan, tsan; "all" and "" mean what they say
+    void (*program)();
+};
+std::vector<Bug> kernel_bugs();
+std::vector<Bug> host_bugs();
+
+// A careful program ends at an error that CUDA reports.
+inline void check(cudaError_t error) {
+    if (error == cudaSuccess) return;
+    printf("CUDA error: %s\n", cudaGetErrorString(error));
+    fflush(stdout);
+    _Exit(3);
+}
+// Its test ends at a wrong result; NaN is one.
+inline void expect(bool right) {
+    if (right) return;
+    puts("WRONG");
+    fflush(stdout);
+    _Exit(2);
+}
+
+// Device memory for n numbers.
+struct Buffer {
+    explicit Buffer(int n) : n(n) { check(cudaMalloc(reinterpret_cast<void**>(&data), sizeof(float) * size_t(n))); }
+    Buffer(int n, const std::function<float(int)>& value) : Buffer(n) {
+        std::vector<float> host;
+        for (int i = 0; i < n; i++) host.push_back(value(i));
+        check(cudaMemcpy(data, host.data(), sizeof(float) * size_t(n), cudaMemcpyHostToDevice));
+        check(cudaStreamSynchronize(nullptr));  // now it is there for every stream
+    }
+    ~Buffer() { cudaFree(data); }
+    Buffer(const Buffer&) = delete;
+    std::vector<float> read() const {
+        std::vector<float> host(static_cast<size_t>(n));
+        check(cudaMemcpy(host.data(), data, sizeof(float) * size_t(n), cudaMemcpyDeviceToHost));
+        return host;
+    }
+    // The first `count` numbers have to be value(i).
+    void expect_values(int count, const std::function<float(int)>& value) const {
+        const std::vector<float> host = read();
+        for (int i = 0; i < count; i++) expect(host[size_t(i)] == value(i));
+    }
+    float* data = nullptr;
+    int n;
+};
+
+template <class... Params, class... Args>
+void run(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, Args&&... args) {
+    launch(kernel, grid, block, shared_bytes, nullptr, std::forward<Args>(args)...);
+    check(cudaGetLastError());
+}
