@@ -21,23 +21,20 @@ namespace relora {
 enum class ScheduleKind { cosine, linear, constant, wsd };
 
 // Multiplier on the base learning rate over `num_steps` updates. With cycle > 0 it is jagged: every `cycle` updates the
-// rate restarts from zero and meets the base schedule again after `restart_warmup` updates.
+// rate drops to zero, and meets the base schedule again after `rewarm` updates.
 struct Schedule {
     ScheduleKind kind = ScheduleKind::cosine;
-    int64_t num_steps = 1, warmup = 0, cycle = 0, restart_warmup = 0;
+    int64_t num_steps = 1, warmup = 0, cycle = 0, rewarm = 0;
     double floor = 0.1;           // final rate / peak rate
     double decay_fraction = 0.2;  // wsd: the share of updates in the final linear decay
-    bool skip_zero_rate = false;  // re-warm from 1/restart_warmup instead of spending an update at rate 0
+    bool skip_zero_rate = false;  // re-warm from 1/rewarm instead of spending an update at rate 0
 
     // The base schedule after warm-up, at progress p in [0, 1] from the end of warm-up to the end.
     double base(double p) const {
         switch (kind) {
-            case ScheduleKind::cosine:
-                return floor + (1 - floor) * 0.5 * (1 + std::cos(M_PI * p));
-            case ScheduleKind::linear:
-                return 1 - (1 - floor) * p;
-            case ScheduleKind::constant:
-                return 1;
+            case ScheduleKind::cosine: return floor + (1 - floor) * 0.5 * (1 + std::cos(M_PI * p));
+            case ScheduleKind::linear: return 1 - (1 - floor) * p;
+            case ScheduleKind::constant: return 1;
             case ScheduleKind::wsd: {
                 const double start = 1 - decay_fraction;
                 return p < start ? 1 : 1 - (1 - floor) * (p - start) / std::max(decay_fraction, 1e-12);
@@ -49,9 +46,9 @@ struct Schedule {
     double multiplier(int64_t s) const {
         if (s < warmup) return double(s) / double(std::max<int64_t>(1, warmup));
         const double span = double(std::max<int64_t>(1, num_steps - warmup));
-        if (cycle > 0 && s >= cycle && s % cycle < restart_warmup) {
-            const int64_t q = s % cycle, rewarmed = s - q + restart_warmup;
-            const double rise = double(q + (skip_zero_rate ? 1 : 0)) / double(std::max<int64_t>(1, restart_warmup));
+        if (cycle > 0 && s >= cycle && s % cycle < rewarm) {
+            const int64_t q = s % cycle, rewarmed = s - q + rewarm;
+            const double rise = double(q + (skip_zero_rate ? 1 : 0)) / double(std::max<int64_t>(1, rewarm));
             return rise * base(double(rewarmed - warmup) / span);
         }
         return base(double(s - warmup) / span);
@@ -196,12 +193,9 @@ struct RouteFlops {
 inline RouteFlops flops_by_route(Route route, int64_t in, int64_t out, int64_t rank, int sections) {
     const double k = double(in), m = double(out), r = double(rank), one_product = 2 * r * (sections * k + m);
     switch (route) {
-        case Route::merged:
-            return {.low_rank = 2 * one_product, .formation = 2 * r * k * m};
-        case Route::factored:
-            return {.low_rank = 3 * one_product};
-        case Route::project:
-            return {.dense = 2 * k * m, .projection = 4 * r * k * m, .formation = 2 * r * k * m};
+        case Route::merged: return {.low_rank = 2 * one_product, .formation = 2 * r * k * m};
+        case Route::factored: return {.low_rank = 3 * one_product};
+        case Route::project: return {.dense = 2 * k * m, .projection = 4 * r * k * m, .formation = 2 * r * k * m};
     }
     FAIL("unknown route");
 }
@@ -379,7 +373,7 @@ enum class ResetKind { none, zero, random, magnitude };
 struct Reset {
     ResetKind kind = ResetKind::magnitude;
     double fraction = 0.99;  // of entries to zero, for random and magnitude
-    bool adam_step = false;  // also restart bias correction
+    bool adam_step = false;  // also begin the bias correction anew
 };
 
 // Entries that are zero after a reset, of all that were looked at.

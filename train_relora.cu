@@ -178,21 +178,21 @@ class Trainer {
         report_pending();
         pending_ = report;
         const int64_t done = step_ + 1;
-        const bool restarts = schedule_.merges_after(step_) || schedule_.resets_after(step_),
+        const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_),
                    last = done == o_.max_steps;
         const auto due = [&](int64_t every) { return every > 0 && done % every == 0 && !last; };
-        const bool more = restarts || due(o_.eval_every) || due(o_.sample_every) || due(o_.save_every);
+        const bool more = ends_cycle || due(o_.eval_every) || due(o_.sample_every) || due(o_.save_every);
         if (more || !on_gpu() || schedule_.switches_before(done)) report_pending();
-        if (restarts) timed("restart", [&] { restart(); });
+        if (ends_cycle) timed("end of cycle", [&] { end_cycle(); });
         if (due(o_.eval_every)) validate(done);
         if (due(o_.sample_every)) print_sample(done);
         if (due(o_.save_every)) save(done);
     }
 
-    // Runs body as a phase of the profile, which on a GPU includes what it launched.
+    // Runs body as a part of the profile, which on a GPU includes what it launched.
     template <class Body>
-    void timed(const char* phase, const Body& body) {
-        profile_.time(phase, [&] {
+    void timed(const char* part, const Body& body) {
+        profile_.time(part, [&] {
             body();
             if (o_.profile) device::wait(o_.run_device);
         });
@@ -213,8 +213,8 @@ class Trainer {
             MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
     }
 
-    // The end of a cycle: merge, re-initialise, reset, each when the schedule says so.
-    void restart() {
+    // Merges and re-initialises the adapters, and resets their moments, each when the schedule says so.
+    void end_cycle() {
         MetricsLine line;
         line.add("step", step_ + 1).add("event", "restart");
         std::string text;

@@ -1,5 +1,5 @@
-// Checkpoints of a run: OUT/step_NNNNNNNN, a folder of safetensors files and state.json. The layout is in
-// dev/FORMATS.md.
+// Checkpoints of a run: OUT/step_NNNNNNNN, a folder of safetensors files and state.json, which holds
+// the SHA-256 of each.
 #pragma once
 
 #include <string>

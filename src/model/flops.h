@@ -7,6 +7,6 @@
 // attention, and what the adapters' routes take. `lora` is null in the full-rank phase.
 double flops_per_token(const GPT2Config& config, const LoraConfig* lora, int64_t T);
 
-// What products really do per token: those of the linears, the padded head and the adapters, and the half of attention's
-// that the causal mask leaves.
+// What products really do per token: those of the linears, the padded head and the adapters, and the half of
+// attention's that the causal mask leaves.
 double product_flops_per_token(const GPT2Config& config, const LoraConfig* lora, int64_t T);

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "runtime/transfers.h"
 #include "runtime/parameter.h"
+#include "runtime/transfers.h"
 
 struct OptimizerConfig {
     kernels::AdamW adamw;

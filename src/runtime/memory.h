@@ -31,8 +31,9 @@ class MemoryPlan {
 
     // Plans a (rows, cols) tensor; allocate() sets *tensor. The tensor must stay where it is until release().
     void add(Tensor* tensor, MemoryCategory category, DType dtype, int64_t rows, int64_t cols);
-    // Plans tensors of one type as one contiguous tensor `*whole` (1, n). Each member starts at a multiple of kMemberUnit
-    // elements whatever the type, so that the same members lie alike in fp32 and in bf16; what lies between is zero.
+    // Plans tensors of one type as one contiguous tensor `*whole` (1, n). Each member starts at a multiple of
+    // kMemberUnit elements whatever the type, so that the same members lie alike in fp32 and in bf16; what lies between
+    // is zero.
     struct Member {
         Tensor* tensor;
         int64_t rows, cols;

@@ -66,9 +66,9 @@ double measure_copy(Device device) {
 
 std::string Profile::table(const Ceilings& ceilings) const {
     double total = 0;
-    for (const auto& [name, seconds] : phases_) total += seconds;
-    std::string text = "phase                    seconds   share\n";
-    for (const auto& [name, seconds] : phases_)
+    for (const auto& [name, seconds] : parts_) total += seconds;
+    std::string text = "part                     seconds   share\n";
+    for (const auto& [name, seconds] : parts_)
         text += format("  %-20s %9.2f  %5.1f %%\n", name.c_str(), seconds, 100 * seconds / total);
 
     std::vector<std::pair<std::string, kernels::OpTotals>> ops;

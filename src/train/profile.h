@@ -1,4 +1,4 @@
-// Where the time of a run goes: the phases of the training loop, the ops, and the measured ceilings of the machine.
+// Where the time of a run goes: the parts of the training loop, the ops, and the measured ceilings of the machine.
 #pragma once
 
 #include <map>
@@ -17,21 +17,22 @@ double measure_copy(Device device);                 // bytes/s
 
 class Profile {
   public:
-    // Runs body and adds its time to the phase.
+    // Runs body and adds its time to the part.
     template <class Body>
-    auto time(const char* phase, const Body& body) {
+    auto time(const char* part, const Body& body) {
         struct Timer {
             Profile& profile;
-            const char* phase;
+            const char* part;
             double start = seconds_now();
-            ~Timer() { profile.add(phase, seconds_now() - start); }
-        } timer{*this, phase};
+            ~Timer() { profile.add(part, seconds_now() - start); }
+        } timer{*this, part};
         return body();
     }
-    void add(const char* phase, double seconds) { phases_[phase] += seconds; }
-    // Phases, then every op with its rates beside the ceilings; the ops as timed since kernels::set_op_timing(true).
+    void add(const char* part, double seconds) { parts_[part] += seconds; }
+    // The parts of the training loop, then every op with its rates beside the ceilings; the ops as timed since
+    // kernels::set_op_timing(true).
     std::string table(const Ceilings& ceilings) const;
 
   private:
-    std::map<std::string, double> phases_;
+    std::map<std::string, double> parts_;
 };

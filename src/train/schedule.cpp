@@ -25,7 +25,7 @@ RunSchedule::RunSchedule(const Options& o)
     low_schedule_.num_steps = o.max_steps - switch_step_;
     if (o.restarts()) {
         low_schedule_.cycle = reset_every_;
-        low_schedule_.restart_warmup = o.restart_warmup_steps;
+        low_schedule_.rewarm = o.restart_warmup_steps;
     }
 }
 

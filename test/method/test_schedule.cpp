@@ -13,7 +13,7 @@ using relora::Schedule;
 using relora::ScheduleKind;
 
 TEST(Schedule, JaggedCosineLong) {
-    const Schedule s{.num_steps = 15000, .warmup = 500, .cycle = 5000, .restart_warmup = 100, .floor = 0.1};
+    const Schedule s{.num_steps = 15000, .warmup = 500, .cycle = 5000, .rewarm = 100, .floor = 0.1};
     const std::vector<std::pair<int64_t, double>> golden = {{0, 0},
                                                             {1, .002},
                                                             {250, .5},
@@ -39,7 +39,7 @@ TEST(Schedule, JaggedCosineLong) {
 }
 
 TEST(Schedule, JaggedCosineShort) {
-    const Schedule s{.num_steps = 40, .warmup = 4, .cycle = 10, .restart_warmup = 3, .floor = 0.1};
+    const Schedule s{.num_steps = 40, .warmup = 4, .cycle = 10, .rewarm = 3, .floor = 0.1};
     const double golden[] = {
         0, .25,        .5,         .75,        1,          .998287614, .993163489, .984666622, .972861679, .957838504,
         0, .289399351, .578798701, .868198052, .839254424, .808109396, .775,       .740178218, .703909064, .66646857,
@@ -60,7 +60,7 @@ TEST(Schedule, OtherBasesRestartAndMeetTheirBase) {
         const Schedule plain{.kind = kind, .num_steps = 60, .warmup = 5, .floor = 0.1};
         Schedule jagged = plain;
         jagged.cycle = 20;
-        jagged.restart_warmup = 4;
+        jagged.rewarm = 4;
         for (int64_t k : {1, 2}) {
             const double met = plain.multiplier(20 * k + 4);
             for (int q = 0; q < 4; q++) EXPECT_NEAR(jagged.multiplier(20 * k + q), met * q / 4.0, 1e-12);
@@ -75,8 +75,7 @@ TEST(Schedule, OtherBasesRestartAndMeetTheirBase) {
 }
 
 TEST(Schedule, SkippingTheZeroRateStartsAtOneStep) {
-    const Schedule s{
-        .num_steps = 40, .warmup = 4, .cycle = 10, .restart_warmup = 3, .floor = 0.1, .skip_zero_rate = true};
+    const Schedule s{.num_steps = 40, .warmup = 4, .cycle = 10, .rewarm = 3, .floor = 0.1, .skip_zero_rate = true};
     EXPECT_NEAR(s.multiplier(10), .868198052 / 3, 1e-9);
     EXPECT_NEAR(s.multiplier(12), .868198052, 1e-9);
 }

@@ -164,20 +164,13 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
 
 const char* cublasLtGetStatusName(cublasStatus_t status) {
     switch (status) {
-        case CUBLAS_STATUS_SUCCESS:
-            return "CUBLAS_STATUS_SUCCESS";
-        case CUBLAS_STATUS_NOT_INITIALIZED:
-            return "CUBLAS_STATUS_NOT_INITIALIZED";
-        case CUBLAS_STATUS_ALLOC_FAILED:
-            return "CUBLAS_STATUS_ALLOC_FAILED";
-        case CUBLAS_STATUS_EXECUTION_FAILED:
-            return "CUBLAS_STATUS_EXECUTION_FAILED";
-        case CUBLAS_STATUS_INVALID_VALUE:
-            return "CUBLAS_STATUS_INVALID_VALUE";
-        case CUBLAS_STATUS_NOT_SUPPORTED:
-            return "CUBLAS_STATUS_NOT_SUPPORTED";
-        default:
-            return "a status that the stand-in never returns";
+        case CUBLAS_STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
+        case CUBLAS_STATUS_NOT_INITIALIZED: return "CUBLAS_STATUS_NOT_INITIALIZED";
+        case CUBLAS_STATUS_ALLOC_FAILED: return "CUBLAS_STATUS_ALLOC_FAILED";
+        case CUBLAS_STATUS_EXECUTION_FAILED: return "CUBLAS_STATUS_EXECUTION_FAILED";
+        case CUBLAS_STATUS_INVALID_VALUE: return "CUBLAS_STATUS_INVALID_VALUE";
+        case CUBLAS_STATUS_NOT_SUPPORTED: return "CUBLAS_STATUS_NOT_SUPPORTED";
+        default: return "a status that the stand-in never returns";
     }
 }
 
@@ -194,22 +187,14 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
     Layout* l = open<Layout>(layout);
     if (!l) return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-        case CUBLASLT_MATRIX_LAYOUT_TYPE:
-            return assign(l->type, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_ORDER:
-            return assign(l->order, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_ROWS:
-            return assign(l->rows, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_COLS:
-            return assign(l->cols, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_LD:
-            return assign(l->ld, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
-            return assign(l->batch_count, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
-            return assign(l->batch_stride, value, bytes);
-        default:
-            return CUBLAS_STATUS_NOT_SUPPORTED;
+        case CUBLASLT_MATRIX_LAYOUT_TYPE: return assign(l->type, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_ORDER: return assign(l->order, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_ROWS: return assign(l->rows, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_COLS: return assign(l->cols, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_LD: return assign(l->ld, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return assign(l->batch_count, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return assign(l->batch_stride, value, bytes);
+        default: return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 
@@ -225,26 +210,16 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cu
     Operation* op = open<Operation>(operation);
     if (!op) return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-        case CUBLASLT_MATMUL_DESC_POINTER_MODE:
-            return assign(op->pointer_mode, value, bytes);
-        case CUBLASLT_MATMUL_DESC_TRANSA:
-            return assign(op->transpose_a, value, bytes);
-        case CUBLASLT_MATMUL_DESC_TRANSB:
-            return assign(op->transpose_b, value, bytes);
-        case CUBLASLT_MATMUL_DESC_EPILOGUE:
-            return assign(op->epilogue, value, bytes);
-        case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
-            return assign(op->bias, value, bytes);
-        case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
-            return assign(op->bias_type, value, bytes);
-        case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
-            return assign(op->aux, value, bytes);
-        case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
-            return assign(op->aux_ld, value, bytes);
-        case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE:
-            return assign(op->aux_type, value, bytes);
-        default:
-            return CUBLAS_STATUS_NOT_SUPPORTED;
+        case CUBLASLT_MATMUL_DESC_POINTER_MODE: return assign(op->pointer_mode, value, bytes);
+        case CUBLASLT_MATMUL_DESC_TRANSA: return assign(op->transpose_a, value, bytes);
+        case CUBLASLT_MATMUL_DESC_TRANSB: return assign(op->transpose_b, value, bytes);
+        case CUBLASLT_MATMUL_DESC_EPILOGUE: return assign(op->epilogue, value, bytes);
+        case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return assign(op->bias, value, bytes);
+        case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return assign(op->bias_type, value, bytes);
+        case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return assign(op->aux, value, bytes);
+        case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return assign(op->aux_ld, value, bytes);
+        case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE: return assign(op->aux_type, value, bytes);
+        default: return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 
@@ -260,22 +235,14 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     Preference* p = open<Preference>(preference);
     if (!p) return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-        case CUBLASLT_MATMUL_PREF_SEARCH_MODE:
-            return assign(p->search, value, bytes);
-        case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
-            return assign(p->workspace_bytes, value, bytes);
-        case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
-            return assign(p->reductions, value, bytes);
-        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
-            return assign(p->alignment[0], value, bytes);
-        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
-            return assign(p->alignment[1], value, bytes);
-        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
-            return assign(p->alignment[2], value, bytes);
-        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
-            return assign(p->alignment[3], value, bytes);
-        default:
-            return CUBLAS_STATUS_NOT_SUPPORTED;
+        case CUBLASLT_MATMUL_PREF_SEARCH_MODE: return assign(p->search, value, bytes);
+        case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: return assign(p->workspace_bytes, value, bytes);
+        case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: return assign(p->reductions, value, bytes);
+        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES: return assign(p->alignment[0], value, bytes);
+        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES: return assign(p->alignment[1], value, bytes);
+        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES: return assign(p->alignment[2], value, bytes);
+        case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES: return assign(p->alignment[3], value, bytes);
+        default: return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 

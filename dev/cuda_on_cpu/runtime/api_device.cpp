@@ -112,47 +112,20 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     if (!is_device(device)) return remember(cudaErrorInvalidDevice);
     const Options::Capability& capability = options().devices[size_t(device)];
     switch (attribute) {
-        case cudaDevAttrComputeCapabilityMajor:
-            *value = capability.major;
-            break;
-        case cudaDevAttrComputeCapabilityMinor:
-            *value = capability.minor;
-            break;
-        case cudaDevAttrMultiProcessorCount:
-            *value = kMultiprocessors;
-            break;
-        case cudaDevAttrMaxThreadsPerBlock:
-            *value = 1024;
-            break;
-        case cudaDevAttrMaxThreadsPerMultiProcessor:
-            *value = kThreadsPerMultiprocessor;
-            break;
-        case cudaDevAttrMaxSharedMemoryPerBlock:
-            *value = int(kStaticSharedBytes);
-            break;
-        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-            *value = int(kMaxSharedBytes);
-            break;
-        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
-            *value = kSharedBytesPerMultiprocessor;
-            break;
-        case cudaDevAttrWarpSize:
-            *value = 32;
-            break;
-        case cudaDevAttrL2CacheSize:
-            *value = 50 << 20;
-            break;
-        case cudaDevAttrClockRate:
-            *value = 1980000;
-            break;  // kHz
-        case cudaDevAttrMemoryClockRate:
-            *value = 2619000;
-            break;  // kHz
-        case cudaDevAttrGlobalMemoryBusWidth:
-            *value = 5120;
-            break;
-        default:
-            return remember(cudaErrorNotSupported);
+        case cudaDevAttrComputeCapabilityMajor: *value = capability.major; break;
+        case cudaDevAttrComputeCapabilityMinor: *value = capability.minor; break;
+        case cudaDevAttrMultiProcessorCount: *value = kMultiprocessors; break;
+        case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
+        case cudaDevAttrMaxThreadsPerMultiProcessor: *value = kThreadsPerMultiprocessor; break;
+        case cudaDevAttrMaxSharedMemoryPerBlock: *value = int(kStaticSharedBytes); break;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = int(kMaxSharedBytes); break;
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = kSharedBytesPerMultiprocessor; break;
+        case cudaDevAttrWarpSize: *value = 32; break;
+        case cudaDevAttrL2CacheSize: *value = 50 << 20; break;
+        case cudaDevAttrClockRate: *value = 1980000; break;        // kHz
+        case cudaDevAttrMemoryClockRate: *value = 2619000; break;  // kHz
+        case cudaDevAttrGlobalMemoryBusWidth: *value = 5120; break;
+        default: return remember(cudaErrorNotSupported);
     }
     return cudaSuccess;
 }

@@ -28,7 +28,7 @@ CASES = {
     "random_fill.cu": "fill_uniform_*:fill_normal_*:dropout_*:prune_random_*",
     "sample.cu": "sample_token_*",
     "reduce.cu": "sum_*:bias_backward_*:norm_squared_*:count_zeros_*",
-    "slices.cuh": f"{MAPS}:{EMBEDDING}",
+    "slices.cuh": f"{MAPS}:{EMBEDDING}:adamw_*:dropout_*:prune_random_*",
 }
 Mode = collections.namedtuple("Mode", "name variant environment cases")
 
