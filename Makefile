@@ -229,9 +229,9 @@ lint-flags:
 lint-sources:
 	@printf '%s\n' train_relora.cu $(LIB_SRC) $(wildcard data/*.cpp) $(if $(CI),,$(TEST_SRC) $(wildcard dev/bench/*.cpp))
 
-# All programs that tests run. Those that execute the CUDA half on the CPU need the CUDA headers.
+# All programs that tests run. The ones that execute the CUDA half on the CPU need the CUDA headers, and bring their own sanitizers.
 tests: all $(TEST_BIN)
-ifneq ($(wildcard $(CUDA_HOME)/include/cublasLt.h),)
+ifneq ($(and $(filter-out 1,$(DEBUG)),$(wildcard $(CUDA_HOME)/include/cublasLt.h)),)
 tests: kernel-tests-on-cpu planted-bugs cuda-on-cpu
 endif
 test:

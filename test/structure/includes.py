@@ -5,6 +5,7 @@
   - The rooms below the training loop name no command line option: the loop says which one would help.
   - A comment begins with its subject, not with "Of", "That" or "Those".
 """
+import os
 import pathlib
 import re
 import sys
@@ -67,13 +68,18 @@ def mistakes_of_strings(text):
             yield number, 'names a command line option, which only src/train and train_relora.cu may'
 
 
+def sources(root):
+    """Every source, script and Makefile, without a look at what is built or trained while this runs."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = set(folders) - ({'build', 'runs', '.git'} if folder == str(root) else set())
+        for path in (pathlib.Path(folder, name) for name in names):
+            if path.suffix in (*CPP, '.sh', '.bash', '.py') or path.name == 'Makefile' or path.match('.ci/run'):
+                yield path
+
+
 def mistakes(root):
-    for path in sorted(root.rglob('*')):
+    for path in sorted(sources(root)):
         name = path.relative_to(root).as_posix()
-        if re.match(r'build/|runs/|\.git(/|$)', name) or not path.is_file():
-            continue
-        if path.suffix not in (*CPP, '.sh', '.bash', '.py') and name not in ('Makefile', '.ci/run'):
-            continue
         text = path.read_text(encoding='utf-8')
         lines = text.splitlines()
         found = [(number, f'the comment begins with "{bad[1]}": begin with the subject')
