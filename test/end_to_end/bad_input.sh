@@ -219,6 +219,15 @@ resume_refused 'resume of nothing' 1 'holds no run to continue' "$work/nothing" 
 resume_refused 'resume with another rate' 2 '--lr is 0.5' "$run" --resume --lr 0.5
 resume_refused 'a second run' 2 'already holds a run; add --resume' "$run" --train-data "$good" "${sized[@]}" "${quiet[@]}"
 
+# What only the loop knows is added to what a lower room says: which options need less memory.
+code=0
+(
+    ulimit -v 3000000 # KiB
+    exec ./train_relora --train-data "$good" --out "$work/large" --layers 24 --heads 16 --channels 1024 --seq-len 32 --batch-size 4 \
+        --max-steps 4 --mode full "${quiet[@]}"
+) >"$work/stdout" 2>"$work/stderr" || code=$?
+check_refusal 'too large a model' "$code" 1 'MiB on the CPU; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less'
+
 # A disk that is full when the second checkpoint is written: the first stays, nothing of the second does.
 code=0
 (

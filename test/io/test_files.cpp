@@ -95,13 +95,14 @@ TEST_F(Files, UnclosedWriterLeavesNothing) {
     EXPECT_FALSE(fs::exists(path("partial")));
 }
 
-TEST_F(Files, FullDiskSaysWhatToDo) {
-    const std::string error = error_of([] {
+TEST_F(Files, FullDiskIsAnErrorOfItsOwnKind) {
+    const auto write = [] {
         FileWriter writer("/dev/full");
         writer.write("x", 1);
         writer.close();
-    });
-    EXPECT_EQ(error, "cannot write /dev/full: No space left on device; free space and run again with --resume");
+    };
+    EXPECT_EQ(error_of(write), "cannot write /dev/full: No space left on device");
+    EXPECT_THROW(write(), DiskFull);
     EXPECT_TRUE(fs::exists("/dev/full"));
 }
 
