@@ -86,8 +86,8 @@ void read_array(const SafetensorsReader& file, const SafetensorsEntry& entry, co
     std::vector<float> values(size_t(to.size()));
     read_numbers(file, entry, values.data(), to.size());
     if (transposed) {
-        std::vector<float> array = std::move(values);
-        values.resize(array.size());
+        std::vector<float> array(values.size());
+        std::swap(array, values);
         transpose(values.data(), array.data(), to.cols, to.rows);
     }
     if (to.dtype == DType::f32) return device::upload(to, values.data());

@@ -41,7 +41,7 @@ says '^tests: .* 0 wrong, 0 without an algorithm'
 says '^fp32: validation loss [0-9.]+, at most'
 diff "$work/before" <(find "$check" | sort) || differs 'gpu_check.sh wrote beside OUT'
 report=$(date -u +%Y-%m-%d)-a-stand-in-80-gb-stages
-[ "$(ls "$work/out")" = "$(printf '%s\n' "$report".{jsonl,log,txt})" ] || differs "OUT holds $(cd "$work/out" && echo *)"
+[ "$(ls "$work/out")" = "$(printf '%s\n' "$report".{jsonl,log,txt})" ] || differs "OUT holds $(find "$work/out" -type f -printf '%f ')"
 [ "$(grep -c '"bench": "gpu_check".*"PASS"' "$work/out/$report.jsonl")" -eq 5 ] || differs 'the rows do not have five verdicts'
 
 # A stage fails for want of a program, and the next one runs all the same.

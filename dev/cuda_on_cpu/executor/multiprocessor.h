@@ -25,6 +25,7 @@ using Collective = void (*)(void* const* operands, unsigned lanes);
 
 class Multiprocessor {
   public:
+    // cppcheck-suppress uninitMemberVar  // a grid begins with what it needs of them
     Multiprocessor() { give_fault_handler_a_stack(); }
     // The calling OS thread's own.
     static Multiprocessor& mine() { return __builtin_expect(mine_ != nullptr, true) ? *mine_ : make_mine(); }
