@@ -10,11 +10,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
 #include "io/files.h"
+#include "io/json.h"
 #include "io/shard_writer.h"
 #include "io/tokenizer.h"
 #include "io/utf8.h"
@@ -107,7 +107,7 @@ void encode_lines(Piece& piece, const Tokenizer& tokenizer, const std::string& f
         const size_t newline = std::min(text.find('\n', at), piece.end);
         const std::string_view line = text.substr(at, newline - at);
         if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
-            const auto object = nlohmann::json::parse(line, nullptr, false);
+            const auto object = parse_json(line);
             const bool good = object.is_object() && object.contains(field) && object[field].is_string();
             CHECK(good, piece.file->path(), " line ", 1 + std::count(text.begin(), text.begin() + at, '\n'), ": ",
                   object.is_discarded() ? "not valid JSON"

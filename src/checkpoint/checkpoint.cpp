@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "checkpoint/arrays.h"
-#include "io/json_file.h"
+#include "io/json.h"
 #include "io/sha256.h"
 
 namespace fs = std::filesystem;
@@ -95,7 +95,7 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
                     {"adam_steps", adam_steps},
                     {"options", options},
                     {"files", files}};
-    write_file_atomic(temporary + "/state.json", j.dump(1) + "\n");
+    write_file_atomic(temporary + "/state.json", json_text(j, 1) + "\n");
     std::error_code ignored;
     fs::remove_all(folder, ignored);
     guard.rename_to(folder);
@@ -110,8 +110,8 @@ RunState read_state(const std::string& folder) {
     const json j = read_json(path);
     RunState state;
     try {
-        CHECK(j.at("format") == kFormatVersion, path, " has format ", j.at("format").dump(), ", this program reads ",
-              kFormatVersion);
+        CHECK(j.at("format") == kFormatVersion, path, " has format ", json_text(j.at("format")),
+              ", this program reads ", kFormatVersion);
         state.step = j.at("step");
         state.restarts = j.at("restarts");
         state.low_rank = j.at("phase") == "lowrank";

@@ -5,7 +5,7 @@
 #include <initializer_list>
 
 #include "checkpoint/arrays.h"
-#include "io/json_file.h"
+#include "io/json.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -15,7 +15,7 @@ GPT2Config read_huggingface_config(const std::string& folder) {
     CHECK(fs::exists(path), folder, " is neither a checkpoint (state.json) nor a Hugging Face folder (config.json)");
     const json j = read_json(path);
     try {
-        CHECK(j.at("model_type") == "gpt2", path, ": model_type is ", j.at("model_type").dump(),
+        CHECK(j.at("model_type") == "gpt2", path, ": model_type is ", json_text(j.at("model_type")),
               ", only \"gpt2\" can be read");
         // These keys can make another network of it. Each may be left out.
         const std::initializer_list<std::pair<const char*, std::vector<json>>> computed = {
@@ -27,7 +27,7 @@ GPT2Config read_huggingface_config(const std::string& folder) {
             {"scale_attn_by_inverse_layer_idx", {false}}};
         for (const auto& [key, known] : computed)
             CHECK(!j.contains(key) || std::find(known.begin(), known.end(), j[key]) != known.end(), path, ": ", key,
-                  " is ", j[key].dump(), ", only ", known.back().dump(), " can be read");
+                  " is ", json_text(j[key]), ", only ", json_text(known.back()), " can be read");
         return {j.at("vocab_size"), j.at("n_positions"), j.at("n_layer"), j.at("n_head"), j.at("n_embd")};
     } catch (const json::exception& error) {
         FAIL(path, " is not a GPT-2 configuration: ", error.what());
@@ -55,7 +55,7 @@ void write_huggingface(const std::string& folder, const GPT2Config& config, cons
                               {"bos_token_id", config.vocab_size - 1},
                               {"eos_token_id", config.vocab_size - 1},
                               {"torch_dtype", "float32"}};
-    write_file_atomic(folder + ".tmp/config.json", description.dump(2) + "\n");
+    write_file_atomic(folder + ".tmp/config.json", json_text(description, 2) + "\n");
     std::error_code ignored;
     fs::remove(folder, ignored);  // an empty folder gives way
     guard.rename_to(folder);

@@ -7,16 +7,14 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "io/files.h"
+#include "io/json.h"
 #include "runtime/error.h"
 
 namespace {
 
-std::string quoted(std::string_view text) {
-    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string quoted(std::string_view text) { return json_text(text); }
 
 // The shortest digits that read back as the same value.
 template <class T>
@@ -28,7 +26,7 @@ std::string number(T value) {
 
 // Whether a line of an earlier run belongs before a resume at `step`. Lines without a step describe the whole run.
 bool belongs_before(std::string_view line, int64_t step) {
-    const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const nlohmann::json json = parse_json(line);
     if (!json.is_object()) return false;
     const auto found = json.find("step");
     return found == json.end() || (found->is_number_integer() && found->get<int64_t>() <= step);

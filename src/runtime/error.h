@@ -2,16 +2,45 @@
 // code.
 #pragma once
 
-#include <sstream>
+#include <concepts>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
 
-// Concatenates its arguments as an ostream would print them.
+// One part of a message: text, or a number as an ostream prints it. It refers to the text, and needs no destructor: the
+// many places that make messages stay small, and compile quickly.
+class Piece {
+  public:
+    Piece(std::string_view text) : text_(text) {}
+    Piece(const char* text) : text_(text) {}
+    Piece(const std::string& text) : text_(text) {}
+    Piece(char c) : length_(1) { digits_[0] = c; }
+    Piece(double value);
+    template <std::integral T>
+    Piece(T value) {
+        if constexpr (std::is_signed_v<T>)
+            set(static_cast<long long>(value));
+        else
+            set(static_cast<unsigned long long>(value));
+    }
+    std::string_view text() const { return length_ ? std::string_view(digits_, length_) : text_; }
+
+  private:
+    void set(long long value);
+    void set(unsigned long long value);
+
+    std::string_view text_;
+    char digits_[32];
+    size_t length_ = 0;  // of the digits; 0: the text counts
+};
+std::string join(std::initializer_list<Piece> pieces);
+
+// Concatenates its arguments.
 template <class... Args>
 std::string str(const Args&... args) {
-    std::ostringstream out;
-    (out << ... << args);
-    return out.str();
+    return join({Piece(args)...});
 }
 
 // An error with the place that found it. `exit_code` is 2 for usage (options, config), 1 for everything else.

@@ -6,9 +6,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "io/files.h"
+#include "io/json.h"
 #include "runtime/device.h"
 #include "runtime/version.h"
 #include "train/routes.h"
@@ -38,7 +38,7 @@ json read_cache() {
     const std::string path = cache_path();
     if (path.empty()) return json::object();
     try {
-        json all = json::parse(read_file(path));
+        json all = parse_json(read_file(path));
         return all.is_object() ? all : json::object();
     } catch (const std::exception&) {
         return json::object();
@@ -96,7 +96,7 @@ void store_times(const RouteTimes& times, const RouteSetting& s, int threads) {
         const CacheLock lock(path + ".lock");
         json all = read_cache();
         all[key_of(s, threads)] = entry;
-        write_file_atomic(path, all.dump(1) + "\n");
+        write_file_atomic(path, json_text(all, 1) + "\n");
     } catch (const std::exception&) {
         // The next run measures again.
     }
