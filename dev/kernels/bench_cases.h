@@ -2,7 +2,8 @@
 #pragma once
 
 #include "dev/kernels/registry.h"
-#include "model/gpt2.h"
+#include "model/activations.h"
+#include "model/lora.h"
 
 namespace registry::bench {
 
@@ -26,7 +27,7 @@ struct Linear {
 inline std::vector<Linear> linears(const Model& model) {
     std::vector<Linear> all;
     for (int i = 0; i < kLinears; i++)
-        all.push_back({linear_out(model.config, i), linear_in(model.config, i), LoraConfig{}.sections(i)});
+        all.push_back({linear_out(model.config, i), linear_in(model.config, i), LoraConfig{}.adapter(i).sections});
     return all;
 }
 

@@ -1,4 +1,6 @@
 // Products at the sizes that training has.
+#include <memory>
+
 #include "dev/kernels/bench_cases.h"
 
 namespace registry::bench {
@@ -28,17 +30,16 @@ struct AdapterCase : relora::Adapter {
 };
 constexpr float kScale = 0.25f;
 
-relora::Adapter adapter_of(Memory& m, const Linear& linear, DType type) {
-    relora::Adapter adapter;
-    adapter.sections = linear.sections, adapter.rank = kRank, adapter.scale = kScale;
-    adapter.in = linear.in, adapter.out = linear.out;
-    const auto fill = [&](Parameter& p, int64_t rows, int64_t cols) {
-        p.weight = m.random(rows, cols, type);
-        p.master = m.random(rows, cols, DType::f32);
-        p.gradient = m.zeros(rows, cols, DType::f32);
-    };
-    fill(adapter.A, linear.sections * kRank, linear.in);
-    fill(adapter.B, linear.out, kRank);
+// Adapters of a weight [out, in], which needs no memory for products of A and B alone.
+relora::Adapter adapter_of(Memory& m, const Linear& linear, Parameter& weight, DType type) {
+    weight.rows = linear.out, weight.cols = linear.in;
+    relora::Adapter adapter = relora::make_adapter(
+        0, weight, {.rank = kRank, .alpha = kScale * double(kRank), .sections = linear.sections}, 0);
+    for (Parameter* p : {&adapter.A, &adapter.B}) {
+        p->weight = m.random(p->rows, p->cols, type);
+        p->master = m.random(p->rows, p->cols, DType::f32);
+        p->gradient = m.zeros(p->rows, p->cols, DType::f32);
+    }
     return adapter;
 }
 
@@ -74,7 +75,8 @@ void add_adapter_products(Cases& cases, DType type, const Model& model, relora::
         const auto add = [&](const char* what, int batch, int64_t rows, int64_t cols, int64_t inner,
                              void (*run)(const AdapterCase&)) {
             cases.add("matmul", label(type, batch, rows, cols, inner, what), [=](Memory& m) -> Run {
-                const AdapterCase c{adapter_of(m, linear, type), m.random(N, in, type), m.random(N, out, type),
+                Parameter weight;
+                const AdapterCase c{adapter_of(m, linear, weight, type), m.random(N, in, type), m.random(N, out, type),
                                     m.random(N, stacked, type), m.random(out, in, type)};
                 return [=] { run(c); };
             });
@@ -118,11 +120,13 @@ void add_adapter_products(Cases& cases, DType type, const Model& model, relora::
 void add_formation(Cases& cases, DType type, const Model& model) {
     for (const Linear& linear : linears(model)) {
         const auto form = [=](Memory& m) -> Run {
-            relora::Adapter adapter = adapter_of(m, linear, type);
+            const auto weight = std::make_shared<Parameter>();
+            relora::Adapter adapter = adapter_of(m, linear, *weight, type);
             adapter.effective = m.output(linear.out, linear.in, type);
-            const Tensor frozen = m.random(linear.out, linear.in, type);
+            weight->weight = m.random(linear.out, linear.in, type);
             const relora::Scratch scratch{.delta = m.output(linear.out, linear.in, DType::f32)};
-            return [=] { relora::form_effective_weight(adapter, frozen, scratch); };
+            // The weight lives as long as the run that points to it.
+            return [adapter, scratch, weight] { relora::form_effective_weight(adapter, scratch); };
         };
         const int64_t part = linear.out / linear.sections;
         cases.add("matmul", label(DType::f32, linear.sections, part, linear.in, kRank, "form"), form);

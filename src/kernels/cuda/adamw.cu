@@ -23,7 +23,7 @@ struct Row {
     int32_t first_chunk;  // its chunks follow those of the tensors before it
     int16_t counter;
     bool decays;
-    bool sliced;  // whole slices, all of them aligned
+    bool sliced = false;  // whole slices, all of them aligned
 };
 static_assert(sizeof(Row) <= kTableInts * sizeof(int32_t));
 
