@@ -13,9 +13,9 @@
 // many places that make messages stay small, and compile quickly.
 class Piece {
   public:
-    Piece(std::string_view text) : text_(text) {}
-    Piece(const char* text) : text_(text) {}
-    Piece(const std::string& text) : text_(text) {}
+    template <std::convertible_to<std::string_view> T>
+    // cppcheck-suppress uninitMemberVar  // no digits are read where the length is 0
+    Piece(const T& text) : text_(text) {}
     Piece(char c) : length_(1) { digits_[0] = c; }
     Piece(double value);
     template <std::integral T>
