@@ -9,7 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "io/safetensors.h"
 #include "runtime/error.h"
-#include "test/io/error_of.h"
+#include "test/error_of.h"
 
 namespace {
 

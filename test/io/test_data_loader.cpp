@@ -13,7 +13,7 @@
 #include "io/data_loader.h"
 #include "io/token_dataset.h"
 #include "runtime/error.h"
-#include "test/io/error_of.h"
+#include "test/error_of.h"
 
 namespace {
 

@@ -14,7 +14,7 @@
 #include "io/files.h"
 #include "io/metrics.h"
 #include "runtime/error.h"
-#include "test/io/error_of.h"
+#include "test/error_of.h"
 
 namespace {
 

@@ -8,7 +8,7 @@
 
 #include "io/safetensors.h"
 #include "runtime/error.h"
-#include "test/io/error_of.h"
+#include "test/error_of.h"
 
 namespace {
 

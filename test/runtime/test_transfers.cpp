@@ -8,18 +8,9 @@
 #include "runtime/device.h"
 #include "runtime/memory.h"
 #include "runtime/transfers.h"
+#include "test/error_of.h"
 
 namespace {
-
-template <class Call>
-std::string message_of(const Call& call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
 
 Tensor view(std::vector<float>& values) { return make_tensor(values.data(), DType::f32, 1, int64_t(values.size())); }
 
@@ -28,7 +19,7 @@ Tensor view(std::vector<float>& values) { return make_tensor(values.data(), DTyp
 TEST(Upload, BringsWhatWasFilledIn) {
     std::vector<float> to(3);
     device::Upload upload;
-    EXPECT_EQ(message_of([&] { upload.host(); }), "an upload was not prepared");
+    EXPECT_EQ(error_of([&] { upload.host(); }), "an upload was not prepared");
     upload.prepare(Device::cpu, 3 * sizeof(float));
     for (const float start : {1.0f, 10.0f, 100.0f}) {
         float* host = static_cast<float*>(upload.host());
@@ -37,7 +28,7 @@ TEST(Upload, BringsWhatWasFilledIn) {
         EXPECT_EQ(to, (std::vector<float>{start, start + 1, start + 2}));
     }
     std::vector<float> longer(4);
-    EXPECT_EQ(message_of([&] { upload.send(view(longer)); }),
+    EXPECT_EQ(error_of([&] { upload.send(view(longer)); }),
               "an upload of 16 bytes was prepared for 12 or for another device");
 }
 
@@ -52,18 +43,18 @@ TEST(Download, KeepsTheLastTwo) {
     from[0] = -1;
     EXPECT_EQ(*static_cast<const float*>(download.get(1)), 1);
     EXPECT_EQ(*static_cast<const float*>(download.get(2)), 2);
-    EXPECT_EQ(message_of([&] { download.get(0); }), "download 0 of 3 was asked for; only the last 2 are kept");
-    EXPECT_EQ(message_of([&] { download.get(3); }), "download 3 of 3 was asked for; only the last 2 are kept");
+    EXPECT_EQ(error_of([&] { download.get(0); }), "download 0 of 3 was asked for; only the last 2 are kept");
+    EXPECT_EQ(error_of([&] { download.get(3); }), "download 3 of 3 was asked for; only the last 2 are kept");
 }
 
 TEST(Stopwatch, MeasuresIntervals) {
     device::Stopwatch stopwatch;
-    EXPECT_EQ(message_of([&] { stopwatch.begin(); }), "a stopwatch was not prepared");
+    EXPECT_EQ(error_of([&] { stopwatch.begin(); }), "a stopwatch was not prepared");
     stopwatch.prepare(Device::cpu);
     stopwatch.begin();
     stopwatch.end();
     EXPECT_GE(stopwatch.seconds(0), 0);
-    EXPECT_EQ(message_of([&] { stopwatch.seconds(1); }), "interval 1 of 1 was asked for; only the last 2 are kept");
+    EXPECT_EQ(error_of([&] { stopwatch.seconds(1); }), "interval 1 of 1 was asked for; only the last 2 are kept");
 }
 
 TEST(Graph, RunsItsLaunchesEveryTime) {
@@ -77,7 +68,7 @@ TEST(Graph, RunsItsLaunchesEveryTime) {
 
 TEST(Device, HasNoGpuInABinaryWithoutCuda) {
     if (RELORA_CUDA) GTEST_SKIP() << "a binary with CUDA may have one";
-    EXPECT_EQ(message_of([] { device::wait(Device::cuda); }), "this binary was built without CUDA");
+    EXPECT_EQ(error_of([] { device::wait(Device::cuda); }), "this binary was built without CUDA");
 }
 
 TEST(MemoryPlan, SaysHowMuchMemoryIsMissing) {
