@@ -48,7 +48,7 @@ EXPOSED_STORE, EXPOSED_LOAD = 0.35, 0.85
 SECOND_PASS_MISSES = 3 / 8
 LAUNCH_GAP = 0.9e-6  # seconds between two kernels of a CUDA graph
 
-LOGIT_BYTES = 512 << 20  # the fp32 logits that exist at a time (forward.cpp)
+LOGIT_BYTES = 512 << 20  # the fp32 logits that exist at a time (src/model/activations.cpp)
 BF16, FP32 = 2, 4        # bytes
 
 # The parts that step.cpp tells apart when it profiles a step, in its order.
@@ -213,7 +213,7 @@ def linear_update_ops(linear, rank, route):
 
 
 def chunks_of_logits(model, rows):
-    """Rows of each chunk of logits: as few equal chunks as LOGIT_BYTES allows (logit_rows in forward.cpp)."""
+    """Rows of each chunk of logits: as few equal chunks as LOGIT_BYTES allows (logit_rows in activations.cpp)."""
     most = min(max(LOGIT_BYTES // (FP32 * model.padded_vocab), 1), rows)
     chunks = -(-rows // most)
     chunk = -(-rows // chunks)
