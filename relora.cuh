@@ -42,7 +42,7 @@ struct Schedule {
         }
         FAIL("unknown schedule");
     }
-    // At update s, 0-based.
+    // The multiplier at update s, 0-based.
     double multiplier(int64_t s) const {
         if (s < warmup) return double(s) / double(std::max<int64_t>(1, warmup));
         const double span = double(std::max<int64_t>(1, num_steps - warmup));
@@ -58,11 +58,11 @@ struct Schedule {
 // ---- adapters ----------------------------------------------------------------------------------------------------
 
 // How forward and backward see an adapter:
-//   merged    W + s B A, formed once per update, takes the place of W in forward and in dX: no more work per token than
-//             without adapter. dA and dB by low-rank products.
-//   factored  low-rank products of its own, added to those of W, as dropout demands; nothing is formed.
-//   project   as merged, but with dW = dY^T x formed for this linear alone and projected: dB = s dW A^T, dA = s B^T dW.
-//             Never dearer than full-rank but for the projection, whatever the rank.
+//   merged    W + s B A, formed once per update, takes the place of W in forward and in dX, which take no more work
+//             per token than without an adapter. Low-rank products give dA and dB.
+//   factored  The adapter has low-rank products of its own, added to those of W, as dropout demands.
+//   project   As merged, but dW = dY^T x is formed for one linear at a time and projected: dB = s dW A^T and
+//             dA = s B^T dW. Whatever the rank, it costs no more than full-rank training and the projection.
 // All give the same gradients.
 enum class Route { merged, factored, project };
 inline constexpr int kRoutes = 3;
@@ -74,7 +74,7 @@ inline const char* route_name(Route route) {
 struct AdapterConfig {
     int64_t rank = 128;
     double alpha = 32;
-    double dropout = 0;  // on the adapter's input only, which the factored route alone has
+    double dropout = 0;  // on the adapter's input, which only the factored route has
     int sections = 1;    // adapters side by side in one linear
     Route route = Route::merged;
     Route taken_route() const { return dropout > 0 ? Route::factored : route; }
@@ -89,7 +89,7 @@ struct Adapter {
     float scale = 0;  // alpha / rank
     float dropout = 0;
     Route route = Route::merged;
-    Parameter* weight = nullptr;    // W, [out, in], which it is added to
+    Parameter* weight = nullptr;    // W, [out, in], which the adapter is added to
     Parameter A, B;                 // [sections * r, in], [out, r]
     Tensor effective;               // unless factored: [out, in] compute type, W + s B A
     Tensor u;                       // (N, sections * r): s x A^T; factored: kept for the backward, merged: scratch
@@ -106,7 +106,7 @@ struct Adapter {
 // The largest rank that the adapters of a linear can have.
 inline int64_t most_rank(int64_t in, int64_t out, int sections) { return std::min(in, out / sections); }
 
-// An adapter for a weight, which it freezes. The id is the weight's own among those with adapters.
+// Makes an adapter for a weight, and freezes the weight. The id tells it from the model's other adapters.
 inline Adapter make_adapter(uint32_t id, Parameter& weight, const AdapterConfig& config, int bucket) {
     Adapter a{.id = id,
               .sections = config.sections,
@@ -143,8 +143,8 @@ struct Scratch {
     Tensor delta;    // (1, max out * in): s B A in fp32 or s dW in the compute type, of one linear
 };
 
-// Whether W + s B A takes the place of the rounded W: on a CPU, which has the fp32 W beside it. On a GPU the fp32 W is
-// in host memory, and the rounded one is all that the device has of W.
+// Whether W + s B A is stored over the rounded W. A bf16 run on a CPU does so, since the fp32 W lies beside it. On a
+// GPU the fp32 W is in host memory, and the rounded one is all that the device has of W.
 inline bool replaces_weight(DType type, Device device) { return type != DType::f32 && device == Device::cpu; }
 
 // Plans what adapters need for N rows besides their parameters: effective weights, u, and the scratch that they share.
@@ -166,7 +166,7 @@ inline void plan_adapters(MemoryPlan& plan, std::vector<Adapter>& adapters, Scra
     if (dropped > 0) plan.add(&scratch.dropped, MemoryCategory::workspaces, type, N, dropped);
 }
 
-// To be called when that plan and the weights are allocated: sets the tensors that share memory with others.
+// Sets the tensors that share memory with others, once the plan of plan_adapters() and the weights are allocated.
 inline void place_adapters(std::vector<Adapter>& adapters, const Scratch& scratch, DType type, Device device,
                            int64_t N) {
     for (Adapter& a : adapters) {
@@ -213,6 +213,7 @@ struct Linear {
     Adapter* adapter = nullptr;
 };
 
+// What an adapter multiplies: x (N, in) itself, or in training with dropout a copy with elements dropped.
 inline Tensor adapter_input(const Adapter& adapter, const Tensor& x, const Scratch& scratch, const Pass& pass) {
     if (adapter.dropout == 0 || !pass.training) return x;
     Tensor dropped = scratch.dropped.reuse(x.dtype, x.rows, x.cols);
@@ -226,6 +227,7 @@ struct Sections {
     Tensor first;
     int64_t distance = 0;
 };
+// The sections of a tensor that are ranges of its rows, and of one whose sections are ranges of its columns.
 inline Sections by_rows(const Adapter& adapter, const Tensor& t) {
     const int64_t rows = t.rows / adapter.sections;
     return {t.row_range(0, rows), rows * t.ld};
@@ -234,7 +236,7 @@ inline Sections by_cols(const Adapter& adapter, const Tensor& t) {
     const int64_t cols = t.cols / adapter.sections;
     return {t.col_range(0, cols), cols};
 }
-// c = a b for all sections in one call.
+// Computes c = a b for all sections in one call; `how` says what matmul() may do besides.
 inline void multiply_sections(const Adapter& adapter, const Sections& a, const Sections& b, const Sections& c,
                               kernels::Matmul how) {
     how.a = a.first, how.b = b.first, how.c = c.first;
@@ -242,7 +244,7 @@ inline void multiply_sections(const Adapter& adapter, const Sections& a, const S
     kernels::matmul(how);
 }
 
-// s B A in the scratch, fp32.
+// Computes s B A (out, in) in fp32, into the scratch.
 inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
     multiply_sections(adapter, by_rows(adapter, adapter.B.value()), by_rows(adapter, adapter.A.value()),
@@ -260,6 +262,7 @@ inline void form_effective_weight(const Adapter& adapter, const Scratch& scratch
 
 // Whether an adapter's products are added to those of the weight.
 inline bool is_factored(const Linear& linear) { return linear.adapter && linear.adapter->factored(); }
+// The weight that forward and the input's gradient multiply by.
 inline const Tensor& weight_of(const Linear& linear) {
     return linear.adapter && !linear.adapter->factored() ? linear.adapter->effective : linear.weight->weight;
 }
@@ -341,7 +344,7 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     if (!preactivation.empty()) kernels::gelu_backward(dx, dx, preactivation);
 }
 
-// Brings a changed master to the weight that computes.
+// Rounds a master that has changed to the weight that computes; does nothing where there is no master.
 inline void round_weight(const Parameter& p) {
     if (!p.master.empty()) kernels::convert(p.weight, p.master);
 }
@@ -372,8 +375,8 @@ enum class ResetKind { none, zero, random, magnitude };
 
 struct Reset {
     ResetKind kind = ResetKind::magnitude;
-    double fraction = 0.99;  // of entries to zero, for random and magnitude
-    bool adam_step = false;  // also begin the bias correction anew
+    double fraction = 0.99;  // the share of entries that random and magnitude zero
+    bool adam_step = false;  // whether the bias correction begins anew, too
 };
 
 // Entries that are zero after a reset, of all that were looked at.

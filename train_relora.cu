@@ -28,7 +28,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kChosenRoutes = "adapter-routes";  // in a checkpoint: what --adapter-route auto came to
+// The name under which a checkpoint keeps the routes that --adapter-route auto has chosen.
+constexpr const char* kChosenRoutes = "adapter-routes";
 
 class Trainer {
   public:
@@ -49,7 +50,8 @@ class Trainer {
         open_data();
         open_run_folder();
         start();
-        // Without an export a signal came in the last update, or the end of the run failed: what is left of it is done.
+        // A run that has all updates but no export was stopped by a signal in the last one, or failed in finish(),
+        // which is done again.
         if (step_ == o_.max_steps && fs::exists(o_.out + "/export")) {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
@@ -198,7 +200,7 @@ class Trainer {
         });
     }
 
-    // Frees the full-rank gradients and moments, wraps the linears, and starts the low-rank phase with fresh moments.
+    // The switch: frees the full-rank gradients and moments, gives the linears adapters, and starts moments at zero.
     void switch_to_low_rank() {
         const size_t before = device::bytes_in_use(o_.run_device);
         optimizer_.release();
@@ -241,7 +243,7 @@ class Trainer {
 
     // ---- reports
 
-    // Reads the numbers of the last update, if that has not been done, and reports it.
+    // Reports the last update, unless it has been reported already. Waits for its numbers.
     void report_pending() {
         if (!pending_) return;
         const PendingReport report = *pending_;
@@ -312,7 +314,7 @@ class Trainer {
         return s;
     }
     void save(int64_t done) {
-        if (done == saved_) return;  // a signal came while this was saved
+        if (done == saved_) return;  // by update(), before a signal ended the loop
         saved_ = done;
         const std::string folder =
             profile_.time("save", [&] { return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep); });
@@ -351,7 +353,7 @@ class Trainer {
     std::unique_ptr<TokenDataset> train_set_;
     std::unique_ptr<DataLoader> loader_;
     std::unique_ptr<Validation> validation_;
-    std::optional<Sampler> sampler_;  // where there are samples
+    std::optional<Sampler> sampler_;  // empty if the run prints no samples
     std::unique_ptr<MetricsLog> metrics_;
     std::string resumed_from_;
     RunState resumed_;

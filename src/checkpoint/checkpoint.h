@@ -12,7 +12,7 @@
 // Returns the folder. On an error nothing of it stays behind.
 std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
                              int64_t keep);
-// Bytes that such a checkpoint takes, about.
+// About how many bytes a checkpoint of these parameters takes.
 int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
 
 // Whether a folder is a checkpoint (else it may be a Hugging Face folder).
@@ -20,10 +20,10 @@ bool is_checkpoint(const std::string& folder);
 // The newest complete checkpoint under OUT, or "".
 std::string latest_checkpoint(const std::string& out);
 
-// state.json of a checkpoint folder; every file's SHA-256 is verified.
+// Reads state.json of a checkpoint folder, and verifies every file's SHA-256.
 RunState read_state(const std::string& folder);
-// Masters (weights where there are none), AdamW moments and step counts of base weights and adapters.
+// Reads the masters (weights where there are none), AdamW's moments and its step counts of base weights and adapters.
 void read_parameters(const std::string& folder, const std::vector<Parameter*>& parameters);
-// The values of the base weights, in a checkpoint or a Hugging Face folder, or of the adapters alone.
+// Read the values alone: of the base weights, in a checkpoint or a Hugging Face folder, or of a checkpoint's adapters.
 void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters);
 void read_adapters(const std::string& folder, const std::vector<Parameter*>& adapters);

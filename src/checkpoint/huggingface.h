@@ -7,8 +7,8 @@
 #include "model/config.h"
 #include "runtime/parameter.h"
 
-// The model that the folder's config.json states; throws where it states another network than this GPT-2.
+// The configuration in the folder's config.json; throws where that states another network than this GPT-2.
 GPT2Config read_huggingface_config(const std::string& folder);
-// config.json and model.safetensors, without adapters. Written to a temporary name, renamed. The last token of the
-// vocabulary is taken for end of text.
+// Writes config.json and model.safetensors, without adapters, to a temporary name, which is then renamed. The last
+// token of the vocabulary is taken for end of text.
 void write_huggingface(const std::string& folder, const GPT2Config& config, const std::vector<Parameter*>& parameters);

@@ -10,5 +10,5 @@ GPT2Config config_of(const std::string& folder);
 // Reads base weights into the model and merges the folder's adapters, if it has any, in fp32. On a GPU the phase's
 // memory must be allocated: products need its workspace.
 void load_merged(GPT2& model, const std::string& folder);
-// The merged model of `from` as a Hugging Face folder.
+// Writes the merged model of the folder `from` as a Hugging Face folder.
 void export_checkpoint(const std::string& from, const std::string& to);

@@ -5,12 +5,12 @@
 #include "kernels/kernels.h"
 
 namespace {
-// Rows of logits computed at once: large enough for efficient products, small enough that they never exist whole. A GPU
-// spends relatively more on what every chunk repeats, which is to read and write the embedding's whole gradient.
+// Bytes of logits that are computed at once: enough for efficient products, few enough that they never exist whole. A
+// GPU spends relatively more on what every chunk repeats, which is to read and write the embedding's whole gradient.
 constexpr int64_t logit_bytes(Device device) { return int64_t(device == Device::cuda ? 512 : 128) << 20; }
 }  // namespace
 
-// Equal chunks: a short last one costs nearly as much.
+// The chunks are equal, since a short last one would cost nearly as much as a whole one.
 int64_t logit_rows(const GPT2Config& config, Device device, int64_t N) {
     const int64_t most = std::clamp<int64_t>(logit_bytes(device) / (4 * config.padded_vocab()), 1, N);
     const int64_t chunks = (N + most - 1) / most;

@@ -24,6 +24,7 @@ struct BatchLimits {
 // How many of N rows the head computes the logits of at once.
 int64_t logit_rows(const GPT2Config& config, Device device, int64_t N);
 
+// What one block keeps for its backward.
 struct BlockActivations {
     Tensor ln1, ln1_mean, ln1_rstd;  // (N, C), (1, N), (1, N)
     Tensor qkv, attention, lse;      // (N, 3C), (N, C), (1, B*NH*T)
@@ -33,23 +34,23 @@ struct BlockActivations {
 };
 
 struct Activations {
-    std::vector<Tensor> residual;  // of (N, C): input of each block, then of the final norm
+    std::vector<Tensor> residual;  // (N, C) each: the input of every block, then of the final norm
     std::vector<BlockActivations> blocks;
     Tensor projected;                       // (N, C): a linear's output before it joins the residual stream
     Tensor lnf, lnf_mean, lnf_rstd;         // (N, C), (1, N), (1, N)
-    Tensor losses, mean_loss;               // (1, N), (1, 1): of a forward without backward
+    Tensor losses, mean_loss;               // (1, N) by row, (1, 1) of a forward without backward
     Tensor logits, dlogits;                 // (chunk, Vp) fp32, (chunk, Vp) compute type
     Tensor dresidual, dbuffer, dqkv, dfch;  // (N, C), (N, C), (N, 3C), (N, 4C)
     Tensor tokens;                          // (1, 2N) int32: tokens, then targets
     Tensor sampled;                         // (1, 1) int32
-    Tensor attention_scratch, workspace;    // fp32, of the ops
+    Tensor attention_scratch, workspace;    // (1, n) fp32: what ops need for themselves
     int64_t max_rows = 0;
     Recompute recompute = Recompute::none;
 
-    // `largest_result`: elements of the largest product's result.
+    // Plans all tensors; `largest_result`: elements of the largest product's result.
     void plan(MemoryPlan& plan, const GPT2Config& config, DType type, const BatchLimits& limits,
               int64_t largest_result);
-    // To be called when the plan is allocated: sets the tensors that share memory with others.
+    // Sets the tensors that share memory with others, once the plan is allocated.
     void place();
     BlockActivations& block(int layer) { return blocks[size_t(layer) % blocks.size()]; }
     // Input of a block, or of the final norm for layer L.

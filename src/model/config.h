@@ -1,4 +1,4 @@
-// The shape of a GPT-2, as plain data, and the shapes that have names.
+// The configuration of a GPT-2, as plain data, and the configurations that have names.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,13 @@ struct GPT2Config {
     bool operator==(const GPT2Config&) const = default;
 };
 
-// gpt2, gpt2-medium, gpt2-large, gpt2-xl, and small ones for the CPU. Throws with config_names() where there is none.
+// The configuration of that name: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a small one for the CPU. Throws for any
+// other name, and lists those of config_names().
 GPT2Config named_config(const std::string& name);
 std::string config_names();
 
-// The full-rank model whose size comes closest to `parameters`, with the head size, vocabulary and positions of `like`:
-// among shapes within 2 % of it (else the closest) the one whose width to depth ratio is nearest to `like`'s.
+// The full-rank model of about `parameters` parameters, with the head size, vocabulary and positions of `like`: among
+// those within 2 % of it (else the closest) the one whose ratio of width to depth is nearest to `like`'s.
 GPT2Config control_config(const GPT2Config& like, int64_t parameters);
 
 // The linears of a block, which can have adapters: attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj.

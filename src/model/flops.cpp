@@ -21,7 +21,8 @@ LowRankFlops low_rank_flops(const GPT2Config& config, const LoraConfig* lora) {
     return sum;
 }
 
-// 2 for a multiplication and an addition, in forward, input gradient and, unless it is frozen, weight gradient.
+// A weight's element costs 2 FLOPs, a multiplication and an addition, in each of forward, input gradient and, unless it
+// is frozen, weight gradient.
 double weight_flops(double elements, double frozen) { return 6 * elements - 2 * frozen; }
 
 }  // namespace

@@ -1,9 +1,9 @@
-// The forward pass, and what needs no other.
+// The forward pass, and what needs nothing else: losses, logits and samples.
 #include <algorithm>
 
 #include "model/gpt2.h"
 
-// From the block's input to its output, left in `projected` + residual2; the next norm adds the two.
+// Computes a block's output from its input, but for the last sum: the output is `projected` + residual2.
 void GPT2::block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass) {
     const int64_t N = B * T;
     const Block& w = table_.blocks[size_t(layer)];
@@ -71,7 +71,7 @@ void GPT2::embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass) 
                                 .bias = table_.lnf_bias->weight});
 }
 
-// A chunk of rows at a time, forward and backward together, so that no logits are kept.
+// Takes a chunk of rows at a time, forward and backward together, so that no logits are kept.
 void GPT2::head(const Tensor& loss, int64_t N, float scale, bool backward, bool accumulate) {
     const int64_t chunk = a_.logits.rows;
     const int32_t* targets = tokens() + N;

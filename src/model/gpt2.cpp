@@ -32,7 +32,7 @@ void GPT2::plan_phase(MemoryPlan& plan, const BatchLimits& limits) {
     for (relora::Adapter& a : adapters_) {
         factors.insert(factors.end(), {&a.A, &a.B});
         largest_result = std::max(largest_result, relora::largest_result(a, N));
-        // With recomputation one block's worth is kept, and shared by all.
+        // Where blocks are recomputed, all share the u of the first one.
         const bool first_block = a.id < kLinears;
         a.u_of = limits.recompute == Recompute::block && !first_block ? table_.blocks[0].linear[a.id % kLinears].adapter
                                                                       : nullptr;

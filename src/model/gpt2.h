@@ -1,6 +1,6 @@
-// GPT-2: pre-LayerNorm blocks, learned positions, tanh GELU, LM head tied to the token embedding; its linears perhaps
-// with adapters. Weights, forward and backward: gradients go to where the parameters' tensors say, what is done with
-// them is the optimizer's.
+// GPT-2: pre-LayerNorm blocks, learned positions, tanh GELU, LM head tied to the token embedding; its linears may have
+// adapters. This holds the weights, forward and backward. Gradients go to where the parameters' tensors say; what is
+// done with them is up to the optimizer.
 #pragma once
 
 #include <map>
@@ -23,7 +23,7 @@ class GPT2 {
     void allocate_weights();                  // for the whole run
     void allocate_phase(const BatchLimits&);  // adapters, activations, workspaces
     void release_phase();
-    // What both would take, without allocating.
+    // Plan what allocate_weights() and allocate_phase() allocate.
     void plan_weights(MemoryPlan& plan);
     void plan_phase(MemoryPlan& plan, const BatchLimits& limits);
     // On a GPU the launches of a micro-batch are captured once and replayed, unless this is set to false or dropout
@@ -31,8 +31,9 @@ class GPT2 {
     void set_graphs(bool on) { graphs_ = on; }
 
     // ---- weights
+    // Draws the initial values of all but adapters.
     void initialise(uint64_t seed);
-    // After any change of parameters' values: rounds them to the weights, and forms effective weights.
+    // Rounds the parameters' values to the weights and forms effective weights; call it after any change of values.
     void values_changed();
     void form_effective_weights();
 
@@ -47,7 +48,7 @@ class GPT2 {
     relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t update);
 
     // ---- forward and backward, of batches within the limits
-    // Mean loss over the batch.
+    // Returns the mean loss over the batch.
     double forward(const TokenBatch& batch);
     // Adds gradient_scale * mean loss to `loss` (1, 1); its gradients are added to what is there (accumulate) or
     // overwrite it. `loss` stays the same tensor throughout a phase.
@@ -55,7 +56,8 @@ class GPT2 {
                           const relora::Pass& pass);
     // Logits after token `position` of one sequence: (1, vocabulary) on the device.
     Tensor logits_at(const TokenBatch& sequence, int64_t position);
-    // A token to follow one sequence, as `how` says but for its tensors, among the first V of the vocabulary.
+    // Draws the token that follows one sequence, among the first V of the vocabulary. `how` says how; its tensors are
+    // set here.
     int32_t sample_next(const TokenBatch& sequence, int64_t V, kernels::SampleToken how);
 
     // Every parameter, then every adapter's A and B.
@@ -92,6 +94,6 @@ class GPT2 {
     MemoryPlan weights_memory_, phase_memory_;
     device::Upload tokens_upload_;
     bool graphs_ = true;
-    // A micro-batch for each (B, T, gradient scale, accumulate).
+    // The launches of a micro-batch, for each (B, T, gradient scale, accumulate).
     std::map<std::tuple<int64_t, int64_t, float, bool>, device::Graph> graph_of_;
 };

@@ -11,8 +11,8 @@ struct LoraConfig {
     double alpha = 32;
     double dropout = 0;
     bool targets[kLinears] = {true, true, true, true};
-    bool separate_qkv = true;                      // adapters of their own for q, k and v
-    std::array<relora::Route, kLinears> routes{};  // merged, of every linear
+    bool separate_qkv = true;                      // q, k and v have an adapter each
+    std::array<relora::Route, kLinears> routes{};  // of each linear; merged unless set
 
     relora::AdapterConfig adapter(int linear) const {
         return {.rank = rank,

@@ -11,10 +11,10 @@ class Masters {
   public:
     Masters(DType compute_type, Device device) : type_(compute_type), device_(device) {}
 
-    // What they take of those parameters, adapters left out; fp32 weights take none, being their own masters.
+    // Plans the masters of all these parameters but adapters; fp32 weights need none, being their own masters.
     void plan(MemoryPlan& plan, const std::vector<Parameter*>& parameters);
     void allocate(const std::vector<Parameter*>& parameters);
-    // To be called when some of the weights were frozen: brings their masters to where they belong now.
+    // Brings the masters of weights that have been frozen to where they belong now.
     void settle(const std::vector<Parameter*>& parameters);
 
   private:

@@ -20,20 +20,20 @@ class Optimizer {
 
     // ---- memory of a phase
     void plan(MemoryPlan& plan, const std::vector<Parameter*>& trained);
-    // The moments start at zero.
+    // Allocates what plan() plans; the moments start at zero.
     void allocate(const std::vector<Parameter*>& trained);
     void release();
     // On a GPU the launches of an update are captured once and replayed, unless this is set to false.
     void set_graphs(bool on) { graphs_ = on; }
 
     // ---- an update
-    // Before its first micro-batch: loss 0, learning rate, Adam's corrections for the next step counts. An update that
-    // is skipped for a gradient that is not finite counts too.
+    // Comes before an update's first micro-batch: sets the loss to 0, the learning rate, and Adam's corrections for the
+    // next step counts. An update that is skipped because its gradient is not finite counts too.
     void begin_update(double rate);
-    // Where its loss is summed: (1, 1) fp32 on the device, the same tensor throughout a phase.
+    // Where the loss of an update is summed: (1, 1) fp32 on the device, the same tensor throughout a phase.
     Tensor loss() const { return scalars_.col_range(kernels::kLoss, 1); }
     // Clips the gradients' global norm and updates everything that trains; then `then` launches what depends on the
-    // parameters, the same throughout a phase. Returns the number of its result.
+    // parameters, the same throughout a phase. Returns the number by which result() knows this update.
     int64_t update(const std::function<void()>& then);
     // Loss and gradient norm; where either is not finite the update has been skipped. Time from begin_update on, as the
     // device saw it.
@@ -41,7 +41,7 @@ class Optimizer {
         double loss = 0, gradient_norm = 0, seconds = 0;
         bool finite = false;
     };
-    // For one of the last two updates; waits for it.
+    // The result of one of the last two updates; waits for it.
     Result result(int64_t number);
 
     // What trains, side by side as the parameters' own tensors are.
