@@ -8,13 +8,13 @@
 
 class Console {
   public:
-    // A lasting line.
+    // Prints a line that stays.
     void line(const std::string& text) {
         clear();
         std::printf("%s\n", text.c_str());
         std::fflush(stdout);
     }
-    // Progress: replaces the line before on a terminal; in a log it is written when `in_log`.
+    // Shows progress: on a terminal in place of the line before, in a log as a line of its own if `in_log`.
     void progress(const std::string& text, bool in_log) {
         if (terminal_) {
             std::printf("\r\033[K%s", text.c_str());
@@ -34,7 +34,7 @@ class Console {
     bool open_ = false;
 };
 
-// printf into a string.
+// Does what printf does, into a string.
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
     const int length = std::snprintf(nullptr, 0, pattern, args...);

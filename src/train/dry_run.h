@@ -7,6 +7,7 @@
 #include "runtime/memory.h"
 #include "train/options.h"
 
+// What one phase takes.
 struct PhaseEstimate {
     const char* name = "";
     int64_t trained = 0;  // parameters
@@ -14,7 +15,7 @@ struct PhaseEstimate {
     std::array<size_t, kMemoryCategories> bytes{};
     size_t total_bytes = 0;  // on the device
 };
-// One phase of the run; the low-rank one with these routes.
+// Estimates one phase of the run, the low-rank one with these routes.
 PhaseEstimate estimate_phase(const Options& options, bool low_rank, const Routes& routes);
 
 // --dry-run's report: parameters, memory by category for each phase, tokens, updates, FLOPs.

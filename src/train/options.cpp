@@ -18,7 +18,7 @@ namespace {
 template <class T>
 std::string toml_value(const T& value) {
     if constexpr (std::is_same_v<T, std::string>) {
-        // As a literal string, whose backslashes CLI11 before 2.4 takes for what they are too.
+        // In a literal string even CLI11 before 2.4 takes a backslash for what it is.
         if (value.find('\\') != std::string::npos && value.find_first_of("'\n") == std::string::npos)
             return "'" + value + "'";
         std::string quoted(1, '"');
@@ -90,7 +90,7 @@ CLI::Validator one_of(std::set<std::string> values) { return CLI::IsMember(std::
 
 }  // namespace
 
-// Name, variable, what it decides, what it may be, help.
+// Each line has an option's name, its variable, what it decides, which values it may have, and its help.
 void Options::describe(CLI::App& app) {
     OptionTable table{app, entries_};
     const CLI::Validator any, positive = whole(1, int64_t(1) << 40), not_negative = whole(0, int64_t(1) << 40);
@@ -196,11 +196,11 @@ void Options::describe(CLI::App& app) {
     table.add("print-schedule", print_schedule, kThisStart, any,
               "print every update's rate and events, tab-separated (updates from 0 on; a switch comes before its "
               "update, merge and reset after), and exit");
-    table.add("profile", profile, kRunOnly, any, "print at the end where the time went, by phase and by operation");
+    table.add("profile", profile, kRunOnly, any, "print at the end where the time went, by part of the loop and by op");
     table.add("autotune", autotune, kRunOnly, any,
               "GPU: time several algorithms for each product; two such runs need not give the same bits");
     table.add("no-cuda-graph", no_cuda_graph, kRunOnly, any,
-              "GPU: launch every kernel by itself, not as a captured step; the same bits, slower");
+              "GPU: launch every kernel by itself, not as part of a CUDA graph; the same bits, slower");
 }
 
 bool Options::parse(int argc, char** argv) {

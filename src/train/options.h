@@ -1,4 +1,4 @@
-// Every option of the program: its name, unit, default and range; and what the unset ones become.
+// Every option of the program with its default, and what the unset ones become.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,7 @@ struct Options {
     bool has_masters() const { return masters == "fp32"; }
     BatchLimits batch_limits() const;
 
-    // Whether each linear's route is still to be chosen, and what its time depends on.
+    // Whether the routes of the linears are left to be chosen, and what their times depend on.
     bool chooses_routes() const { return low_rank() && adapter_route == "auto" && lora_dropout == 0; }
     RouteSetting route_setting() const { return {config, lora, compute_type(), run_device, batch_size * seq_len}; }
 
@@ -72,7 +72,7 @@ struct Options {
     void resolve();
     // The options as a TOML file that --config takes.
     std::string to_toml();
-    // name -> value of the options that decide the numbers of a run: a resume must have the same.
+    // Names and values of the options that decide the numbers of a run: a resume must have the same.
     std::vector<std::pair<std::string, std::string>> trajectory();
 
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.

@@ -25,8 +25,7 @@ double fastest(Device device, const Body& body) {
     return best;
 }
 
-// On a GPU, whose speed can be anything, a size is large enough when a run takes this long: launches don't count any
-// more.
+// Sizes grow on a GPU, whose speed can be anything, until a run takes this many seconds: launches hardly count then.
 constexpr double kLongEnough = 4e-3;
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// "N or M": the multiples of `unit` next to `value`.
+// The multiples of `unit` next to `value`, as "N or M".
 std::string nearest_multiples(int64_t value, int64_t unit) {
     const int64_t below = value / unit * unit;
     return below > 0 ? str(below, " or ", below + unit) : str(below + unit);
@@ -104,7 +104,7 @@ void Options::resolve_steps() {
         warm_start_steps = 0;
         return;
     }
-    // As the paper: a quarter of the run is warm start, the rest three cycles.
+    // As in the paper, a quarter of the run is the full-rank phase, the rest three cycles.
     if (warm_start_steps < 0) {
         const bool warm = mode == "relora" && init_from.empty();
         const int64_t cycle = merge_every > 0 ? merge_every : std::max<int64_t>(1, max_steps / 4);
@@ -215,7 +215,7 @@ void Options::resolve_method() {
 }
 
 void Options::resolve_device() {
-    // A plan needs no device.
+    // Only a run needs the device itself, --dry-run and --print-schedule don't.
     const bool only_planned = dry_run || print_schedule;
     const std::string problem = only_planned && device == "cuda" ? "" : kernels::device_problem(Device::cuda);
     USAGE_CHECK(device != "cuda" || problem.empty(), "--device cuda: ", problem, "; use --device cpu");
@@ -224,7 +224,7 @@ void Options::resolve_device() {
 }
 
 void Options::complete_from_files() {
-    // A run that goes on needs what it began with no more.
+    // A resumed run no longer needs the weights that it began with: its checkpoint has the configuration.
     const std::string resumed = resume ? latest_checkpoint(out) : "";
     if (!init_from.empty()) config = config_of(resumed.empty() ? init_from : resumed);
     if (vocab_size >= 0 || !init_from.empty()) return;

@@ -24,7 +24,7 @@ std::string cache_path() {
     return home && *home ? str(home, "/.cache/train_relora/adapter_times.json") : "";
 }
 
-// What times depend on.
+// The key of a measurement in the file: everything that times depend on.
 std::string key_of(const RouteSetting& s, int threads) {
     std::string targets;
     for (const bool target : s.lora.targets) targets += target ? '1' : '0';
@@ -45,8 +45,8 @@ json read_cache() {
     }
 }
 
-// Held while the file is read and written anew, so that of runs that start together none loses what another has
-// measured. On a file system that has no locks they may.
+// A lock that is held while the file is read and written anew, so that runs that start together lose nothing that one
+// of them has measured. On a file system without locks they may.
 class CacheLock {
   public:
     explicit CacheLock(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {

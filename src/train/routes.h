@@ -16,9 +16,10 @@ struct RouteTime {
     double micro_batch = 0;  // forward and backward
     double update = 0;       // what comes once per update: the effective weight
 };
-// Zero where a linear has no adapter.
+// The times of each linear by each route; zero where a linear has no adapter.
 using RouteTimes = std::array<std::array<RouteTime, relora::kRoutes>, kLinears>;
 
+// What times depend on, besides the machine.
 struct RouteSetting {
     GPT2Config config;
     LoraConfig lora;
@@ -27,12 +28,12 @@ struct RouteSetting {
     int64_t rows = 1;  // tokens in a micro-batch
 };
 
-// From FLOPs, with rates that are rough: per token and linear [m, k], 4 k m for forward and dX, and for the adapter 4 r
-// (k + m) merged, 6 r (k + m) factored, or 2 k m projected; per update 2 r k m to form W + s B A, per micro-batch 4 r k
-// m to project.
+// Times modelled from FLOPs, with rates that are rough. A linear [m, k] takes 4 k m per token for forward and dX. Its
+// adapter takes per token 4 r (k + m) if merged, 6 r (k + m) if factored, 2 k m if projected; per update 2 r k m to
+// form W + s B A; per micro-batch 4 r k m to project.
 RouteTimes modelled_times(const RouteSetting& setting);
-// The real ops on real shapes, the shortest of a few rounds. Needs memory for one linear at a time; takes a second or
-// so.
+// Times measured with the real ops on real shapes, the shortest of a few rounds. This needs memory for one linear at a
+// time, and takes about two seconds.
 RouteTimes measured_times(const RouteSetting& setting);
 // The route with the least time for updates of so many micro-batches; merged unless another saves 2 %.
 Routes fastest_routes(const RouteTimes& times, int64_t micro_batches);
