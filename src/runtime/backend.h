@@ -1,5 +1,5 @@
-// What the CPU's half (runtime/cpu) and the GPU's half (runtime/cuda) of the runtime implement. device.cpp and
-// transfers.cpp, which check what they are given, choose between the two.
+// What the runtime's half for the CPU (runtime/cpu) and its half for a GPU (runtime/cuda) implement. device.cpp and
+// transfers.cpp check what they are given, and choose between the two.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ class Backend {
     virtual void release_host(void* block) = 0;
     virtual size_t bytes_available() = 0;
     virtual size_t bytes_in_use() = 0;
-    // Between this device's memory and the host's, either way; done when it returns.
+    // Copies between this device's memory and the host's, either way; done when it returns.
     virtual void copy(void* to, const void* from, size_t bytes) = 0;
     virtual void wait() = 0;
 
@@ -69,7 +69,7 @@ class Backend {
     ~Backend() = default;  // the two live as long as the program
 };
 
-// Throws where the binary has no such half.
+// The half for a device; throws where the binary has none.
 Backend& backend(Device device);
 // Only whole blocks of memory are copied: throws where there are gaps between a tensor's rows.
 void check_contiguous(const Tensor& t);
@@ -88,7 +88,7 @@ class HostBlock {
 };
 
 Backend& cpu_backend();
-// This and the next one are there in a binary with CUDA only.
+// cuda_backend and cuda_backend_problem exist only in a binary with CUDA.
 Backend& cuda_backend();
 // Why CUDA can't be used on this machine, or "".
 std::string cuda_backend_problem();

@@ -1,5 +1,5 @@
-// What the program needs of a device besides arithmetic: whether there is one, its memory, copies, and waiting. Nothing
-// above this line knows how a GPU is driven. Needs no CUDA header; in a binary without CUDA only the CPU's half is
+// What the program needs of a device besides arithmetic: whether there is one, its memory, copies, and waiting. No code
+// above this room knows how a GPU is driven. This needs no CUDA header; in a binary without CUDA only the CPU's half is
 // there, and a function that is asked for the GPU throws.
 #pragma once
 
@@ -26,7 +26,7 @@ size_t bytes_available(Device device);
 // Bytes in use: by this process on the CPU, by all processes on the GPU.
 size_t bytes_in_use(Device device);
 
-// Copy all elements of a contiguous tensor from and to host memory. Done when these return.
+// These copy all elements of a contiguous tensor, from host memory and to it, and are done when they return.
 void upload(const Tensor& to, const void* from);
 void download(void* to, const Tensor& from);
 // Copies between contiguous tensors of one type, shape and device. Done when this returns.

@@ -1,4 +1,4 @@
-// Tensor: a typed view of memory that somebody else owns. It is all that code above the kernels ever sees.
+// Tensor: a typed view of memory that somebody else owns. Code above the ops sees memory only through it.
 #pragma once
 
 #include <cstddef>

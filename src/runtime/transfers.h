@@ -74,7 +74,7 @@ class Stopwatch {
     void release();
     void begin();
     void end();
-    // How long the interval of that number took, from 0 on, one of the last two; waits for its end.
+    // How long an interval took, one of the last two, counted from 0 on; waits for its end.
     double seconds(int64_t number) const;
 
   private:
@@ -92,7 +92,7 @@ class Graph {
     Graph(Graph&& other) noexcept;
     Graph& operator=(const Graph&) = delete;
     void run(Device device, const std::function<void()>& launches);
-    // To be called before any argument changes.
+    // Forgets the launches; to be called before any of their arguments changes.
     void forget();
 
   private:

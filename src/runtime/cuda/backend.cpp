@@ -9,7 +9,7 @@
 namespace device {
 namespace {
 
-// Compute capability, for bf16 and asynchronous copies.
+// The compute capability (major number) from which on GPUs have bf16 and asynchronous copies.
 constexpr int kOldestCapability = 8;
 
 class CudaBackend : public Backend {

@@ -16,9 +16,9 @@ namespace gpu {
 
 // The device that CUDA has chosen for this thread.
 int current_device();
-// Every kernel, product and device-side copy of a step runs on this stream, in order.
+// The stream that everything but uploads runs on, in order.
 cudaStream_t stream();
-// Copies to the device go beside it.
+// The stream for uploads, which go on beside the other one's work.
 cudaStream_t copy_stream();
 
 }  // namespace gpu
