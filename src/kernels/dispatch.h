@@ -43,9 +43,10 @@ auto on_gpu(std::string_view call, const Launch& launch) {
     }
 }
 
-// Stands for "any" where a check takes a type.
+// The type to give to a check that takes fp32 or bf16.
 inline constexpr DType kComputeType = DType(-1);
 
+// What a check knows of an operand: its name for messages, and what it has to be.
 struct Operand {
     const char* name;
     const Tensor& tensor;

@@ -1,4 +1,4 @@
-// A product whose GELU is not fused with it, on either device: the product alone, then a pass of the GELU op.
+// How both halves compute a product with a GELU epilogue that is not fused: the product alone, then the GELU op.
 #pragma once
 
 #include "kernels/by_type.h"

@@ -1,4 +1,4 @@
-// Every operation the model and the method are made of, declared once. The dispatch_*.cpp files check shapes and pick
+// Every op that the model and the method are made of, declared once. The dispatch_*.cpp files check shapes and pick
 // device and type; cpu/<op>.cpp and cuda/<op>.cu hold the arithmetic. Shapes stand behind the arguments: a micro-batch,
 // the sequences that one forward and backward pass takes, has B sequences of T tokens, so N = B*T rows. "compute type"
 // is fp32 or bf16, the type of weights and activations; gradients, moments and statistics are fp32. `accumulate` adds
@@ -44,10 +44,9 @@ class NoAlgorithm : public Error {
     using Error::Error;
 };
 void matmul(const Matmul& args);
-// How many floats the ops on a device need for themselves, as (1, workspace_floats) fp32. `largest_result`: elements of
-// the largest bf16 product.
+// How many floats the ops on a device need for themselves. `largest_result`: elements of the largest bf16 product.
 int64_t workspace_floats(Device device, DType type, int64_t largest_result);
-// Gives the ops of a device that memory; returns what they had before.
+// Gives the ops of a device this memory, (1, workspace_floats) fp32; returns what they had before.
 Tensor set_workspace(Device device, const Tensor& workspace);
 
 // ---- embedding ---------------------------------------------------------------------------------------------------
@@ -67,8 +66,8 @@ void embedding_backward(const Tensor& dwte,  // (V, C) fp32, always accumulated 
 
 // ---- layer norm --------------------------------------------------------------------------------------------------
 
-// Optional fused residual: when `residual` is given, sum = x + residual is stored and normalised instead of x.
-// out = (v - mean) * rstd * weight + bias with rstd = 1/sqrt(var + 1e-5), over each row.
+// out = (v - mean) * rstd * weight + bias with rstd = 1/sqrt(var + 1e-5), over each row, where v is x; or, where
+// `residual` is given, v = x + residual, which is stored in `sum`.
 struct LayerNormForward {
     Tensor out, mean, rstd;  // (N, C), (1, N) fp32, (1, N) fp32
     Tensor x, weight, bias;  // (N, C), (1, C), (1, C)
@@ -78,14 +77,14 @@ void layernorm_forward(const LayerNormForward& args);
 // dx (+)= the gradient through the norm; dweight, dbias (+)= their sums over rows.
 struct LayerNormBackward {
     Tensor dx, dweight, dbias;           // (N, C), (1, C) fp32, (1, C) fp32
-    Tensor dout, x, weight, mean, rstd;  // x is what was normalised
+    Tensor dout, x, weight, mean, rstd;  // (N, C), (N, C): what was normalised, (1, C), (1, N) fp32, (1, N) fp32
     bool accumulate_dx = false, accumulate = false;
 };
 void layernorm_backward(const LayerNormBackward& args);
 
 // ---- element-wise ------------------------------------------------------------------------------------------------
 
-// tanh form of GELU: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+// GELU in its tanh form: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 void gelu_forward(const Tensor& out, const Tensor& x);                      // (N, C)
 void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // dx may be dout
 // out = a + b, rounded once to out's type: all of one type, or out bf16 and b (perhaps a too) fp32.
@@ -110,6 +109,7 @@ struct Attention {
     Tensor qkv, out, lse;  // (B*T, 3C), (B*T, C), (1, B*NH*T)
     Tensor scratch;        // (1, attention_scratch_floats) fp32
 };
+// How many floats of scratch attention needs on a device.
 int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH, int64_t head_size);
 void attention_forward(const Attention& args);
 void attention_backward(const Attention& forward, const Tensor& dqkv, const Tensor& dout);  // (B*T, 3C), (B*T, C)
@@ -122,7 +122,7 @@ void attention_backward(const Attention& forward, const Tensor& dqkv, const Tens
 struct CrossEntropy {
     Tensor losses, logits, dlogits;    // (1, N) fp32, (N, Vp) fp32, (N, Vp) compute type or empty
     const int32_t* targets = nullptr;  // (N)
-    int64_t V = 0;
+    int64_t V = 0;                     // the columns that are tokens; the others are padding
     float scale = 1.0f;
 };
 void cross_entropy(const CrossEntropy& args);
@@ -144,8 +144,8 @@ void sample_token(const SampleToken& args);
 
 // ---- optimizer ---------------------------------------------------------------------------------------------------
 
-// The numbers of one update. They live where the tensors do, so that a step on a GPU never waits for the host, and a
-// captured step can be replayed with other values: fp32 (1, kStepScalars).
+// The numbers of one update, fp32 (1, kStepScalars). They live where the tensors do, so that an update on a GPU never
+// waits for the host, and a captured update can be replayed with other values.
 inline constexpr int kCounters = 2;
 enum StepScalar {
     kLoss,           // mean loss of the update, summed over its micro-batches
@@ -174,10 +174,11 @@ struct TrainedTensors {
     Tensor table;  // (1, trained_table_ints) int32
     void prepare() const;
 };
+// How many int32 the table of so many tensors has.
 int64_t trained_table_ints(int64_t num_tensors);
 
-// scalars: kGradientNorm = sqrt(sum of squares of all gradients), summed in a fixed order; kFinite; kGradientScale =
-// min(1, max_norm / norm), or 1 if max_norm is 0.
+// Sets in `scalars` kGradientNorm = sqrt(sum of squares of all gradients), summed in a fixed order; kFinite; and
+// kGradientScale = min(1, max_norm / norm), or 1 if max_norm is 0.
 void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm);
 
 // One AdamW update (Loshchilov & Hutter, 2019) in one pass over memory, unless kFinite is 0:
@@ -198,22 +199,24 @@ double adamw_moment_bound(double beta1, double beta2);
 
 // ---- the method --------------------------------------------------------------------------------------------------
 
-// out = uniform on [-bound, bound): element i of the stream. Normal: Box-Muller with the given deviation.
+// These draw out from the stream: uniform on [-bound, bound), element i by word i; or normal with this deviation, by
+// Box-Muller from pairs of words.
 void fill_uniform(const Tensor& out, float bound, const rng::Stream& stream);
 void fill_normal(const Tensor& out, float stddev, const rng::Stream& stream);
-// Zero entries where uniform(element) <= p (METHOD: keep where uniform > p). Returns how many were selected.
+// Zeroes the entries where uniform(element) <= p. Returns how many were selected.
 int64_t prune_random(const Tensor& t, float p, const rng::Stream& stream);
-// Zero exactly ceil(p*n) entries of smallest magnitude; ties at the threshold go in order of index. Returns ceil(p*n).
-// `scratch` (1, n) fp32.
+// Zeroes exactly the ceil(p*n) entries of smallest magnitude; ties at the threshold go in order of index. Returns
+// ceil(p*n). `scratch` (1, n) fp32.
 int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch);
+// How many entries are zero.
 int64_t count_zeros(const Tensor& t);
-// Frobenius norm squared, in double, in a fixed order.
+// The squared Frobenius norm, summed in double and in a fixed order.
 double norm_squared(const Tensor& t);
 
 // Why the ops can't run on a device, or "" if they can.
 std::string device_problem(Device device);
-// On a GPU: time several algorithms at the first use of each shape of a product. Such a run need not give the same bits
-// twice.
+// Whether a GPU times several algorithms at the first use of each shape of a product. Such a run need not give the same
+// bits twice.
 void set_autotune(bool on);
 
 // Use this many threads from now on (0: all that the machine offers). Returns the number in use.

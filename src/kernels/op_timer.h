@@ -17,8 +17,8 @@ struct OpTotals {
     double seconds = 0, bytes = 0, flops = 0;
 };
 
-// Starts from nothing when it is set on. On a GPU ops are timed by events on their stream; no op may be captured
-// meanwhile.
+// Switches timing on, which empties the totals, or off. On a GPU ops are timed by events on their stream; no op may be
+// captured meanwhile.
 void set_op_timing(bool on);
 // What has been timed so far, by op. Waits for the GPU.
 std::map<std::string, OpTotals> op_totals();

@@ -13,12 +13,13 @@ namespace kernels::cpu {
 
 // ---- what only this half has -------------------------------------------------------------------------------------
 
-// matmul.cpp. What products of weights of this type need, the largest result of which has so many elements.
+// matmul.cpp. Floats of workspace that products of this type need whose largest result has so many elements.
 int64_t matmul_workspace_floats(DType type, int64_t largest_result);
-void set_matmul_workspace(const Tensor& workspace);
+void set_matmul_workspace(const Tensor& workspace);  // (1, matmul_workspace_floats) fp32, or empty
+// Use this many threads from now on (0: all); returns the number in use.
 int set_threads(int threads);
 
-// attention.cpp
+// attention.cpp. Floats of scratch that all threads together need.
 int64_t attention_scratch_floats(int64_t seq_len, int64_t HS);
 
 // adamw.cpp: the update of one tensor.

@@ -49,7 +49,7 @@ void cross_entropy(float* losses, const float* logits, T* dlogits, const int32_t
         if (!dlogits) continue;
         T* d = dlogits + n * Vp;
         const float max = s.max, factor = float(scale / s.sum);
-        // It is taken before the pass, which may overwrite the logits.
+        // The target's probability is taken before the pass, which may overwrite the logits.
         const float target_probability = float(std::exp(double(x[target]) - double(max)) / s.sum);
 #pragma omp simd
         for (int64_t c = 0; c < V; c++) store(d[c], vexp(x[c] - max) * factor);

@@ -36,7 +36,8 @@ Threshold kth_smallest(const T* t, int64_t n, int64_t k, uint32_t* candidates) {
     int64_t found = 0;
     for (int64_t i = 0; i < n; i++) {
         const uint32_t m = magnitude(float(t[i]));
-        // Each is written and stays if it counts: a branch here is mispredicted. The bound holds since found <= i.
+        // Each magnitude is written, and stays if it is in the bin: a branch here is mispredicted. As found <= i, there
+        // is room for n.
         candidates[found] = m;
         found += m >> kBinShift == bin ? 1 : 0;
     }

@@ -48,7 +48,7 @@ void bias_backward(float* dbias, const T* dout, int64_t N, int64_t C, bool accum
     }
 }
 
-// One thread: the sums that are asked for are a micro-batch's row losses.
+// One thread is enough: what the model sums up are a micro-batch's losses, one a row.
 void sum(float* out, const float* x, int64_t n, float scale, bool accumulate) {
     double total = 0;
     for (int64_t i = 0; i < n; i++) total += x[i];

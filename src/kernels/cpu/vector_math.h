@@ -14,6 +14,7 @@ namespace kernels::cpu {
 inline void store(float& to, float value) { to = value; }
 inline void store(bf16& to, float value) { to.bits = bf16(value).bits; }
 
+// The exponential.
 inline float vexp(float x) {
     // e^x = 2^n e^r with |r| <= ln(2)/2. Beyond the clamp the result is 0 or Inf in fp32; the comparisons keep a NaN.
     x = x < -104.0f ? -104.0f : x;

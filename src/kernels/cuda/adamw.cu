@@ -101,6 +101,7 @@ __device__ void update(float& p, float& m, float& v, float gradient, const AdamW
     p = fmaf(-step.rate, fmaf(f.weight_decay, p, direction), p);
 }
 
+// Updates a chunk with a master.
 template <int SIZE>
 __device__ void update_chunk(const Chunk& chunk, const AdamWFactors& f, const StepFactors& step) {
     const Row& row = chunk.row;
@@ -117,7 +118,8 @@ __device__ void update_chunk(const Chunk& chunk, const AdamWFactors& f, const St
     }
 }
 
-// Without a master: element i is rounded by word i of the stream. The end of a tensor may hold less than a slice.
+// Updates a chunk without a master: element i is rounded by word i of the stream. The end of a tensor may hold less
+// than a slice.
 template <bool SLICED>
 __device__ void update_rounding(const Chunk& chunk, const AdamWFactors& f, const StepFactors& step,
                                 const rng::Stream& stream) {

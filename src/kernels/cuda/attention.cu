@@ -24,12 +24,13 @@ struct Shape {
     dim3 grid(int rows) const { return dim3(gpu::div_ceil(T, rows), unsigned(NH), unsigned(B)); }
 };
 
-// The tensor-core kernels move 16 bytes at a time.
+// Whether the tensor-core kernels can take this: they move 16 bytes at a time.
 template <class... Pointers>
 bool flash_takes(const Shape& shape, const Pointers*... pointers) {
     return (shape.HS == 64 || shape.HS == 128) && sliceable<kSliceSize<bf16>>(shape.HS, pointers...);
 }
 
+// Launches a kernel with so much dynamic shared memory.
 template <class... Params, class... Args>
 void run_with_shared(void (*kernel)(Params...), dim3 grid, int threads, size_t shared_bytes, Args&&... args) {
     if (shared_bytes > 48 * 1024) gpu::allow_smem(kernel, shared_bytes);

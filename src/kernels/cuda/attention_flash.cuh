@@ -134,7 +134,8 @@ __device__ inline void multiply_add(Sums<MT, HS>& sums, const Sums<MT, DEPTH>& w
     }
 }
 
-// Scores of keys later than the query become -infinity. Their first column and row have these positions.
+// Turns scores of keys later than their query into -infinity. `first_column` and `first_row` are the positions of the
+// first column and row of `scores`.
 template <bool KEYS_DOWN, int MT, int COLS>
 __device__ inline void hide_future(Sums<MT, COLS>& scores, int first_column, int first_row) {
     const int ahead = first_column + fragment_column() - first_row - fragment_row();

@@ -50,7 +50,7 @@ struct PlainShared {
     __device__ float* tile(int i) const { return tiles + i * kPlainTile * tile_pitch(HS); }
 };
 
-// A block's rows of (T, HS) from the first one on, transposed; rows from T on are zero.
+// Loads the block's rows of (T, HS) from the first one on, transposed; rows from T on are zero.
 template <int R, class T>
 __device__ inline void load_owned(float* to, const T* from, int first, int seq_len, int HS, int ld) {
     for (int i = threadIdx.x; i < R * kPlainWarps * HS; i += kPlainThreads) {
@@ -59,6 +59,7 @@ __device__ inline void load_owned(float* to, const T* from, int first, int seq_l
         to[c * kOwnedPitch<R> + row] = exists ? gpu::to_float(from[int64_t(first + row) * ld + c]) : 0.0f;
     }
 }
+// Loads rows [first, first + kPlainTile) of (T, HS) into a tile; rows from T on are zero.
 template <class T>
 __device__ inline void load_plain_tile(float* to, const T* from, int first, int seq_len, int HS, int ld) {
     for (int i = threadIdx.x; i < kPlainTile * HS; i += kPlainThreads) {
@@ -119,6 +120,7 @@ __device__ inline void multiply_add(PlainSums<R, NC>& sums, const float (&weight
     }
 }
 
+// Stores a warp's rows of (T, HS) from the first one on, times `scale`.
 template <int R, int NC, class T>
 __device__ inline void store_plain(T* to, const PlainSums<R, NC>& sums, float scale, int first, int seq_len, int HS,
                                    int ld) {
@@ -181,7 +183,7 @@ __global__ void __launch_bounds__(kPlainThreads, kPlainBlocks<NC>)
     store_plain<R, NC>(out + head.output, sums, 1.0f, row, seq_len, HS, head.C);
 }
 
-// p and ds = p (dp - dot) of one number: scores and dp become them.
+// Turns one score into p, and its dp into ds = p (dp - dot).
 __device__ inline void differentiate(float& p, float& ds, const QueryStats& query, bool visible, float scale) {
     p = visible ? gpu::exp2_approx(p * (scale * kLog2e) - query.lse) : 0.0f;
     ds = p * (ds + query.minus_dot);

@@ -26,13 +26,13 @@ inline constexpr int64_t kWorkspaceFloats = int64_t(2) << 20;
 inline constexpr int64_t kMatmulWorkspaceBytes = int64_t(32) << 20;
 inline constexpr int64_t kTotalWorkspaceFloats = kWorkspaceFloats + kMatmulWorkspaceBytes / int64_t(sizeof(float));
 
-// timing.cpp. A range of that name around what the host launches, for NVIDIA's profilers; costs nothing where none is
-// attached.
+// timing.cpp. These put a range of that name around what the host launches, for NVIDIA's profilers; without a profiler
+// they cost nothing.
 void push_range(const char* name);
 void pop_range();
 // Records an event behind all that has been launched; returns its number, from 0 on.
 int record_event();
-double seconds_between(int first, int last);  // waits for both
+double seconds_between(int first, int last);  // of two events; waits for both
 void reuse_events();                          // the next one is number 0
 
 // debug.cpp. Waits for all that has been launched; throws what CUDA reports of it, under the op's name.
@@ -40,11 +40,11 @@ void check_launched(std::string_view op);
 
 // matmul.cpp. Why there can be no products, or "".
 std::string matmul_problem();
-// Time cuBLASLt's candidates at the first use of each shape instead of taking its first choice.
+// Whether cuBLASLt's candidates are timed at the first use of each shape, instead of taking its first choice.
 void set_autotune(bool on);
 
-// attention.cu: two numbers a query, for the backward; the queries of a head are padded to whole tiles. Here, so that
-// memory can be planned in a binary without CUDA.
+// attention.cu. The backward keeps two numbers a query; the queries of a head are padded to whole tiles. This is
+// defined here so that a binary without CUDA can plan the memory.
 inline constexpr int kAttentionPadding = 128;
 inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH) {
     return B * NH * ((seq_len + kAttentionPadding - 1) / kAttentionPadding * kAttentionPadding) * 2;
@@ -53,7 +53,7 @@ inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH) 
 // elementwise.cu. Whether this binary has code for the GPU that is present.
 bool has_kernels();
 
-// adamw.cu. What the kernels know of the tensors of an update: kTableInts int32 of device memory each.
+// adamw.cu. The table of what the kernels know of the tensors of an update: kTableInts int32 for each tensor.
 inline constexpr int64_t kTableInts = 16;
 void write_trained_table(int32_t* table,  // (kTableInts * tensors)
                          const std::vector<TrainedTensor>& tensors);

@@ -1,4 +1,4 @@
-// What a debug build asks after every op.
+// The check that a debug build makes after every op.
 #include "kernels/cuda/cuda.h"
 #include "runtime/cuda/gpu.h"
 

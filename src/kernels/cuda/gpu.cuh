@@ -55,7 +55,7 @@ __device__ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uin
         : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
-// N matrices of 8x8 bf16 from shared memory: lane 8 i + j gives the address of row j of matrix i.
+// Loads N matrices of 8x8 bf16 from shared memory: lane 8 i + j gives the address of row j of matrix i.
 template <int N>
 __device__ inline void ldmatrix(uint32_t (&r)[N], const void* row) {
     static_assert(N == 4 || N == 2);
@@ -70,7 +70,7 @@ __device__ inline void ldmatrix(uint32_t (&r)[N], const void* row) {
                      : "r"(smem_address(row))
                      : "memory");
 }
-// The same, each matrix transposed.
+// Loads them likewise, each matrix transposed.
 template <int N>
 __device__ inline void ldmatrix_trans(uint32_t (&r)[N], const void* row) {
     static_assert(N == 4 || N == 2);
@@ -85,8 +85,8 @@ __device__ inline void ldmatrix_trans(uint32_t (&r)[N], const void* row) {
                      : "r"(smem_address(row))
                      : "memory");
 }
-// 16 bytes from global to shared memory in the background; zeros when not `ok` (the address must be valid all the
-// same).
+// Copies 16 bytes from global to shared memory in the background; with _zfill zeros if not `ok`, where the address must
+// be valid all the same.
 __device__ inline void cp_async16(void* shared, const void* global) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem_address(shared)), "l"(global) : "memory");
 }
@@ -111,7 +111,7 @@ namespace gpu {
 
 // ---- launches ----------------------------------------------------------------------------------------------------
 
-// Launches on the project's stream and reports a refused launch.
+// Launches a kernel on the project's stream, and throws if the launch is refused.
 template <class... Params, class... Args>
 inline void run(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, Args&&... args) {
     ::launch(kernel, grid, block, shared_bytes, stream(), std::forward<Args>(args)...);

@@ -78,13 +78,12 @@ __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
 #pragma unroll
         for (int i = 0; i < S::kSlices; i++)
             if (S::column(i) < columns) other[i] = load_slice<S::kSize>(residual + at + S::column(i));
-                // What is normalised is the stored, rounded sum, because that is what the backward reads.
 #pragma unroll
         for (int i = 0; i < S::kSlices; i++) {
             if (S::column(i) >= columns) continue;
             Floats<S::kSize> total = to_floats(v[i]);
             add_to(total, other[i]);
-            v[i] = from_floats<T>(total);
+            v[i] = from_floats<T>(total);  // the rounded sum is normalised, because the backward reads that one
             store_slice(sum + at + S::column(i), v[i]);
         }
     }
@@ -133,7 +132,7 @@ constexpr int kMaxParts = 512;  // enough to fill any GPU, few enough that addin
 template <class T, class S>
 inline constexpr int kMinBlocks = sizeof(T) == 2 && S::kSize > 1 && S::kColumns <= 24 ? 2 : 1;
 
-// dx of the block's `rows` rows, and the sums of dweight and dbias over them into partials (blocks, 2, C).
+// Computes dx of the block's `rows` rows, and the sums of dweight and dbias over them, into partials (blocks, 2, C).
 // dx, dout, x (N, C); weight (C); mean, rstd (N).
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)

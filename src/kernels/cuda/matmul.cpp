@@ -164,7 +164,7 @@ void point_at_epilogue_operands(const Compiled& compiled, const Matmul& m) {
     if (!m.aux.empty()) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.aux.data), m);
 }
 
-// `result` stands for c.
+// Runs a product, with `result` in the place of c.
 cublasStatus_t run_cublasLtMatmul(const Compiled& compiled, const cublasLtMatmulAlgo_t& algorithm, const Matmul& m,
                                   void* result) {
     const float alpha = m.alpha, beta = m.accumulate ? 1.0f : 0.0f;
@@ -277,7 +277,7 @@ cublasStatus_t prepare(Compiled& compiled, const Shape& shape, const Matmul& m) 
     return status;
 }
 
-// Returns why, if cuBLASLt has no algorithm for the product.
+// Multiplies; returns another status than success if cuBLASLt has no algorithm for the product.
 cublasStatus_t multiply(const Matmul& m) {
     const Shape shape = shape_of(m);
     Compiled& compiled = library().products[shape];
@@ -349,7 +349,7 @@ void matmul(const Matmul& m) {
     Matmul product = m;
     if (!m.bias.empty()) {
         if (has_aligned_bias(m) && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
-        // No algorithm adds this bias; PyTorch saw that with operands of one row or column. Then c starts from it.
+        // No algorithm adds this bias, as PyTorch saw with operands of one row or column. So c starts from it.
         copy_bias_to_rows(m);
         product.bias = {};
         product.accumulate = true;

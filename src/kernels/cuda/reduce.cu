@@ -59,7 +59,7 @@ void bias_backward_by(float* dbias, const T* dout, int64_t N, int64_t C, bool ac
     }
     float* partials = workspace(parts * C);
     gpu::run(sum_columns<T, SIZE, LANES>, dim3(tiles, parts), kThreads, 0, partials, dout, N, C, rows, false);
-    // Few columns a block here: what takes time is the way down the parts.
+    // A block takes few columns here: what takes time is the way down the parts.
     gpu::run(sum_columns<float, 1, FINAL_LANES>, gpu::div_ceil(C, FINAL_LANES), kThreads, 0, dbias, partials,
              int64_t(parts), C, int64_t(parts), accumulate);
 }
@@ -68,7 +68,7 @@ void bias_backward_by(float* dbias, const T* dout, int64_t N, int64_t C, bool ac
 
 constexpr int kChunk = 8192;  // elements of a block
 
-// What is summed.
+// The terms of the sums.
 struct Value {
     __device__ double operator()(float x) const { return x; }
 };

@@ -54,7 +54,7 @@ __device__ void store_slice(T* p, const Slice<T, SIZE>& slice) {
     *reinterpret_cast<Slice<T, SIZE>*>(p) = slice;
 }
 
-// The same of a slice that the end of a tensor may cut off after `count` elements; what is missing is zero. `sliced`
+// Load and store a slice that the end of a tensor may cut off after `count` elements; what is missing is zero. `sliced`
 // tells whether the address allows slices.
 template <int SIZE, class T>
 __device__ Slice<T, SIZE> load_part(const T* p, bool sliced, int count) {

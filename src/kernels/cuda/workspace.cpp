@@ -4,7 +4,7 @@
 namespace kernels::cuda {
 namespace {
 
-// As cudaMalloc aligns; the second part starts on a multiple of it as well.
+// cudaMalloc aligns memory to this; the second part starts on a multiple of it as well.
 constexpr uintptr_t kAlignment = 256;
 static_assert(kWorkspaceFloats * sizeof(float) % kAlignment == 0);
 
