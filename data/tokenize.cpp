@@ -53,7 +53,7 @@ std::string_view text_of(const MappedFile& file) {
 
 bool is_jsonl(const fs::path& path) { return path.extension() == ".jsonl"; }
 
-// The files behind names of files and folders: of a folder, every .txt and .jsonl below it, sorted.
+// The files that names of files and folders stand for: a folder stands for every .txt and .jsonl below it, sorted.
 std::vector<std::string> expand(const std::vector<std::string>& names) {
     std::vector<std::string> files;
     for (const std::string& name : names) {
@@ -129,7 +129,7 @@ void encode_piece(Piece& piece, const Tokenizer& tokenizer, const std::string& f
     tokenizer.encode(text, cache, piece.ids);
 }
 
-// Encodes a batch of pieces; of several errors the first in the order of the text is thrown.
+// Encodes a batch of pieces. Where there are several errors it throws the one that comes first in the text.
 void encode_batch(std::vector<Piece>& batch, const Tokenizer& tokenizer, const Options& options,
                   std::vector<WordCache>& caches) {
     std::vector<std::exception_ptr> errors(batch.size());
@@ -145,7 +145,7 @@ void encode_batch(std::vector<Piece>& batch, const Tokenizer& tokenizer, const O
         if (error) std::rethrow_exception(error);
 }
 
-// On a terminal one line that is redrawn, elsewhere a line every five seconds.
+// Reports progress: on a terminal by one line that is redrawn, elsewhere by a line every five seconds.
 class Progress {
   public:
     explicit Progress(int64_t bytes_in_all) : bytes_in_all(bytes_in_all) {}
@@ -195,8 +195,8 @@ struct Input {
     bool validation;
 };
 
-// Training and validation files. A file that is named for validation is left out of training, as in `DIR --val
-// DIR/a.txt`.
+// Lists the files for training and for validation. A file that is named for validation is left out of training, as in
+// `DIR --val DIR/a.txt`.
 std::vector<Input> list_inputs(const Options& options) {
     std::vector<Input> inputs;
     std::set<fs::path> validation;

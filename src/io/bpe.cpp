@@ -53,7 +53,7 @@ void BpeMerges::encode_word(std::string_view word, std::vector<uint16_t>& out) c
 
 void BpeMerges::merge_by_scan(std::vector<uint16_t>& parts) const {
     if (parts.size() < 2) return;
-    std::vector<uint32_t> rank(parts.size() - 1);  // each pair (i, i + 1) has one
+    std::vector<uint32_t> rank(parts.size() - 1);  // by pair: parts i and i + 1 have rank[i]
     for (size_t i = 0; i < rank.size(); i++) rank[i] = merged(parts[i], parts[i + 1]);
     while (!rank.empty()) {
         const size_t best = std::min_element(rank.begin(), rank.end()) - rank.begin();
@@ -69,7 +69,7 @@ void BpeMerges::merge_by_scan(std::vector<uint16_t>& parts) const {
 void BpeMerges::merge_by_heap(std::vector<uint16_t>& parts) const {
     const size_t count = parts.size();
     std::vector<size_t> next(count), previous(count);
-    std::vector<uint32_t> rank(count, kNone);  // each part and the one after it have one; kNone once the part is gone
+    std::vector<uint32_t> rank(count, kNone);  // by part: that of it and the next one; kNone once the part is gone
     using Candidate = std::pair<uint32_t, size_t>;
     std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> heap;
     const auto consider = [&](size_t i) {

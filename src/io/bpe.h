@@ -18,8 +18,8 @@ class BpeMerges {
     // Appends the ids of one word.
     void encode_word(std::string_view word, std::vector<uint16_t>& out) const;
 
-    // Both merge `parts` in place, to the same result. The scan looks for the best pair again after every merge:
-    // fastest for words, quadratic in length. The heap takes n log n.
+    // Both merge `parts` in place, to the same result. The scan looks for the best pair again after every merge, which
+    // is the fastest way for words, and quadratic in their length. The heap takes n log n.
     void merge_by_scan(std::vector<uint16_t>& parts) const;
     void merge_by_heap(std::vector<uint16_t>& parts) const;
 

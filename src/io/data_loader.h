@@ -17,7 +17,7 @@ struct DataState {
     bool operator==(const DataState&) const = default;
 };
 
-// The window that comes `i`-th among `n` in an epoch. For fixed (n, seed, epoch) a permutation of 0 … n-1.
+// The window that comes `i`-th among `n` in an epoch: for fixed (n, seed, epoch) a permutation of 0 … n-1.
 int64_t shuffled_window(int64_t i, int64_t n, uint64_t seed, int64_t epoch);
 
 // A global batch is the next world*B windows; rank r has the r-th B of them. A batch that reaches the end of an epoch

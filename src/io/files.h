@@ -14,7 +14,7 @@
 // Writes all bytes to an open file, however many calls that takes; `path` is for the error.
 void write_all(int fd, const void* data, size_t bytes, const std::string& path);
 
-// The whole file as a string.
+// Returns the whole file as a string.
 std::string read_file(const std::string& path);
 
 // Replaces `path` by `text` so that a crash leaves either the old file or the new one.
@@ -23,7 +23,7 @@ void write_file_atomic(const std::string& path, const std::string& text);
 // Makes the names in a folder (new files, renames) survive a power cut.
 void sync_directory(const std::string& path);
 
-// Bytes that a new file at `path` could take; of what is not there yet, the nearest folder above it counts.
+// How many bytes a new file at `path` could take. Where `path` doesn't exist yet, the nearest folder above it counts.
 int64_t free_bytes(const std::string& path);
 
 // The files that match a shell pattern, sorted by name; a pattern that matches no file is an error.
@@ -59,7 +59,7 @@ class FolderWriter {
     ~FolderWriter();
     FolderWriter(const FolderWriter&) = delete;
     FolderWriter& operator=(const FolderWriter&) = delete;
-    // Synced, then renamed to its final name, which must be free.
+    // Syncs the folder, then renames it to its final name, which must be free.
     void rename_to(const std::string& target);
 
   private:

@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
-// The value of a text; a discarded one (is_discarded()) where it is not JSON.
+// The value that a text states; a discarded one (is_discarded()) where the text is not JSON.
 nlohmann::json parse_json(std::string_view text);
-// The value in a file; throws where it is not JSON.
+// The value that a file states; throws where the file is not JSON.
 nlohmann::json read_json(const std::string& path);
-// On one line, or indented by so many spaces. What is not UTF-8 is replaced.
+// The text of a value, on one line or indented by so many spaces. Whatever is not UTF-8 is replaced.
 std::string json_text(const nlohmann::json& value, int indent = -1);

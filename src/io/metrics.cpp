@@ -32,7 +32,7 @@ bool belongs_before(std::string_view line, int64_t step) {
     return found == json.end() || (found->is_number_integer() && found->get<int64_t>() <= step);
 }
 
-// The complete lines up to `step`.
+// The complete lines of `text` up to `step`.
 std::string lines_before(const std::string& text, int64_t step) {
     std::string kept;
     for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {

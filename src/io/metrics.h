@@ -9,7 +9,7 @@
 // Builds one line: MetricsLine().add("step", 3).add("loss", 2.5).text() is {"step":3,"loss":2.5}
 class MetricsLine {
   public:
-    // Not a number and infinities become null, which JSON has, unlike them. The digits read back as the same value.
+    // NaN and infinities, which JSON doesn't have, become null. The digits read back as the same value.
     MetricsLine& add(std::string_view key, double value);
     MetricsLine& add(std::string_view key, float value);
     MetricsLine& add(std::string_view key, std::string_view value);
@@ -25,11 +25,11 @@ class MetricsLine {
     std::string fields_;
 };
 
-// The file. A line is on its way to the disk when write() returns.
+// The file metrics.jsonl. A line is on its way to the disk when write() returns.
 class MetricsLog {
   public:
-    // Opens the file to append. Of an earlier run only the lines up to `resume_step` stay: later ones, and a line that
-    // was cut off, are dropped. -1 starts anew.
+    // Opens the file to append. Lines of an earlier run stay up to `resume_step`; later ones, and a line that was cut
+    // off, are dropped. -1 starts anew.
     MetricsLog(const std::string& path, int64_t resume_step);
     ~MetricsLog();
     MetricsLog(const MetricsLog&) = delete;

@@ -20,7 +20,7 @@ constexpr int64_t kAlignment = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference implementation
 constexpr const char* kMetadataKey = "__metadata__";
 
-// 0 for a type that the format does not have.
+// Bytes of an element, 0 for a type that the format does not have.
 int64_t dtype_bytes(const std::string& dtype) {
     static const std::map<std::string, int64_t> sizes = {
         {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
@@ -29,7 +29,7 @@ int64_t dtype_bytes(const std::string& dtype) {
     return found == sizes.end() ? 0 : found->second;
 }
 
-// Bytes of an array, -1 where the shape makes no sense or the product overflows.
+// Bytes of an array, -1 where the shape makes no sense or its product overflows.
 int64_t array_bytes(const std::string& dtype, const std::vector<int64_t>& shape) {
     int64_t bytes = dtype_bytes(dtype);
     for (const int64_t size : shape) {

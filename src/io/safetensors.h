@@ -12,7 +12,7 @@
 
 using Metadata = std::map<std::string, std::string>;
 
-// "[2, 3]"
+// A shape as messages show it: "[2, 3]".
 std::string shape_text(const std::vector<int64_t>& shape);
 
 // One array: its name, its type as the format spells it ("F32", "BF16", …), its shape and where its bytes are.
@@ -30,7 +30,7 @@ class SafetensorsWriter {
     explicit SafetensorsWriter(const std::string& path, const Metadata& metadata = {});
 
     void add(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape);
-    // The next bytes of array `name`; several calls may share one array.
+    // Writes the next bytes of array `name`; several calls may share one array.
     void write(const std::string& name, const void* data, size_t bytes);
     // Returns the SHA-256 of the file in hex.
     std::string close();
@@ -52,16 +52,16 @@ class SafetensorsReader {
   public:
     explicit SafetensorsReader(const std::string& path);
 
-    // In the order of their bytes.
+    // The arrays in the order of their bytes.
     const std::vector<SafetensorsEntry>& entries() const { return entries_; }
     const Metadata& metadata() const { return metadata_; }
     const std::string& path() const { return file_.path(); }
-    // nullptr if there is no such array.
+    // The array of that name, or nullptr if there is none.
     const SafetensorsEntry* find(const std::string& name) const;
-    // Throws if there is no such array, or if it has another shape than the one given.
+    // The array of that name; throws if there is none, or if it has another shape than the one given.
     const SafetensorsEntry& at(const std::string& name) const;
     const SafetensorsEntry& at(const std::string& name, const std::vector<int64_t>& shape) const;
-    // The array's bytes. An array behind one of odd length need not be aligned: copy it with memcpy.
+    // An array's bytes. They need not be aligned, where an array of odd length lies before them: copy them with memcpy.
     const uint8_t* data(const SafetensorsEntry& entry) const { return data_ + entry.begin; }
 
   private:

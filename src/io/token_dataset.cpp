@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kHeaderBytes = 256 * 4;
 constexpr int32_t kMagic = 20240520;
 constexpr int32_t kVersion = 1;
-// A wrong tokenizer shows at once; reading whole terabytes to find a stray token is left to read_window().
+// How many tokens are checked at the start: a wrong tokenizer shows at once. A stray token in terabytes of data is left
+// to read_window().
 constexpr int64_t kScannedTokens = 64 << 20;
 constexpr int64_t kScanBlock = 1 << 20;
 

@@ -91,7 +91,7 @@ std::vector<std::string> tokens_of_tiktoken(const std::string& text) {
     return tokens;
 }
 
-// Words of up to 15 bytes are found by two integers: the bytes, and the length in the last one.
+// The key of a word of up to 15 bytes: two integers that hold the bytes, and the length as the last of them.
 struct WordKey {
     uint64_t low = 0, high = 0;
     bool operator==(const WordKey&) const = default;

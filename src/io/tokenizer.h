@@ -24,7 +24,7 @@ class WordCache {
 // Immutable and cheap to copy, so any number of threads may share one.
 class Tokenizer {
   public:
-    // Ids 0–255 are bytes, 256 is the end of text.
+    // The tokenizer whose ids 0–255 are bytes, and 256 the end of text.
     static Tokenizer byte_level();
     // GPT-2's 50,257 tokens from vocab.bpe or gpt2.tiktoken, whichever the file's SHA-256 says it is.
     static Tokenizer gpt2(const std::string& vocabulary_path);
@@ -39,7 +39,7 @@ class Tokenizer {
     // "<|endoftext|>" in the text is not special. Bytes that are not UTF-8 become U+FFFD first, except at the byte
     // level.
     std::vector<int> encode(std::string_view text) const;
-    // The same for much text: appends to `ids`, and looks words up in this thread's cache.
+    // Encodes much text: appends to `ids`, and looks words up in this thread's cache.
     void encode(std::string_view text, WordCache& cache, std::vector<uint16_t>& ids) const;
     // The bytes of the tokens; a cut inside a character gives a broken character.
     std::string decode(const std::vector<int>& ids) const;

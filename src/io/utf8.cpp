@@ -8,8 +8,8 @@ namespace {
 
 struct Sequence {
     bool valid;
-    size_t
-        bytes;  // the length of the character, or of the ill-formed piece: a valid start cut short, or one stray byte
+    // The length of the character, or of the ill-formed piece: a valid start that is cut short, or one stray byte.
+    size_t bytes;
 };
 
 Sequence sequence_at(std::string_view text, size_t at) {
