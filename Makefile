@@ -5,9 +5,9 @@ WERROR   ?= 0
 BUILD    ?= $(if $(filter 1,$(DEBUG)),build/debug,build)
 PORTABLE ?= 0
 DEPS     ?=
-# A comma within a function's argument.
+# Stands for a comma within a function's argument.
 , := ,
-# Where the programs go: here, or into another BUILD than the usual one, so that neither build takes the other's for its own.
+# Programs go here, or into another BUILD than the usual one, so that neither build takes the other's for its own.
 PROGRAMS := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 CXXFLAGS += -std=c++20 -O1 -g1 -fopenmp -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -fno-math-errno -fno-trapping-math -MMD -MP -Isrc -I.
@@ -24,7 +24,7 @@ endif
 ifneq ($(findstring clang,$(shell $(CXX) --version)),)
 CXXFLAGS += -Wno-pass-failed
 endif
-# To find mistakes: checked accesses and arithmetic in host code, and on a GPU every op waits for its result (RELORA_DEBUG).
+# DEBUG=1 checks accesses and arithmetic in host code, and on a GPU every op waits for its result (RELORA_DEBUG).
 ifeq ($(DEBUG),1)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 CXXFLAGS += -g -fno-omit-frame-pointer $(SANITIZE)
@@ -42,7 +42,7 @@ LIBDIRS   := $(wildcard $(addprefix $(DEPS)/,usr/lib/$(MULTIARCH) usr/lib/$(MULT
 LDFLAGS   += $(foreach dir,$(LIBDIRS),-L$(dir) -Wl,-rpath-link,$(dir))
 override RPATHS += $(LIBDIRS)
 endif
-# Where a program finds its libraries when it starts, and these find those that they need: RPATH, as RUNPATH doesn't hold for them.
+# A program finds its libraries by RPATH when it starts, and so do these: RUNPATH doesn't hold for the libraries of libraries.
 LDFLAGS   += $(if $(RPATHS),-Wl$(,)--disable-new-dtags) $(RPATHS:%=-Wl,-rpath,'%')
 
 # The CUDA half is built where nvcc 12 or newer is (older ones know no C++20), or as CUDA=0 or 1 says: for the GPU that is
@@ -70,9 +70,9 @@ $(shell mkdir -p $(BUILD) && echo '$(FLAGS)' >$(BUILD)/flags)
 endif
 
 KERNELS   := $(wildcard src/kernels/cuda/*.cu)
-# Host code of the CUDA half. cuBLASLt is loaded at run time, from where the toolkit is.
+# The host code of the CUDA half. cuBLASLt is loaded at run time (src/runtime/cuda_library.h).
 CUDA_HOST := $(wildcard src/*/cuda/*.cpp)
-# What asks whether the binary has a CUDA half (runtime/build.h).
+# These files ask whether the binary has a CUDA half (src/runtime/build.h).
 CUDA_AWARE := src/runtime/device.cpp src/kernels/op_timer.cpp $(wildcard src/kernels/dispatch*.cpp)
 LIB_SRC   := $(wildcard src/*/*.cpp src/*/cpu/*.cpp)
 LIB_OBJ   := $(LIB_SRC:%=$(BUILD)/%.o)
@@ -86,8 +86,8 @@ BENCH     := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.
 
 all: $(PROGRAMS)train_relora $(PROGRAMS)data/tokenize $(PROGRAMS)data/rdb_strings
 
-# Time goes by in the CPU's kernels and where text is read: these are optimised as far as it goes. All else compiles in two
-# thirds of the time with less of it, and where CLI11 or JSON is the most of it, without any.
+# Time goes by in the CPU's ops and where text is read: these files are fully optimised. All others compile in two thirds of
+# the time with less optimisation; files that are mostly CLI11 or JSON get none.
 ifneq ($(DEBUG),1)
 HOT := $(filter-out %/json.cpp %/metrics.cpp %/safetensors.cpp,$(wildcard src/kernels/cpu/*.cpp src/io/*.cpp)) src/checkpoint/arrays.cpp
 $(HOT:%=$(BUILD)/%.o): private CXXFLAGS += -O3
@@ -105,7 +105,7 @@ $(PROGRAMS)data/rdb_strings: $(BUILD)/data/rdb_strings.cpp.o $(LIB)
 $(BUILD)/test/%.o: private CXXFLAGS += -DGTEST_DONT_DEFINE_FAIL=1
 $(TEST_BIN): $(TEST_SRC:%=$(BUILD)/%.o) $(LIB)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main -llapack $(LDLIBS)
-# One file of the tests by itself, which test/kernels/adamw_bits.sh builds for several CPUs.
+# test/kernels/adamw_bits.sh builds this one file of the tests by itself, for several CPUs.
 $(BUILD)/adamw_bits: $(BUILD)/test/kernels/test_adamw_bits.cpp.o $(BUILD)/src/kernels/cpu/adamw.cpp.o
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -o $@ -lgtest -lgtest_main
 $(BUILD)/bench/%: $(BUILD)/dev/bench/%.cpp.o $(LIB)
@@ -126,14 +126,14 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(NVCC) $(CPPFLAGS) $(NVCCFLAGS) $(GENCODE) -c $< -o $@
 
-# Binaries for any machine: every supported GPU, any CPU of this architecture.
+# `make release` makes binaries for any machine: every supported GPU, any CPU of this architecture.
 release:
 	$(MAKE) BUILD=$(BUILD)/release CUDA=1 PORTABLE=1 ARCHS='$(RELEASE_ARCHS)' all
 
 # ---- programs to take along -----------------------------------------------------------------------------------
-# Built for the GPUs of ARCHS and a CPU of the last ten years, and packed with all that they need. They find their libraries
-# from where they lie themselves: the program, data/tokenize, build/kernel_tests, build/bench/step. bundle-on-cpu takes the
-# CUDA half executed on the CPU instead, for dev/rehearse_gpu.sh.
+# A bundle is built for the GPUs of ARCHS and a CPU of the last ten years, and packed with all that it needs. Its programs find
+# their libraries from where they lie themselves. bundle-on-cpu takes programs with the CUDA half executed on the CPU instead,
+# for dev/rehearse_gpu.sh.
 BUNDLE       := $(BUILD)/bundle
 BUNDLE_MAKE   = $(MAKE) BUILD=$(BUNDLE) CUDA=1 PORTABLE=$(if $(filter x86_64,$(shell uname -m)),x86-64-v3,1) \
                 RPATHS='$$$$ORIGIN/lib $$$$ORIGIN/../lib $$$$ORIGIN/../../lib'
@@ -163,7 +163,7 @@ kernel-bench: $(BUILD)/kernel_bench
 ifeq ($(CUDA),1)
 test-gpu: $(BUILD)/kernel_tests
 	$<
-# What dev/gpu_check.sh runs.
+# dev/gpu_check.sh runs these.
 gpu-programs: all $(BUILD)/kernel_tests kernel-bench $(BUILD)/bench/step
 else
 test-gpu gpu-programs:
@@ -172,7 +172,7 @@ endif
 
 # ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
 ON_CPU      := $(BUILD)/cuda_on_cpu
-# Never with a sanitizer: the host code that depends on CUDA, and the executor, which finds sanitizers by itself.
+# The host code that depends on CUDA is never compiled with a sanitizer, nor is the executor, which finds sanitizers by itself.
 EXECUTOR    := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/cuda_on_cpu/executor/*.cpp dev/cuda_on_cpu/runtime/*.cpp))
 ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp,$(CUDA_HOST)) $(CUDA_AWARE) \
                $(wildcard dev/cuda_on_cpu/cublaslt/*.cpp)) $(EXECUTOR)
@@ -210,7 +210,7 @@ cuda-on-cpu: $(foreach program,train_relora kernel_tests kernel_bench step,$(ON_
 test-cuda-on-cpu:
 	./scripts/test.sh 'cuda_on_cpu.*'
 
-# The same tests of kernels and their headers that hold mistakes to choose from, which test/cuda_on_cpu/mutants/mutate.py writes.
+# The tests of copies of the kernels that hold mistakes to choose from; test/cuda_on_cpu/mutants/mutate.py writes the copies.
 define mutated_variant
 $(ON_CPU)/mutate/$(1)/%.cu.o: $(ON_CPU)/mutate/src/kernels/cuda/%.cu $(ON_CPU)/mutate/mutation.h
 	@mkdir -p $$(@D)

@@ -2,11 +2,11 @@
 # Checks the sources without running them. `make lint` and CI run every step; make format is the step that rewrites.
 #   scripts/lint.sh [STEP…]
 #     format         writes every C++ file as .clang-format says (only where it is named)
-#     check-format   says which files that would change
+#     check-format   says which files `format` would change
 #     scripts        shellcheck for the shell scripts, syntax of the Python ones
 #     cppcheck       the C++ files, with what is written to suppress beside the code
-#     clang-tidy     the same as the build compiles them without CUDA, with the checks of .clang-tidy; in CI, where it takes
-#                    the longest, not the tests and benchmarks
+#     clang-tidy     the C++ files as the build compiles them without CUDA, with the checks of .clang-tidy; in CI, where it
+#                    takes the longest, not the tests and benchmarks
 # What a tool reports depends on its version. With another one than here, or none, its step is skipped; in CI that is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."

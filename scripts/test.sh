@@ -15,7 +15,7 @@ finish() {
     [ "$failed" -eq 0 ] || exit 1
     exit 0
 }
-# For what goes wrong before or around the tests: counts as one failed test.
+# broken MESSAGE: what goes wrong before or around the tests counts as one failed test.
 broken() {
     echo "$1"
     failed=$((failed + 1))

@@ -1,6 +1,5 @@
-// Whether the low-rank products of an adapter are faster stacked on those of its weight, so that x and dY are read
-// once: x [W; A]^T gives y and u, dY [W | B] gives dX and du. Each is timed in turn with the two products apart, r =
-// 128.
+// Are the low-rank products of an adapter faster stacked on those of its weight, so that x and dY are read once? x [W;
+// A]^T gives y and u, dY [W | B] gives dX and du. Each is timed in turn with the two products apart, at rank 128.
 #include <algorithm>
 #include <cstdio>
 

@@ -15,12 +15,12 @@ import typing
 # They are estimates, to be corrected by what a GPU measures. Where one is given as a quotient by 740, that is the rate in
 # TFLOP/s of a large bf16 product on an H100 (model.py).
 
-# As fractions of a large copy's rate:
+# These are fractions of a large copy's rate:
 STREAM = 0.87           # a pass over several large tensors
 WIDE_NORM = 0.68        # LayerNorm's backward over more than 768 columns: a row takes more registers, so fewer rows are in flight
 NARROW_STREAM = 0.71    # products with A or B, which read one large operand: short kernels that fill and drain
 
-# As fractions of a large bf16 product's rate:
+# These are fractions of a large bf16 product's rate:
 # Attention runs on mma.sync. So does FlashAttention-2, which is published at about 230 TFLOP/s for causal heads of 64 and
 # T = 1024 on an H100 (Shah et al. 2024, FlashAttention-3); these kernels are taken to reach a little less, and the backward,
 # whose operands leave it few registers, less again. It is two kernels (keys, queries) that do 4 + 3 products, where the
@@ -30,7 +30,7 @@ ATTENTION_BACKWARD = 170 / 740 * 5 / 7
 NARROW_PRODUCT = 450 / 740  # (N, r) results, and sums over N: one tile in width
 PROJECTION = 150 / 740      # (out, r) and (r, in) results of a sum over in or out: fewer tiles than multiprocessors
 
-# As a fraction of a large fp32 product's rate:
+# This is a fraction of a large fp32 product's rate:
 SHORT_FP32 = 0.7            # s B A, sums of only r terms
 
 # A product whose narrowest dimension is d reaches d / (d + width) of a large one's rate: prologues, epilogues and tiles that
@@ -93,7 +93,7 @@ def narrow_product(flops, moved, kernels=1, share=NARROW_PRODUCT):
 
 
 def stream(name, part, moved, share=STREAM, kernels=1):
-    """A pass over memory."""
+    """An op that passes over memory."""
     return Op(name, part, bytes=moved, stream_share=share, kernels=kernels)
 
 
@@ -117,7 +117,7 @@ class Linear(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GPT2:
-    """Shapes as in src/model/config.cpp."""
+    """A GPT-2, with the sizes of src/model/config.cpp."""
     layers: int
     channels: int
     vocab: int = 50257
@@ -146,7 +146,7 @@ class GPT2:
         return self.layers * sum(linear.adapter_size(rank) for linear in self.linears)
 
     def flops_per_token(self, seq_len, rank=0, routes=()):
-        """As src/model/flops.cpp, for MFU: 6 a trained parameter, 4 a frozen one, 12 L C T for attention, and what each
+        """FLOPs per token as src/model/flops.cpp counts them for MFU: 6 a trained parameter, 4 a frozen one, 12 L C T for attention, and what each
         linear's adapter takes by its route; without routes: full-rank."""
         adapters = sum(2.0 * linear.size if route == "project" else (6.0 if route == "factored" else 4.0) * linear.adapter_size(rank)
                        for linear, route in zip(self.linears, routes))

@@ -231,7 +231,7 @@ int main(int argc, char** argv) {
             }
             if (line == "gemm")
                 std::cout << "{\"gflops\": " << measure_product(device, type) * 1e-9 << "}" << std::endl;
-            // One step without graphs, whose launches can be timed one by one.
+            // A step without graphs, whose launches can be timed one by one.
             if (line == "profile") {
                 set_graphs(false);
                 kernels::set_op_namer(PartOf(model));
@@ -250,8 +250,8 @@ int main(int argc, char** argv) {
                 parts[kRest] = rest;
                 std::cout << nlohmann::ordered_json{{"profile", parts}} << std::endl;
             }
-            // From full-rank to low rank, as after a warm start: what is in use before, and after a low-rank step. The
-            // worker is of mode lora from then on.
+            // The switch to low rank, as after a warm start: reports what is in use before it, and after a low-rank
+            // step. The worker is of mode lora from then on.
             if (line == "switch") {
                 const size_t before = in_use();
                 if (!model.wrapped()) {
@@ -264,7 +264,7 @@ int main(int argc, char** argv) {
                 }
                 std::cout << nlohmann::json{{"before_bytes", before}, {"after_bytes", in_use()}} << std::endl;
             }
-            // The end of a cycle: merge, new adapters, pruned moments.
+            // The end of a cycle: a merge, new adapters, and a reset.
             if (line == "restart") {
                 const double start = seconds_now();
                 if (model.wrapped()) {

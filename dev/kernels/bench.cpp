@@ -31,7 +31,7 @@ class DeviceMemory : public registry::Memory {
         device::wait(device());
         for (const Tensor& t : tensors_) device::release(device(), t.data, t.bytes());
     }
-    // With a mean, every element is that.
+    // Where a mean is asked for, every element is just that mean.
     Tensor random(int64_t rows, int64_t cols, DType type, double deviation, double mean) override {
         const Tensor t = zeros(rows, cols, type);
         if (mean != 0 && type == DType::f32)
@@ -80,7 +80,7 @@ struct Timing {
     double percentile(double p) const { return seconds[size_t(p * double(seconds.size() - 1))]; }
 };
 
-// What the ops of this name took since timing was set on; products have names of their own ("matmul nt").
+// What the ops of this name took since timing was switched on; products have names of their own ("matmul nt").
 kernels::OpTotals totals_of(const std::string& op) {
     kernels::OpTotals sum;
     for (const auto& [name, totals] : kernels::op_totals()) {

@@ -127,7 +127,7 @@ void add_pointwise(Cases& cases, DType type, const Model& model) {
 
 // ---- once an update, or less often -------------------------------------------------------------------------------
 
-// All that a model trains: full-rank, or in its low-rank phase.
+// All tensors that a model trains in its full-rank or in its low-rank phase.
 kernels::TrainedTensors trained_tensors(Memory& m, DType type, const Model& model, bool low_rank, bool masters) {
     struct Shape {
         int64_t rows, cols;
@@ -217,8 +217,8 @@ void add_restart(Cases& cases, DType type, const Model& model) {
         const Tensor out = m.output(kRank, 4 * C, DType::f32);
         return [=] { kernels::fill_uniform(out, 0.02f, {1, rng::Purpose::lora_init, 0, 0}); };
     });
-    // The moments of c_attn's A, of c_fc's B, and of XL's c_fc's. A pruned tensor would be another case:
-    // each run starts from new values.
+    // The moments are those of c_attn's A, of c_fc's B, and of c_fc's B in gpt2-xl. Each run starts from new values,
+    // since a tensor that is pruned already would be another case.
     const auto renew = [](const Tensor& t) { kernels::fill_normal(t, 1.0f, {1, rng::Purpose::init, 0, 0}); };
     for (const int64_t n : {3 * kRank * C, 4 * C * kRank, 6400 * kRank}) {
         const std::string shape = str("fp32_", n);

@@ -31,7 +31,7 @@ inline std::vector<Linear> linears(const Model& model) {
     return all;
 }
 
-// A case that several linears, models or types have in common is there once.
+// A list of cases, in which one that several linears, models or types share comes once.
 class Cases {
   public:
     void add(const std::string& op, const std::string& shape, const std::function<Run(Memory&)>& setup) {
@@ -49,13 +49,13 @@ inline std::string label(DType type, int64_t rows, int64_t cols) { return str(dt
 
 // ---- bench_products.cpp ------------------------------------------------------------------------------------------
 
-// Products with the weights, or with the effective weights of merged adapters.
+// Adds products with the weights, or with the effective weights of merged adapters.
 void add_weight_products(Cases& cases, DType type, const Model& model);
-// The head's products, over a chunk of rows.
+// Adds the head's products, over a chunk of rows.
 void add_head_products(Cases& cases, DType type, const Model& model, Device device);
-// The low-rank products of a route.
+// Adds the low-rank products of a route.
 void add_adapter_products(Cases& cases, DType type, const Model& model, relora::Route route);
-// The effective weights W + s B A, which merged adapters form after each update: a product and a sum.
+// Adds the forming of effective weights W + s B A, which merged adapters do after each update: a product and a sum.
 void add_formation(Cases& cases, DType type, const Model& model);
 
 }  // namespace registry::bench

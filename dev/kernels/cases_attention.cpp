@@ -6,8 +6,8 @@ namespace registry {
 void add_attention(Cases& all) {
     struct Size {
         int64_t B, T, NH, HS;
-        double deviation =
-            1;  // at 12 the scores of a row span many hundreds: exponentials over- and underflow without care
+        // At 12 the scores of a row span many hundreds: exponentials over- and underflow without care.
+        double deviation = 1;
     };
     for (const DType type : kTypes)
         for (const auto [B, T, NH, HS, deviation] :
@@ -27,7 +27,7 @@ void add_attention(Cases& all) {
                     .lse = m.output(1, N * NH, DType::f32),
                     .scratch = m.scratch(1, kernels::attention_scratch_floats(m.device(), B, T, NH, HS), DType::f32)};
             };
-            // A score's error becomes one of its exponential.
+            // Large scores have large errors, and an error of a score becomes one of its exponential.
             const double loose = deviation > 1 ? type == DType::bf16 ? 4 : 400 : 1;
             all.push_back({"attention_forward", shape, loose * 2 * tolerance(type), [=](Memory& m) -> Run {
                                const kernels::Attention a = operands(m);

@@ -1,5 +1,4 @@
-// Cases with operands that are not finite: what is not a number has to come out as that, so that an update that met
-// one is skipped.
+// Cases with operands that are not finite: a NaN has to come out as a NaN, so that an update that met one is skipped.
 #include <algorithm>
 #include <cmath>
 
@@ -40,8 +39,8 @@ void add_not_finite(Cases& all) {
             {"attention_forward", str(dtype_name(type), "_1x", T, "x", NH, "x", HS, "_not_finite"), 2 * tolerance(type),
              [=](Memory& m) -> Run {
                  std::vector<float> values = numbers(T * 3 * C);
-                 values[70 * 3 * C + 3] = NAN;            // q: of one row
-                 values[100 * 3 * C + C + HS + 9] = NAN;  // k of the other head: of all rows from this one on
+                 values[70 * 3 * C + 3] = NAN;            // in q: spoils one row
+                 values[100 * 3 * C + C + HS + 9] = NAN;  // in k of the other head: spoils all rows from this one on
                  const kernels::Attention a{
                      .B = 1,
                      .T = T,

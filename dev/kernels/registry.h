@@ -48,7 +48,7 @@ class CheckedMemory : public Memory {
     Tensor values(int64_t rows, int64_t cols, DType type, const std::vector<float>& values) override;
     Tensor scratch(int64_t rows, int64_t cols, DType type) override;
 
-    // Every operand as it is now, scratch left out, as doubles; fails the running test if anything around an operand
+    // Returns every operand but scratch as it is now, as doubles; fails the running test if anything around an operand
     // has been written.
     std::vector<std::vector<double>> contents();
 
@@ -69,10 +69,11 @@ class CheckedMemory : public Memory {
 using Run = std::function<void()>;
 struct Case {
     std::string op, shape;  // shape names the case among those of its op
-    // Largest difference between devices: fraction of (|value| + the operand's root mean square).
+    // The largest difference between devices, as a fraction of |value| + the operand's root mean square.
     double tolerance;
     std::function<Run(Memory&)> setup;
 };
+// The cases for correctness, whose sizes are small.
 const std::vector<Case>& cases();
 // Cases at the sizes of GPT-2's four models and for these compute types, the most important ones first; for timing
 // only: too slow for the executor. The head's chunks are those of the device.

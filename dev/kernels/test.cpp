@@ -25,7 +25,7 @@ Contents run(const registry::Case& test, Device device, registry::Placement plac
 
 class Kernel : public testing::TestWithParam<Param> {
   protected:
-    // The ops' workspace, on both devices.
+    // Gives the ops their workspace, on both devices.
     static void SetUpTestSuite() {
         const int64_t floats = kernels::workspace_floats(Device::cuda, DType::bf16, 0);
         CUDA_CHECK(cudaMalloc(&device_workspace, size_t(floats) * 4));
@@ -39,7 +39,7 @@ class Kernel : public testing::TestWithParam<Param> {
     inline static std::vector<float> host_workspace;
 };
 
-// Between a result and what it should be, as a fraction of what is tolerated: at most 1 is good enough.
+// The distance between a result and what it should be, as a fraction of what is tolerated: at most 1 is good enough.
 double distance(double got, double want, double tolerated) {
     if (got == want || (std::isnan(got) && std::isnan(want))) return 0;
     const double fraction = std::abs(got - want) / tolerated;
