@@ -35,7 +35,8 @@ struct Preference {
     uint64_t workspace_bytes = 0;
 };
 
-// The objects of a type that were created and not destroyed. It outlives static objects, which destroy what they own.
+// The objects of a type that were created and not destroyed. The set outlives static objects, which destroy what they
+// own.
 template <class T>
 std::set<const void*>& live() {
     static auto& objects = *new std::set<const void*>;
@@ -48,7 +49,7 @@ cublasStatus_t create(Opaque** opaque, const T& value) {
     live<T>().insert(*opaque);
     return CUBLAS_STATUS_SUCCESS;
 }
-// It keeps the memory, so that no later object has the address.
+// Takes an object off the list, but keeps its memory, so that no later object has its address.
 template <class T>
 bool destroy(const void* opaque) {
     return live<T>().erase(opaque) > 0;
@@ -266,7 +267,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         if (wish->alignment[i] == 0 || wish->alignment[i] % type_bytes(matrices[i]->type) != 0)
             return CUBLAS_STATUS_NOT_SUPPORTED;
     if (has_bias(p.op) && (p.m() == 1 || p.k() == 1)) return CUBLAS_STATUS_NOT_SUPPORTED;
-    // The program's products are transposed ones here.
+    // cuBLASLt is asked for the transpose of the program's product, so rows are columns here.
     const executor::Options::Product& refused = executor::options().without_algorithm;
     if (p.n() == refused.rows && p.m() == refused.cols && p.k() == refused.inner) return CUBLAS_STATUS_NOT_SUPPORTED;
 

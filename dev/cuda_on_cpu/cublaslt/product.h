@@ -57,7 +57,7 @@ struct Problem {
     int64_t n() const { return int64_t(d.cols); }
     int64_t k() const { return int64_t(op.transpose_a == CUBLAS_OP_N ? a.cols : a.rows); }
 
-    // It covers everything but the pointers.
+    // A hash of everything but the pointers.
     uint64_t hash() const {
         uint64_t h = 0xCBF29CE484222325u;
         const auto mix = [&](std::initializer_list<int64_t> values) {
@@ -93,7 +93,7 @@ inline float gelu_derivative(float x) {
 inline constexpr int64_t TILE_M = 16, TILE_N = 6;
 using Vector = float __attribute__((vector_size(TILE_M * sizeof(float))));
 
-// Threads pay from about here on, in elements to move or products to add.
+// From about so many elements to move or products to add on, threads pay.
 inline constexpr int64_t kManyElements = int64_t(1) << 15, kManyProducts = int64_t(1) << 18;
 
 // Panels of `WIDTH` rows (of A) or columns (of B) with k running slowest, padded with zeros, as floats.
@@ -123,7 +123,7 @@ inline void multiply_tile(float* sums, const float* a, const float* b, int64_t d
     std::memcpy(sums, acc, sizeof(acc));
 }
 
-// Three parts at least, so that their order shows in the sum.
+// A sum is cut into three parts, so that their order shows in it.
 inline constexpr int64_t kParts = 3;
 
 // All that one call needs once its turn on the stream has come.

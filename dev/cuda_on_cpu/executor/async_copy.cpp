@@ -1,5 +1,5 @@
-// cp.async: a copy may land at any time from its issue to the wait for it: so the target is filled with NaN at once,
-// which shows to whoever still reads its old contents, and written only at the wait, which shows to whoever does not
+// cp.async. A copy may land at any time from its issue to the wait for it. So the target is filled with NaN at once,
+// which shows in whatever still reads its old contents, and written only at the wait, which shows in whatever doesn't
 // wait. memset and memcpy are the sanitizers' own, and see these accesses as the CUDA thread's; their sizes come as
 // arguments because the compiler would replace a call of constant size.
 #include <cstring>

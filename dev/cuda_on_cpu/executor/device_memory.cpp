@@ -153,7 +153,7 @@ void free_pinned(void* pointer) {
     free(pointer);
 }
 
-// It runs after the destructors of all static objects.
+// Runs after the destructors of all static objects.
 __attribute__((destructor)) static void report_leaks() {
     if (!the_heap) return;
     size_t bytes = 0, count = 0;

@@ -14,7 +14,7 @@ void free_pinned(void* pointer);
 size_t device_bytes_total();
 size_t device_bytes_used();
 
-// Opens device memory to this process for as long as one lives.
+// Opens device memory to this process, for as long as an object of this class lives.
 class DeviceAccess {
   public:
     DeviceAccess();
@@ -24,12 +24,12 @@ class DeviceAccess {
 
 enum class Memory { pageable, pinned, device };
 Memory kind_of(const void* pointer);
-// "address 0x..., 16 bytes into a device allocation of 1024 bytes made at ..."
+// Says where a pointer points: "address 0x..., 16 bytes into a device allocation of 1024 bytes made at ...".
 std::string describe(const void* pointer);
 // These say what is wrong with using the bytes as device memory, or as the host's; empty if nothing.
 std::string device_range_fault(const void* pointer, size_t bytes);
 std::string host_range_fault(const void* pointer, size_t bytes);
-// The same is said of an argument of a kernel, of which no size is known: null and the end of an allocation pass.
+// Says what is wrong with a kernel's argument. Its size isn't known, so null and the end of an allocation pass.
 std::string kernel_pointer_fault(const void* pointer);
 
 }  // namespace executor

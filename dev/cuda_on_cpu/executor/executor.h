@@ -31,7 +31,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __grid_constant__
 #define __launch_bounds__(...)
-// As static thread_local variables they would work, but without red zones, poison or race checks.
+// Raw __shared__ variables would work as static thread_local ones, but without red zones, poison or race checks.
 #define __shared__ EXECUTOR_ERROR_use_GPU_SHARED_instead_of___shared__
 #define __constant__ EXECUTOR_ERROR_use_a_kernel_argument_instead_of___constant__
 

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kGuardBytes = 4 << 20;  // below every stack: more than any frame, which could jump over it
 
-// The switch in progress on this OS thread takes this along.
+// What a switch between fibers takes along.
 struct Switch {
     Fiber *from, *to;
 };
@@ -51,7 +51,7 @@ void Fiber::switch_from(Fiber& from) {
     from.arrived(context::jump_fcontext(context_, &switching));
 }
 
-// The first code of a fiber that was switched to, on its own stack.
+// The first code that runs on the stack of a fiber that was switched to.
 void Fiber::arrived(context::transfer_t transfer) {
     Fiber& from = *static_cast<Switch*>(transfer.data)->from;
     from.context_ = transfer.fctx;

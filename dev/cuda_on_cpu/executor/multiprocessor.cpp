@@ -115,7 +115,7 @@ void Multiprocessor::thread_exited(int k) {
     }
 }
 
-// The running thread has been marked as waiting, or ready, already.
+// Leaves the running thread, which has been marked as waiting or ready already.
 void Multiprocessor::sleep() {
     Thread* const me = thread_;
     const int next = choose();

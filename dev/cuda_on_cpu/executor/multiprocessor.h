@@ -20,14 +20,14 @@
 
 namespace executor {
 
-// A warp does this once all its lanes have met: the last to arrive runs it, on its fiber.
+// What a warp does once all its lanes have met: the last lane to arrive runs it, on its fiber.
 using Collective = void (*)(void* const* operands, unsigned lanes);
 
 class Multiprocessor {
   public:
     // cppcheck-suppress uninitMemberVar  // a grid begins with what it needs of them
     Multiprocessor() { give_fault_handler_a_stack(); }
-    // The calling OS thread's own.
+    // The scheduler of the calling OS thread.
     static Multiprocessor& mine() { return __builtin_expect(mine_ != nullptr, true) ? *mine_ : make_mine(); }
     void begin_grid(const Launch& launch, const std::function<void()>& thread);
     void run_block(size_t block);
@@ -52,7 +52,8 @@ class Multiprocessor {
         State state;
         int number;
         uint3 index;  // threadIdx
-        Place place;  // this and the next three: of the barrier or collective it waits at
+        // Place, mask, operand and collective are those of the barrier or collective that the thread waits at.
+        Place place;
         unsigned mask;
         void* operand;
         Collective collective;

@@ -17,12 +17,12 @@ struct CallStack {
 };
 std::string function_name(const void* address);
 
-// "==CUDA-on-CPU== ERROR: message", then the host's call stack.
+// Prints "==CUDA-on-CPU== ERROR: message", then the host's call stack.
 void complain(const std::string& message, const CallStack& stack = CallStack::here());
 [[noreturn]] void die(const std::string& message, const CallStack& stack = CallStack::here());
 // Says at exit what was never given back, and ends the program with code 1 if EXECUTOR_LEAKS is "error".
 void leaked(const std::string& message);
-// The same from inside a kernel: it names the block and the thread, too.
+// Prints an error from inside a kernel, which names the block and the thread too, and ends the program.
 [[noreturn]] void kernel_error(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 }  // namespace executor

@@ -15,7 +15,7 @@ namespace executor {
 
 namespace {
 
-// A loop fills it: a memset would go through TSan, which would see a write by whichever thread came first.
+// Fills memory by a loop: a memset would go through TSan, which would see a write by whichever thread came first.
 void fill_with_nan(void* memory, size_t bytes) {
 #if defined(__x86_64__)
     asm volatile("rep stosb" : "+D"(memory), "+c"(bytes) : "a"(0xFF) : "memory");

@@ -17,7 +17,7 @@ class SharedMemory {
     void* dynamic() const { return dynamic_; }
     // The address that stands for barrier number `i` in TSan's order of memory; a new one in every block.
     void* barrier_tag(int i) const { return tags_ + 8 * i; }
-    size_t peak_bytes = 0;  // of a block of this grid
+    size_t peak_bytes = 0;  // the most that a block of this grid has used
 
   private:
     struct Variable {

@@ -56,7 +56,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
     CUstream_st* const stream = resolve(handle, "cudaGraphLaunch");
     return remember(submit_work(stream, [nodes = executable->nodes] { replay(*nodes); }));
 }
-// Takes over a graph of the same shape.
+// Takes over a graph with the same nodes and dependencies.
 cudaError_t cudaGraphExecUpdate(cudaGraphExec_t executable, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* info) {
     *info = {};
     bool same = executable->nodes->size() == graph->nodes.size();

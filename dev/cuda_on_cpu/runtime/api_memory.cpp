@@ -42,7 +42,7 @@ void check(const CopyArguments& copy) {
     if (to < from + copy.bytes && from < to + copy.bytes) die(std::string(copy.call) + ": the ranges overlap");
 }
 
-// The copy as work of a stream. Pageable memory is read now, as CUDA does into a buffer of its own; except in a
+// Puts a copy on a stream. Pageable memory is read now, as CUDA does into a buffer of its own; except in a
 // capture, where nothing is read until the graph runs.
 cudaError_t submit_copy(const CopyArguments& copy, CUstream_st* stream) {
     const bool staged = kind_of(copy.from) == Memory::pageable && !stream->recording.capture;
@@ -74,7 +74,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
     if (bytes == 0) return cudaSuccess;
     return allocated(pointer, allocate_device(bytes));
 }
-// It waits for all work, which may still use the memory.
+// cudaFree waits for all work, which may still use the memory.
 cudaError_t cudaFree(void* pointer) {
     if (const cudaError_t error = forbidden_in_capture("cudaFree"); error != cudaSuccess) return remember(error);
     run_everything();
@@ -108,8 +108,8 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
     return cudaSuccess;
 }
 
-// A copy into host memory, or from pinned memory, is over when this returns. Pageable memory has only been read by
-// then.
+// A copy into host memory, or from pinned memory, is over when cudaMemcpy returns. Pageable memory has only been read
+// by then.
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return cudaSuccess;
     const CopyArguments copy{to, from, bytes, kind, "cudaMemcpy"};
@@ -118,7 +118,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
     if (error == cudaSuccess && (!is_device(to) || kind_of(from) == Memory::pinned)) run_stream(legacy_stream());
     return remember(error);
 }
-// The host waits for a copy into pageable memory, too.
+// cudaMemcpyAsync lets the host wait for a copy into pageable memory, too.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t handle) {
     CUstream_st* const stream = resolve(handle, "cudaMemcpyAsync");
     if (bytes == 0) return cudaSuccess;
@@ -129,7 +129,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     if (error == cudaSuccess && waits && !stream->recording.capture) run_stream(stream);
     return remember(error);
 }
-// It copies between device addresses only.
+// This stand-in's cudaMemcpy2DAsync copies between device addresses only.
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
                               cudaMemcpyKind kind, cudaStream_t stream) {
     if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);

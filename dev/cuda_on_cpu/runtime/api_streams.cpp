@@ -48,7 +48,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* handle, unsigned flags) {
     return cudaStreamCreateWithPriority(handle, flags, 0);
 }
 cudaError_t cudaStreamCreate(cudaStream_t* handle) { return cudaStreamCreateWithFlags(handle, cudaStreamDefault); }
-// Its work still runs; so it stays in the list.
+// The work of a destroyed stream still runs, so the stream stays in the list.
 cudaError_t cudaStreamDestroy(cudaStream_t handle) {
     if (handle == nullptr) return remember(cudaErrorInvalidResourceHandle);
     resolve(handle, "cudaStreamDestroy")->destroyed = true;
@@ -72,7 +72,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
     CUstream_st* const stream = resolve(handle, "cudaStreamSynchronize");
     if (const cudaError_t error = forbidden_in_capture("cudaStreamSynchronize", stream); error != cudaSuccess)
         return remember(error);
-    // Waiting for the default stream is waiting for what its next operation would wait for.
+    // To wait for the default stream is to wait for whatever its next operation would wait for.
     if (stream == legacy_stream() && submit_work(stream, [] {}) != cudaSuccess) return cudaPeekAtLastError();
     run_stream(stream);
     return cudaSuccess;
@@ -89,7 +89,7 @@ cudaError_t cudaDeviceSynchronize() {
     run_everything();
     return cudaSuccess;
 }
-// The function may not touch device memory.
+// A host function may not touch device memory.
 cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void* argument) {
     return remember(submit_work(resolve(handle, "cudaLaunchHostFunc"), [=] { function(argument); }));
 }

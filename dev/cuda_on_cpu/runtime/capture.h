@@ -12,7 +12,7 @@ namespace executor {
 
 struct Node {
     std::function<void()> work;
-    std::vector<int> after;  // earlier nodes
+    std::vector<int> after;  // the earlier nodes that it waits for
 };
 using Nodes = std::vector<Node>;
 
@@ -28,7 +28,7 @@ struct Capture {
 // The place that a stream or an event has in a capture.
 struct Recording {
     std::shared_ptr<Capture> capture;
-    std::vector<int> nodes;  // that what follows comes after
+    std::vector<int> nodes;  // whatever follows comes after these
 };
 
 void begin_capture(CUstream_st* stream, cudaStreamCaptureMode mode);
@@ -40,7 +40,7 @@ cudaError_t wait_in_capture(CUstream_st* stream, const Recording& place);
 // The error of a call that may not happen while something is captured, which also spoils the capture. A call that
 // concerns one stream is wrong on a captured one; whatever the stream, only a relaxed capture lets it pass.
 cudaError_t forbidden_in_capture(const char* call, CUstream_st* stream = nullptr);
-// The same for work submitted to a stream that is not captured.
+// The error of work that is submitted to a stream that is not captured, while another one is.
 cudaError_t outside_capture(CUstream_st* stream);
 
 // Runs the nodes in an order that their dependencies allow.

@@ -1,4 +1,4 @@
-// Shared by the files that define the functions of CUDA's runtime.
+// What the files share that define the functions of CUDA's runtime.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -35,7 +35,7 @@ struct CUstream_st {
     unsigned flags = 0;
     int priority = 0;
     std::deque<Operation> queue;
-    std::vector<executor::Mark> waits;  // of the next operation
+    std::vector<executor::Mark> waits;  // what the next operation waits for
     uint64_t submitted = 0;
     std::atomic<uint64_t> done = 0;
     std::recursive_mutex draining;  // held by the host thread that runs the queue
