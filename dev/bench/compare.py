@@ -9,8 +9,9 @@ idle. A step is --grad-accum micro-batches and one update. Low-rank modes have a
 first of them is "ours" in ratios. worker.py says what a worker is asked and answers.
 The floor of a step is its FLOPs over the best matrix-product rate that our worker of the same type reached in the same
 group. MFU counts for each token 6 FLOPs a parameter (4 a frozen one), 12 L C T for attention and what the adapters'
-routes take, over the --peak-tflops that the GPU's maker states. Peak memory on a GPU: ours is what is in use after a step less what was before the model
-was allocated (the CUDA context is not in it, kernels and cuBLASLt are), PyTorch's is torch.cuda.max_memory_allocated.
+routes take, over the --peak-tflops that the GPU's maker states. Peak memory on a GPU: ours is what is in use after a
+step less what was before the model was allocated (the CUDA context is not in it, kernels and cuBLASLt are), PyTorch's is
+torch.cuda.max_memory_allocated.
 On a GPU that model.py knows, or with --ceilings, steps of ours stand beside the times that it predicts.
 Python's standard library only; the PyTorch workers run under the interpreter given by --peer-python.
 """

@@ -146,8 +146,8 @@ class GPT2:
         return self.layers * sum(linear.adapter_size(rank) for linear in self.linears)
 
     def flops_per_token(self, seq_len, rank=0, routes=()):
-        """FLOPs per token as src/model/flops.cpp counts them for MFU: 6 a trained parameter, 4 a frozen one, 12 L C T for attention, and what each
-        linear's adapter takes by its route; without routes: full-rank."""
+        """FLOPs per token as src/model/flops.cpp counts them for MFU: 6 a trained parameter, 4 a frozen one, 12 L C T for
+        attention, and what each linear's adapter takes by its route; without routes: full-rank."""
         adapters = sum(2.0 * linear.size if route == "project" else (6.0 if route == "factored" else 4.0) * linear.adapter_size(rank)
                        for linear, route in zip(self.linears, routes))
         return (12.0 * self.layers * self.channels * seq_len + 6.0 * self.other_parameters(self.vocab) +

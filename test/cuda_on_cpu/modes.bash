@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034  # the scripts that source this use the variables
 . test/cuda_on_cpu/small_cases.bash
 
-# Shapes that take long, and do what smaller ones do: to see where threads or accesses go wrong, these have to be enough.
+# Shapes that take long and do what smaller ones do: the smaller ones are enough to see where threads or accesses go wrong.
 large='*_257x768*:*8192*:*70001*:*50257*:*50304*:*1x257x2x64*:*200x*:*1x1100x*'
 # Misaligned operands change the accesses, not who waits for whom.
 placements='*_misaligned:*_mixed'

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Programs with one mistake each (planted_bugs/): runs each in all modes and prints what caught it. Fails if a mode misses a
 # bug that it must catch, or if a mode accuses the program without a bug.
-# SEEDS: how many random orders to try.
+# SEEDS=N: how many random orders to try.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/cuda_on_cpu/common.bash

@@ -39,7 +39,7 @@ same_bits() {  # RUN EXPECTED
         cmp "$work/$1/$last/$file.safetensors" "$work/$2/$last/$file.safetensors" || differs "$1: $file differs from that of $2"
     done
 }
-# The same batches in the same order, the same restarts.
+# same_course RUN EXPECTED: the same batches in the same order, the same restarts.
 same_course() {
     [ "$(grep -A 3 '"data"' "$work/$1/step_00000030/state.json")" = "$(grep -A 3 '"data"' "$work/$2/step_00000030/state.json")" ] ||
         differs "$1: another place in the data than $2"
@@ -47,7 +47,7 @@ same_course() {
     close "$1" "$2" zeroed_fraction 0
 }
 
-# fp32: the sums have another order, and Adam turns a difference in the last bit of a tiny gradient into one of a step.
+# In fp32 the sums have another order, and Adam turns a difference in the last bit of a tiny gradient into one of a step.
 on cpu cpu32 --dtype fp32
 on cuda cuda32 --dtype fp32 --save-every 1 --keep 0
 same_course cuda32 cpu32
@@ -69,7 +69,7 @@ same_bits uncaptured cuda32
 EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda deferred --dtype fp32
 same_bits deferred cuda32
 
-# Resumed before the switch, and before a merge.
+# A run is resumed before the switch, and before a merge.
 for step in 9 19; do
     cp -r "$work/cuda32" "$work/resumed"
     rm -r "$work/resumed/export"
@@ -80,7 +80,7 @@ for step in 9 19; do
     rm -r "$work/resumed"
 done
 
-# bf16: every activation is rounded to 8 bits, at other places on each device. (An alpha of 2 instead of 32 makes 0.02.)
+# In bf16 every activation is rounded to 8 bits, at other places on each device. (An alpha of 2 instead of 32 makes 0.02.)
 for route in merged factored project; do
     on cpu "cpu16_$route" --dtype bf16 --adapter-route $route
     EXECUTOR_GUARD=0 on cuda "cuda16_$route" --dtype bf16 --adapter-route $route

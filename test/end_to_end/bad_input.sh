@@ -78,7 +78,7 @@ base=(--batch-size 4 --max-steps 4 --rank 4)
 refused 2 'gpt3' --model gpt3
 refused 2 "--seq-len 2048 is longer than the model's 1024 positions" --model gpt2 --seq-len 2048
 
-# Cycles and warm-ups.
+# Cycles and warm-ups that don't fit.
 base=("${shape[@]}" --rank 4 --mode relora)
 refused 2 "--merge-every 7 doesn't divide the low-rank phase of 20 updates (--max-steps 24 - --warm-start-steps 4); 5 or 10 would" \
     --max-steps 24 --warm-start-steps 4 --merge-every 7

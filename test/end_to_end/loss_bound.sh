@@ -1,5 +1,5 @@
 #!/bin/bash
-# The quickstart's recipe, smaller: a full-rank warm start, then three ReLoRA cycles, learn text to a stated loss.
+# The quickstart's recipe, smaller: a full-rank phase and three ReLoRA cycles learn text to a stated loss.
 source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
 
@@ -12,7 +12,7 @@ must_train run "${recipe[@]}"
 at() { sed -nE 's/.*"step":'"$1"',.*"val_loss":([^,}]*).*/\1/p' "$work/run/metrics.jsonl"; }
 switch=$(at 120) first=$(at 160) second=$(at 200) end=$(at 240)
 echo "validation loss: $switch at the switch, then $first, $second and $end after the cycles"
-# A model of single letters stays near 2.9. The warm start was measured to reach 1.66 and the whole run 1.45; the limits
+# A model of single letters stays near 2.9. The full-rank phase was measured to reach 1.66 and the whole run 1.45; the limits
 # leave room for another machine's rounding, not for a low-rank phase that learns nothing.
 holds "$switch < 2.2" || differs "the full-rank phase ends at $switch, expected less than 2.2"
 holds "$first < $switch - 0.05" || differs "the first cycle took the loss from $switch to $first, expected 0.05 less or better"

@@ -114,7 +114,7 @@ for number in $golden; do echo "$number"; done |
 schedule --warm-start-steps 0 --max-steps 40 --merge-every 10 --lora-lr 2 >"$work/schedule"
 [ "$(head -n 1 "$work/schedule")" = $'step\tphase\tmultiplier\tlr\tevents' ] || differs "--print-schedule: header $(head -n 1 "$work/schedule")"
 diff "$work/golden" <(tail -n +2 "$work/schedule" | cut -f 1-3,5) >&2 || differs '--print-schedule differs from the golden values'
-# The same low-rank phase behind a warm start, which follows the cosine of the whole run at its own rate.
+# The low-rank phase is the same behind a full-rank one, which follows the cosine of the whole run at its own rate.
 schedule --warm-start-steps 5 --max-steps 45 --merge-every 20 --reset-every 10 >"$work/warm"
 diff <(cut -f 3 "$work/golden") <(tail -n +7 "$work/warm" | cut -f 3) >&2 || differs 'the schedule after a warm start differs'
 events=$(tail -n +2 "$work/warm" | awk -F '\t' '$5 != "" { printf "%s:%s ", $1, $5 }')

@@ -37,7 +37,7 @@ resumed() {
     done
 }
 
-# Warm start to 6, merges after 12, 18 and 24: the checkpoints are before, at and after the switch and a merge.
+# The switch is after 6, merges are after 12, 18 and 24: the checkpoints are before, at and after the switch and a merge.
 method=(--mode relora --rank 4 --max-steps 24 --warm-start-steps 6 --merge-every 6 --restart-warmup-steps 2 --warmup-steps 2
     --lr 2e-3 --eval-every 4 --total-batch-tokens 256 --keep 0)
 must_train fp32 "${method[@]}" --save-every 1
@@ -69,7 +69,7 @@ must_train based "${method[@]}" --save-every 5 --init-from "$work/base"
 rm -r "$work/base"
 resumed based 5 10
 
-# Two interruptions in one run.
+# One run is interrupted twice.
 resumed_twice=$work/twice
 cp -r "$work/fp32" "$resumed_twice"
 rm -r "$resumed_twice/export" "$resumed_twice"/step_0000000[5-9] "$resumed_twice"/step_000000[12]*

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 command -v python3 >/dev/null || { echo 'no python3'; exit 77; }
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=dev/bench
-# In step.cpp: kWeights = "weights", …
+# The names of the parts, which step.cpp has as: kWeights = "weights", …
 parts=$(sed -n '/^constexpr const char \*kWeights/,/;/p' dev/bench/step.cpp | grep -o '"[^"]*"' | tr -d '"' | paste -sd, -)
 
 python3 - "$parts" <<'PYTHON'

@@ -194,7 +194,8 @@ TEST(Shuffle, IsUniform) {
     }
 }
 
-// The first tokens of the windows of so many batches; checks that each window is whole. Shards count 0, 1, 2 …
+// Returns the first tokens of the windows of so many batches, from shards that count 0, 1, 2 …; checks that each window
+// is whole.
 std::vector<int> windows_of(DataLoader& loader, int B, int T, int batches) {
     std::vector<int> windows;
     for (int i = 0; i < batches; i++) {

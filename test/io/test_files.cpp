@@ -151,7 +151,7 @@ TEST_F(Files, GlobIsSortedAndLeavesFoldersOut) {
 }
 
 TEST_F(Files, FreeSpaceIsThatOfTheFileSystem) {
-    // What the standard library reports, within what others may write meanwhile.
+    // free_bytes agrees with the standard library, but for what others may write meanwhile.
     const double expected = double(fs::space(folder).available);
     EXPECT_NEAR(double(free_bytes(folder)), expected, 0.05 * expected);
     EXPECT_NEAR(double(free_bytes(path("not/yet/there"))), expected, 0.05 * expected);

@@ -112,7 +112,7 @@ std::string table_file(const std::vector<std::string>& tokens, int version = 2) 
     return file;
 }
 
-// By the definition, on strings: join the neighbours whose union is the earliest token, until there are none.
+// Encodes by the definition, on strings: joins the neighbours whose union is the earliest token, until there are none.
 std::vector<int> brute_force(const std::vector<std::string>& tokens, const std::string& text) {
     std::map<std::string, int> id_of;
     for (size_t i = 0; i + 1 < tokens.size(); i++) id_of[tokens[i]] = int(i);
@@ -139,7 +139,7 @@ std::vector<int> brute_force(const std::vector<std::string>& tokens, const std::
     return ids;
 }
 
-// data/tokenize is built beside the tests. Its exit code, and what it printed.
+// Runs data/tokenize, which is built beside the tests. Returns its exit code, and what it printed.
 std::pair<int, std::string> run_tokenize(const std::string& arguments, const TemporaryFolder& folder) {
     const std::string log = folder.path / "log";
     const int status = std::system(("./data/tokenize " + arguments + " >" + log + " 2>&1").c_str());
@@ -362,7 +362,7 @@ TEST(Tokenize, TextBecomesShards) {
     EXPECT_EQ(read_shard(fs::path(out) / "val_000000.bin"), with_end_of_text("val"));
     EXPECT_TRUE(Tokenizer::load(out + "/tokenizer.bin").is_byte_level());
 
-    // Shards are never replaced unasked, and with --overwrite none of the old ones stay.
+    // No shard is replaced unasked, and with --overwrite none of the old ones stay.
     EXPECT_EQ(run_tokenize(in + " --out " + out, folder).first, 2);
     ASSERT_EQ(run_tokenize(in + "/b.txt --overwrite --out " + out, folder).first, 0);
     EXPECT_EQ(read_shard(fs::path(out) / "train_000000.bin"), with_end_of_text("bee"));

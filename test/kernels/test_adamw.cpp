@@ -77,15 +77,15 @@ TYPED_TEST(AdamW, FollowsTheFormulaForTenUpdates) {
         }
 }
 
-// What a partial reset leaves behind: m kept where v is zeroed. Without gradient there must be no step of size lr m /
-// eps, and with one the step is no larger than Adam's recurrences can make it.
+// A partial reset can keep m where it zeroes v. Without gradient there must be no step of size lr m / eps, and with one
+// the step is no larger than Adam's recurrences can make it.
 TEST(AdamW, AKeptFirstMomentWithoutSecondMomentMakesNoJump) {
     Buffer<float> p(1, 2, 1.0), g(1, 2), m(1, 2, 0.5), v(1, 2);
     g.set(1, 1e-3);
     update({.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor()}, 0.01, 1000);
     EXPECT_EQ(p[0], 1.0);
     EXPECT_EQ(m[0], 0.0);
-    // By hand for beta 0.9, 0.95: 0.1 / sqrt(0.05 (1 - 0.81 / 0.95)) = 1.1650.
+    // The bound for beta 0.9, 0.95, worked out by hand: 0.1 / sqrt(0.05 (1 - 0.81 / 0.95)) = 1.1650.
     EXPECT_NEAR((1.0 - p[1]) / 0.01, 1.165, 0.003);
 }
 
@@ -165,7 +165,7 @@ TEST(AdamWRounding, KeepsWhatIsABf16) {
     for (int64_t i = 0; i < r.weight.size(); i++) EXPECT_EQ(r.weight[i], before[i]);
 }
 
-// A thousandth of what rounding to nearest would need to move at all.
+// Each update is a thousandth of what rounding to nearest would need to move at all.
 TEST(AdamWRounding, SumsUpUpdatesThatNearestWouldLose) {
     Rounded r(1 << 14, 1.0, 1.0);
     const double lr = 1.0 / 256 / 1000;

@@ -14,15 +14,16 @@ namespace {
 using kernels::AdamWFactors;
 using kernels::StepFactors;
 
-// At least 64 bits of mantissa, and in most cases 113: the product of two floats is exact in it. Rounding the sum
-// twice, to this type and to float, could only matter where the sum lies within 2^-64 of the middle between two floats.
+// A type with 64 bits of mantissa at least, and 113 in most cases: the product of two floats is exact in it. Rounding
+// the sum twice, to this type and to float, could only matter where the sum lies within 2^-64 of the middle between two
+// floats.
 #ifdef __SIZEOF_FLOAT128__
 using Wide = __float128;
 #else
 using Wide = long double;
 #endif
 float fused(float a, float b, float c) { return float(Wide(a) * Wide(b) + Wide(c)); }
-// Keeps the compiler from fusing it with anything.
+// A product that the compiler can't fuse with anything.
 float product(float a, float b) {
     volatile float result = a * b;
     return result;

@@ -10,14 +10,14 @@ TYPED_TEST_SUITE(AttentionTest, StorageTypes);
 struct Size {
     int64_t B, T, NH, HS;
 };
-// 64 queries are a block: one below, one above, several.
+// 64 queries are a block: these lengths are below, above, and several of it.
 const Size kSizes[] = {{1, 1, 1, 1}, {2, 5, 3, 4}, {1, 63, 2, 8}, {1, 65, 1, 16}, {2, 150, 2, 24}};
 
 struct Reference {
     std::vector<double> out, lse, dqkv;
 };
 
-// Everything from qkv (B*T, 3C) and dout (B*T, C), a row of probabilities at a time.
+// Computes all results from qkv (B*T, 3C) and dout (B*T, C), a row of probabilities at a time.
 template <class T>
 Reference reference(const Buffer<T>& qkv, const Buffer<T>& dout, const Size& s) {
     const int64_t C = s.NH * s.HS;

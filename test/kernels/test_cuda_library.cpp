@@ -34,13 +34,13 @@ class CudaLibrarySearch : public testing::Test {
             value.empty() ? unsetenv(variable) : setenv(variable, value.c_str(), 1);
         fs::remove_all(root_);
     }
-    // Variables and folders are given from the root on.
+    // Sets a variable to a folder, which is given from the root on.
     void set(const char* variable, const std::string& folder) { setenv(variable, (root_ / folder).c_str(), 1); }
     void put(const std::string& folder, int major = 13) {
         fs::create_directories(root_ / folder);
         fs::copy_file(root_ / "compiled.so", root_ / folder / str("libanywhere.so.", major));
     }
-    // The folder, from the root on, of the library that is opened; or the problem.
+    // Opens the library; returns its folder, from the root on, or the problem.
     std::string opened(int major = 13) {
         const CudaLibrary library = open_cuda_library("anywhere", "cublas", major);
         if (!library.handle) return library.problem;

@@ -123,7 +123,7 @@ TYPED_TEST(LayerNorm, BackwardIsTheFiniteDifference) {
                 for (int64_t c = 0; c < C; c++) total += dout[n * C + c] * r.norm[size_t(c)] * weight[c];
                 return total;
             };
-            // A difference costs a whole row: of wide rows a sample of columns is taken.
+            // A difference costs a whole row, so wide rows are checked at a sample of their columns.
             const int64_t stride = std::max<int64_t>(1, C / 29);
             for (int64_t n = 0; n < N; n++)
                 for (int64_t c = n % stride; c < C; c += stride) {

@@ -13,7 +13,7 @@ struct Product {
 const Product kProducts[] = {{1, 1, 1}, {3, 5, 7}, {67, 24, 33}, {64, 128, 64}, {1, 257, 19}, {130, 3, 200}};
 constexpr int64_t kMostResults = 2 * 9'001;
 
-// What products with results of so many elements need.
+// A workspace for products with results of so many elements.
 class Workspace {
   public:
     explicit Workspace(int64_t results) : memory_(1, kernels::workspace_floats(Device::cpu, DType::bf16, results)) {
@@ -95,7 +95,7 @@ TEST(Matmul, LargeOnesOfBf16EqualTheSums) {
 double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
 double gelu_slope(double x) { return (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5; }
 
-// Against the formulas, and in the bits of a product and a GELU.
+// Epilogues are compared with the formulas, and bit for bit with a product and a GELU op.
 TYPED_TEST(MatmulTest, EpiloguesAreGeluAndItsGradient) {
     using T = TypeParam;
     const Workspace workspace(kMostResults);
@@ -171,7 +171,7 @@ TEST(Matmul, RefusesEpiloguesThatDoNotFit) {
         EXPECT_THROW(kernels::matmul(m), Error);
 }
 
-// Three products side by side in wider matrices, against the same products one by one.
+// A batch of three products side by side in wider matrices gives the same as the products one by one.
 TYPED_TEST(MatmulTest, ABatchIsItsProducts) {
     using T = TypeParam;
     constexpr int64_t M = 7, N = 5, K = 11, kCount = 3;

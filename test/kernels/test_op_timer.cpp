@@ -1,4 +1,4 @@
-// What timed ops are added up under.
+// The names under which timed ops are added up.
 #include <string_view>
 
 #include "kernels/op_timer.h"

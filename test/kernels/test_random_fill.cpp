@@ -3,7 +3,7 @@
 
 namespace {
 const rng::Stream kStream{1234, rng::Purpose::init, 7, 3};
-// Sizes with tails, below and above what runs on several threads.
+// These sizes have tails, and are below and above what runs on several threads.
 const std::vector<Shape> kSizes = {{1, 1}, {3, 5}, {1, 255}, {1, 257}, {67, 1000}};
 }  // namespace
 
@@ -13,7 +13,7 @@ TEST(Philox, KnownAnswers) {
     };
     expect_block(rng::philox(0, 0, 0), {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
     expect_block(rng::philox(~0ull, ~0ull, ~0ull), {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
-    // Digits of pi.
+    // Counter and key are digits of pi.
     expect_block(rng::philox(0x85a308d3243f6a88, 0x0370734413198a2e, 0x299f31d0a4093822),
                  {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }

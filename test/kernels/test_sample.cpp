@@ -1,4 +1,4 @@
-// Drawing tokens: which ids are candidates, in which order, how often each comes.
+// How tokens are drawn: which ids are candidates, in which order, how often each comes.
 #include <algorithm>
 
 #include "test/kernels/op_test.h"

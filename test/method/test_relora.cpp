@@ -4,7 +4,7 @@
 
 #include "test/model/fixture.h"
 
-// LAPACK: singular values of a column-major matrix.
+// LAPACK's singular values of a column-major matrix.
 extern "C" void dgesvd_(const char*, const char*, const int*, const int*, double*, const int*, double*, double*,
                         const int*, double*, const int*, double*, const int*, int*);
 
@@ -144,7 +144,7 @@ TEST_F(ReLoRA, ResetsZeroExactlyWhatWasAskedAndNothingElse) {
                         const int64_t n = rows * t.cols, z = std::count(x, x + n, 0.0f);
                         zeros += z;
                         total += n;
-                        // Each stacked tensor on its own: exactly ceil(p n).
+                        // Each section of a moment has exactly ceil(p n) zeros.
                         if (c.reset.kind == relora::ResetKind::magnitude) {
                             EXPECT_EQ(z, int64_t(std::ceil(c.reset.fraction * double(n) - 1e-9))) << p->name;
                         }

@@ -75,13 +75,13 @@ struct Layer {
         round();
     }
     ~Layer() { kernels::set_workspace(Device::cpu, {}); }
-    // After a change of masters.
+    // Brings masters that have changed to the weights.
     void round() {
         for (const Parameter* p : {&weight, &adapter.A, &adapter.B}) relora::round_weight(*p);
         adapter.route = Route::merged;
         relora::form_effective_weight(adapter, scratch);
     }
-    // sum(dy * y), of which backward() gives the gradients, in fp64.
+    // The function sum(dy * y) in fp64, whose gradients backward() gives.
     double objective(Route route) {
         adapter.route = route;
         relora::linear_forward(y, x, linear, scratch, {});
@@ -233,7 +233,7 @@ class Cache : public testing::Test {
         before.empty() ? unsetenv("XDG_CACHE_HOME") : setenv("XDG_CACHE_HOME", before.c_str(), 1);
         std::filesystem::remove_all(folder);
     }
-    // The same for every route.
+    // Times that are the same for every route.
     static RouteTimes times_of(double micro_batch, double update) {
         RouteTimes times;
         for (auto& linear : times) linear.fill({micro_batch, update});
@@ -292,7 +292,7 @@ TEST_F(Cache, IsWorthNothingWhenItIsDamagedAndIsWrittenAnew) {
     std::ofstream(folder) << "a file where the folder should be";
     store_times(times_of(1, 0), setting(4, 16), 2);  // no error
     EXPECT_FALSE(stored_times(setting(4, 16), 2));
-    // Nor has a path that can't even be looked at.
+    // A path that can't even be looked at holds no times either.
     std::filesystem::remove(folder);
     std::filesystem::create_symlink(folder, folder);
     store_times(times_of(1, 0), setting(4, 16), 2);

@@ -9,7 +9,7 @@ struct Case {
     DType type;
     Recompute recompute;
 };
-// fp32 sums in another order differ by a few 1e-7 per operation; bf16 rounds every activation to 8 bits (2^-9
+// fp32 sums in another order differ by a few 1e-7 per op; bf16 rounds every activation to 8 bits (2^-9
 // relative).
 double loss_tolerance(DType type) { return type == DType::f32 ? 1e-5 : 2e-2; }
 double gradient_tolerance(DType type) { return type == DType::f32 ? 2e-5 : 5e-2; }

@@ -62,7 +62,7 @@ TEST(Memory, IsTheSumOverParameters) {
     }
 }
 
-// Device memory for weights, gradients and optimizer of the low-rank phase over the full-rank phase's, r = 128, bf16.
+// The low-rank phase's device memory for weights, gradients and optimizer, over the full-rank phase's; r = 128, bf16.
 TEST(Memory, OfTheLowRankPhaseIsAFractionOfTheFullRankPhases) {
     struct Case {
         const char* name;

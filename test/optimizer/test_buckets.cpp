@@ -25,7 +25,7 @@ Extent extent_of(const std::vector<Parameter*>& parameters, int bucket, Tensor P
         const char* data = static_cast<const char*>(t.data);
         if (!first) first = data;
         const int64_t begin = (data - first) / int64_t(dtype_size(t.dtype));
-        // Next to the one before, with less than a unit between them.
+        // A tensor follows the one before, with less than a unit between them.
         EXPECT_GE(begin, extent.end) << p->name;
         EXPECT_LT(begin - extent.end, MemoryPlan::kMemberUnit) << p->name;
         extent.begin[p] = begin;

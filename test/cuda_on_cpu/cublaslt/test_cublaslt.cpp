@@ -129,7 +129,7 @@ TEST(CublasLt, SpoilsItsWorkspace) {
     EXPECT_FALSE(std::isnan(workspace[call.found[0].workspaceSize / 4]));
 }
 
-// Sums reduced in place come in an order that changes, all others are the same every time.
+// A sum that is reduced in place has another order each time; all others are the same every time.
 TEST(CublasLt, OnlyReductionInPlaceVaries) {
     for (const uint32_t reductions : {CUBLASLT_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE,
                                       CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, CUBLASLT_REDUCTION_SCHEME_NONE}) {
@@ -167,7 +167,7 @@ struct Refusal {
 };
 constexpr cublasStatus_t kNotSupported = CUBLAS_STATUS_NOT_SUPPORTED;
 
-// Changes made ahead of the search: it refuses, and so does the product with an algorithm from before.
+// These changes are made ahead of the search: it refuses, and so does the product with an algorithm from before.
 TEST(CublasLt, RefusesDescriptors) {
     const auto epilogue = [](cublasLtEpilogue_t e) { return [e](Call& call) { call.set_epilogue(e); }; };
     const Refusal refusals[] = {
@@ -226,7 +226,7 @@ TEST(CublasLt, RefusesDescriptors) {
     }
 }
 
-// The product itself knows no preference.
+// Only the search refuses it: the product itself knows no preference.
 TEST(CublasLt, RefusesADestroyedPreference) {
     Call call({8, 8, 8}, kFloat, kFloat);
     EXPECT_EQ(cublasLtMatmulPreferenceDestroy(call.preference.get()), CUBLAS_STATUS_SUCCESS);
@@ -236,7 +236,7 @@ TEST(CublasLt, RefusesADestroyedPreference) {
               CUBLAS_STATUS_INVALID_VALUE);
 }
 
-// Every object is destroyed once, and as what it is, however many have been created since.
+// An object can be destroyed only once, and only as what it is, however many have been created since.
 TEST(CublasLt, RefusesToDestroyTwice) {
     Call call({8, 8, 8}, kFloat, kFloat);
     EXPECT_EQ(cublasLtMatrixLayoutDestroy(reinterpret_cast<cublasLtMatrixLayout_t>(call.op.get())),
@@ -275,7 +275,7 @@ TEST(CublasLt, FindsNothingForABiasOverOneRowOrColumn) {
     }
 }
 
-// Changes made between the search and the product.
+// These changes are made between the search and the product.
 TEST(CublasLt, RefusesToRun) {
     static float host_memory[64 * 64];
     const auto shifted = [](void* p, size_t bytes) { return static_cast<void*>(static_cast<char*>(p) + bytes); };

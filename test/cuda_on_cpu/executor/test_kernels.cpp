@@ -1,6 +1,6 @@
 // Kernels on the executor, against what CUDA's manuals say: matrix fragments, asynchronous copies, collectives.
-// They have to pass in every order, immediate and deferred, and under the sanitizers. planted_bugs.sh has what must
-// fail.
+// These tests have to pass in every order, immediate and deferred, and under the sanitizers. planted_bugs.sh has what
+// must fail.
 #include <cmath>
 #include <numeric>
 #include <random>
@@ -14,7 +14,7 @@ std::vector<float> counting(size_t n) {
     std::iota(values.begin(), values.end(), 0.0f);
     return values;
 }
-// Small integers: exact in bf16, and so are sums of their products in fp32.
+// Small integers are exact in bf16, and sums of their products are exact in fp32.
 std::vector<float> small_integers(size_t n, unsigned seed) {
     std::mt19937 random(seed);
     std::vector<float> values(n);
@@ -101,7 +101,7 @@ TEST(Executor, LdmatrixMatchesTheFragmentLayout) {
     check_ldmatrix<4, true>();
 }
 
-// Both together as a GEMM uses them: a row-major by ldmatrix, b row-major by ldmatrix_trans.
+// Uses mma and ldmatrix together, as a matrix product does: a row-major by ldmatrix, b row-major by ldmatrix_trans.
 __global__ void product_kernel(float* d, const uint16_t* a, const uint16_t* b) {
     GPU_SHARED(uint16_t, tile_a, [16 * 16]);
     GPU_SHARED(uint16_t, tile_b, [16 * 8]);

@@ -10,20 +10,20 @@
 
 struct Bug {
     const char* name;
-    const char* caught_in;  // of forward, reverse, random, deferred, asan, tsan; "all" and "" mean what they say
+    const char* caught_in;  // some of forward, reverse, random, deferred, asan, tsan; or "all"; or "", for none
     void (*program)();
 };
 std::vector<Bug> kernel_bugs();
 std::vector<Bug> host_bugs();
 
-// A careful program ends at an error that CUDA reports.
+// Ends the program at an error that CUDA reports, as a careful program does.
 inline void check(cudaError_t error) {
     if (error == cudaSuccess) return;
     printf("CUDA error: %s\n", cudaGetErrorString(error));
     fflush(stdout);
     _Exit(3);
 }
-// Its test ends at a wrong result; NaN is one.
+// Ends the program at a wrong result, as its test would; NaN is one.
 inline void expect(bool right) {
     if (right) return;
     puts("WRONG");

@@ -1,4 +1,4 @@
-// Mistakes of the host: device and host memory confused, waits forgotten, graphs misused. And the program without one.
+// Mistakes of the host: device and host memory confused, waits forgotten, graphs misused. One program has no mistake.
 #include <algorithm>
 #include <cstring>
 

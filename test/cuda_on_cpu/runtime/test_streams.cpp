@@ -1,4 +1,4 @@
-// The executor's streams, graphs and device, against what CUDA's manuals say. They have to pass in every order,
+// The executor's streams, graphs and device, against what CUDA's manuals say. These tests have to pass in every order,
 // immediate and deferred, and under the sanitizers. planted_bugs.sh has what must fail.
 #include <functional>
 
