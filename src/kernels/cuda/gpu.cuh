@@ -1,6 +1,6 @@
-// The one header that a kernel file includes, and the only way to what is not plain C++: launches, shared memory,
-// inline PTX. Compiled by nvcc it is CUDA; compiled by a C++ compiler the same names run on the CPU, by
-// the executor whose header that build finds on its include path.
+// The only way of a kernel file to what is not plain C++: launches, shared memory, inline PTX. Compiled by nvcc it is
+// CUDA; compiled by a C++ compiler the same names run on the CPU, by the executor whose header that build finds on its
+// include path.
 //
 // Rules, so that one source serves both: no <<<>>>, no raw __shared__, no __CUDA_ARCH__, no __constant__, no
 // cooperative groups; full and true lane masks; __syncwarp between a write to shared memory and another lane's read; no

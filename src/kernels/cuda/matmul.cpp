@@ -184,7 +184,7 @@ struct Candidates {
 
 cublasStatus_t suggest(Candidates& candidates, const Compiled& compiled, const Shape& shape, const Matmul& m,
                        int wanted) {
-    // A sum over K may be cut into parts only if those are kept in fp32 and added in a step of their own. The schemes
+    // A sum over K may be cut into parts only if those are kept in fp32 and added up afterwards. The schemes
     // ruled out round the parts to the type of the result; INPLACE, which adds them up in c as they come, does so even
     // in c itself.
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
