@@ -60,6 +60,7 @@ DType check(const char* op, std::initializer_list<Operand> operands);
 // Throws unless p is in [0, 1), or in [0, 1].
 void check_probability(const char* op, double p, bool one_allowed);
 
+// Whether a tensor is in the CPU's memory.
 inline bool on_cpu(const Tensor& t) { return t.device == Device::cpu; }
 
 // The elements of a tensor that may be left out, or null.

@@ -90,6 +90,7 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // d
 // out = a + b, rounded once to out's type: all of one type, or out bf16 and b (perhaps a too) fp32.
 void add(const Tensor& out, const Tensor& a, const Tensor& b);  // (N, C)
 void convert(const Tensor& out, const Tensor& in);              // between fp32 and bf16, round to nearest even
+// These set every element: to zero bits whatever the type, or to `value` in fp32 or bf16.
 void zero(const Tensor& out);
 void fill(const Tensor& out, float value);
 // *out (+)= scale * sum of t, in a fixed order. All fp32, out (1, 1).

@@ -12,6 +12,7 @@
 
 namespace kernels {
 
+// All that the calls of one op took, moved and computed.
 struct OpTotals {
     int64_t calls = 0;
     double seconds = 0, bytes = 0, flops = 0;

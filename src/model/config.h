@@ -17,6 +17,7 @@ struct GPT2Config {
 // The configuration of that name: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a small one for the CPU. Throws for any
 // other name, and lists those of config_names().
 GPT2Config named_config(const std::string& name);
+// Their names, with commas between.
 std::string config_names();
 
 // The full-rank model of about `parameters` parameters, with the head size, vocabulary and positions of `like`: among
@@ -25,6 +26,7 @@ GPT2Config control_config(const GPT2Config& like, int64_t parameters);
 
 // The linears of a block, which can have adapters: attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj.
 enum LinearIndex { kAttnQKV = 0, kAttnProj = 1, kMlpFc = 2, kMlpProj = 3, kLinears = 4 };
+// The name of a linear within its block, and the columns and rows of its weight.
 const char* linear_name(int linear);
 int64_t linear_in(const GPT2Config& config, int linear);
 int64_t linear_out(const GPT2Config& config, int linear);

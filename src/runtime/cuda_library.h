@@ -3,6 +3,7 @@
 
 #include <string>
 
+// A library that was opened, or why it could not be.
 struct CudaLibrary {
     void* handle = nullptr;  // from dlopen; it stays open
     std::string problem;     // without a handle: what the loader said, and every folder that was looked in

@@ -35,6 +35,7 @@ class Piece {
     char digits_[32];
     size_t length_ = 0;  // of the digits; 0: the text counts
 };
+// Concatenates the pieces.
 std::string join(std::initializer_list<Piece> pieces);
 
 // Concatenates its arguments.

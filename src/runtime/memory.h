@@ -16,7 +16,7 @@ enum class MemoryCategory {
     moments,
     activations,
     workspaces,
-    host,  // in page-locked host memory, which the GPU's kernels reach over the bus: what is touched once in many
+    host,  // page-locked host memory, which the GPU's kernels reach over the bus, for what is touched once in many
            // updates
 };
 inline constexpr int kMemoryCategories = 8;

@@ -5,8 +5,10 @@
 
 namespace signals {
 
+// The number of the signal that came, 0 before one does.
 inline volatile std::sig_atomic_t pending = 0;
 
+// Sets up the handlers.
 inline void install() {
     struct sigaction action {};
     action.sa_handler = [](int signal) { pending = signal; };

@@ -31,6 +31,7 @@ struct bf16 {
 };
 static_assert(sizeof(bf16) == 2);
 
+// Bytes of an element, the name of a type in messages, and the type that elements of a C++ type have.
 inline size_t dtype_size(DType type) { return type == DType::bf16 ? 2 : 4; }
 inline const char* dtype_name(DType type) {
     return type == DType::f32 ? "fp32" : type == DType::bf16 ? "bf16" : "int32";
@@ -96,6 +97,7 @@ struct Tensor {
     }
 };
 
+// A view of contiguous memory as (rows, cols).
 inline Tensor make_tensor(void* data, DType dtype, int64_t rows, int64_t cols, Device device = Device::cpu) {
     return {data, dtype, device, rows, cols, cols};
 }

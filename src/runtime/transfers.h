@@ -28,6 +28,7 @@ class Upload {
     ~Upload();
     Upload(const Upload&) = delete;
     Upload& operator=(const Upload&) = delete;
+    // Gets memory for uploads of up to so many bytes.
     void prepare(Device device, size_t bytes);
     void release();
     // Memory to fill before the next send().
@@ -91,6 +92,7 @@ class Graph {
     ~Graph();
     Graph(Graph&& other) noexcept;
     Graph& operator=(const Graph&) = delete;
+    // Launches, in whichever of these ways.
     void run(Device device, const std::function<void()>& launches);
     // Forgets the launches; to be called before any of their arguments changes.
     void forget();

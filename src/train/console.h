@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <string>
 
+// Standard output.
 class Console {
   public:
     // Prints a line that stays.

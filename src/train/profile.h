@@ -15,6 +15,7 @@ struct Ceilings {
 double measure_product(Device device, DType type);  // FLOP/s
 double measure_copy(Device device);                 // bytes/s
 
+// The time that each part of the training loop took.
 class Profile {
   public:
     // Runs body and adds its time to the part.

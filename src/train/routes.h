@@ -44,7 +44,7 @@ Routes fastest_routes(const RouteTimes& times, int64_t micro_batches);
 std::optional<RouteTimes> stored_times(const RouteSetting& setting, int threads);
 void store_times(const RouteTimes& times, const RouteSetting& setting, int threads);
 
-// "merged,project,...": one for each linear.
+// Routes as text, "merged,project,...", one for each linear; and back.
 std::string to_string(const Routes& routes);
 Routes routes_from(const std::string& text);
 relora::Route route_from(const std::string& name);

@@ -9,6 +9,7 @@
 
 namespace kernels::cuda {
 
+// What an owner does with its object in the end.
 template <auto destroy>
 struct Destroy {
     void operator()(auto* object) const { destroy(object); }  // a status would help nobody
@@ -28,6 +29,7 @@ cublasStatus_t create(Owner& owner, cublasStatus_t (*make)(typename Owner::point
     return status;
 }
 
+// These set an attribute of an object.
 template <class T>
 cublasStatus_t set(const LtOperation& operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
     return cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof(value));

@@ -9,6 +9,7 @@ namespace kernels::cuda {
 
 inline constexpr int kMapThreads = 256;
 
+// Applies op to each place of some slices.
 template <int SIZE, class Op, class... In>
 __device__ Floats<SIZE> apply(const Op& op, const In&... in) {
     Floats<SIZE> result;
@@ -24,6 +25,7 @@ __global__ void __launch_bounds__(kMapThreads) map_slices(Out* out, int64_t n, O
     if (i < n) store_floats(out + i, apply<SIZE>(op, load_floats<SIZE>(in + i)...));
 }
 
+// Launches map_slices; n is a multiple of SIZE.
 template <int SIZE, class Op, class Out, class... In>
 void run_map(Out* out, int64_t n, const Op& op, const In*... in) {
     if (n == 0) return;

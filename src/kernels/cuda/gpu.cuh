@@ -117,10 +117,12 @@ inline void run(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_
     ::launch(kernel, grid, block, shared_bytes, stream(), std::forward<Args>(args)...);
     CUDA_CHECK(cudaGetLastError());
 }
+// n / d, rounded up.
 inline unsigned div_ceil(int64_t n, int64_t d) { return unsigned((n + d - 1) / d); }
 
 // ---- storage types -----------------------------------------------------------------------------------------------
 
+// Conversions between a stored number and the fp32 that arithmetic takes.
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(bf16 x) { return __uint_as_float(uint32_t(x.bits) << 16); }
 template <class T>
@@ -140,6 +142,7 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
 
 // ---- reductions --------------------------------------------------------------------------------------------------
 
+// The sum over the warp, in every lane.
 template <class T>
 __device__ inline T warp_sum(T v) {
 #pragma unroll
@@ -182,6 +185,7 @@ __device__ inline T block_sum_before(T v) {
     for (int w = 0; w < warp; w++) sum += totals[w];
     return sum - v;
 }
+// The largest value of the block, in every thread. It passes over a NaN, as warp_max() does.
 __device__ inline float block_max(float v) {
     GPU_SHARED(float, partial, [32]);
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
