@@ -173,7 +173,7 @@ class Progress {
     std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 };
 
-// Makes the output folder; unless keep() was called, takes it away again if it was new and is still empty.
+// Makes the output folder; at the end takes it away again if it was new and has stayed empty.
 class OutputFolder {
   public:
     explicit OutputFolder(const std::string& path) : path(path) {
