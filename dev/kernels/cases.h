@@ -18,11 +18,11 @@ struct Shape {
 };
 inline constexpr Shape kShapes[] = {{1, 1}, {3, 5}, {67, 24}, {600, 24}, {67, 1000}, {257, 768}, {5, 1600}, {2, 4097}};
 
-// What results may differ by: a rounding of the type, and the order of fp32 sums.
+// How far results may differ, by a rounding of the type and by the order of fp32 sums.
 inline double tolerance(DType type) { return type == DType::bf16 ? 1.0 / 128 : 3e-6; }
 inline std::string label(DType type, int64_t rows, int64_t cols) { return str(dtype_name(type), "_", rows, "x", cols); }
 
-// Many ties, zeros of both signs, a NaN.
+// Values with many ties, zeros of both signs, and a NaN.
 inline std::vector<float> tied(int64_t n) {
     std::vector<float> values(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; i++) values[size_t(i)] = float((i * 7919) % 13 - 6) * 0.5f * (i % 5 == 0 ? -1.0f : 1.0f);

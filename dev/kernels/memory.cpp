@@ -1,4 +1,4 @@
-// Operands of kernel cases, on either device, between guards.
+// Operands of kernel cases, on either device, each behind a guard.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -28,8 +28,8 @@ Tensor CheckedMemory::place(int64_t rows, int64_t cols, DType type, const std::v
         placement_ == Placement::misaligned || (placement_ == Placement::mixed && operands_.size() % 2 == 1);
     const size_t n = size_t(rows * cols), size = dtype_size(type),
                  first = kGuardBytes + (compared && shifted ? size : 0);
-    // The guard ends exactly where the operand does, so that AddressSanitizer sees an overrun even of one byte; what
-    // follows is the allocation's own end.
+    // The guard lies before the operand. The allocation ends exactly where the operand does, so that AddressSanitizer
+    // sees an overrun even of one byte.
     std::vector<char> bytes(first + n * size, kGuard);
     for (size_t i = 0; i < n; i++) {
         char* to = bytes.data() + first + i * size;

@@ -48,14 +48,14 @@ class CheckedMemory : public Memory {
     Tensor values(int64_t rows, int64_t cols, DType type, const std::vector<float>& values) override;
     Tensor scratch(int64_t rows, int64_t cols, DType type) override;
 
-    // Returns every operand but scratch as it is now, as doubles; fails the running test if anything around an operand
-    // has been written.
+    // Returns every operand but scratch as it is now, as doubles; fails the running test if anything before an operand
+    // has been written. Only a sanitizer sees what is written behind one.
     std::vector<std::vector<double>> contents();
 
   private:
     struct Operand {
         Tensor tensor;
-        char* block;                // with the guards
+        char* block;                // with the guard
         std::vector<char> initial;  // what was put there
         bool compared;
     };
