@@ -1,5 +1,4 @@
 // train_relora: the program, read top to bottom. Options, schedule, training loop; no arithmetic.
-#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -33,8 +32,9 @@ constexpr const char* kChosenRoutes = "adapter-routes";
 
 class Trainer {
   public:
-    explicit Trainer(Options& options)
+    Trainer(Options& options, int threads)
         : o_(options),
+          threads_(threads),
           schedule_(options),
           model_(o_.config, o_.compute_type(), o_.run_device),
           masters_(o_.compute_type(), o_.run_device),
@@ -343,11 +343,11 @@ class Trainer {
     }
 
     Options& o_;
+    const int threads_;
     RunSchedule schedule_;
     GPT2 model_;
     Masters masters_;
     Optimizer optimizer_;
-    const int threads_ = kernels::set_threads(int(o_.threads));
     Console console_;
     Profile profile_;
     std::unique_ptr<TokenDataset> train_set_;
@@ -391,7 +391,7 @@ int run(int argc, char** argv) {
     }
     signals::install();
     try {
-        return Trainer(options).run();
+        return Trainer(options, threads).run();
     } catch (const OutOfMemory& error) {
         throw advised(error, "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less");
     } catch (const DiskFull& error) {

@@ -86,15 +86,6 @@ struct Tensor {
               new_cols, ") of ", dtype_name(type));
         return t;
     }
-    // The same contiguous memory under another shape of the same size.
-    Tensor reshape(int64_t new_rows, int64_t new_cols) const {
-        CHECK(contiguous() && new_rows * new_cols == size(), "a (", rows, ", ", cols, ") tensor can't become (",
-              new_rows, ", ", new_cols, ")");
-        Tensor t = *this;
-        t.rows = new_rows;
-        t.cols = t.ld = new_cols;
-        return t;
-    }
 };
 
 // A view of contiguous memory as (rows, cols).

@@ -224,7 +224,7 @@ bool Options::parse(int argc, char** argv) {
         std::cout << app.help();
         return false;
     } catch (const CLI::CallForVersion&) {
-        std::cout << "train_relora " << kVersion << "\n";
+        std::cout << app.version() << "\n";
         return false;
     } catch (const CLI::ParseError& error) {
         std::string line = error.what();
@@ -234,7 +234,7 @@ bool Options::parse(int argc, char** argv) {
     return true;
 }
 
-std::string Options::to_toml() {
+std::string Options::to_toml() const {
     std::string text;
     for (const Entry& e : entries_) {
         const std::string value = e.text();
@@ -244,7 +244,7 @@ std::string Options::to_toml() {
     return text;
 }
 
-std::vector<std::pair<std::string, std::string>> Options::trajectory() {
+std::vector<std::pair<std::string, std::string>> Options::trajectory() const {
     std::vector<std::pair<std::string, std::string>> values;
     for (const Entry& e : entries_)
         if (e.decides == kNumbers) values.push_back({e.name, e.text()});

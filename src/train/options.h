@@ -71,9 +71,9 @@ struct Options {
     // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.
     void resolve();
     // The options as a TOML file that --config takes.
-    std::string to_toml();
+    std::string to_toml() const;
     // Names and values of the options that decide the numbers of a run: a resume must have the same.
-    std::vector<std::pair<std::string, std::string>> trajectory();
+    std::vector<std::pair<std::string, std::string>> trajectory() const;
 
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
     bool parse(int argc, char** argv);

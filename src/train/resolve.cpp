@@ -1,6 +1,5 @@
 // What options become: derived defaults, and refusal of what can't line up, with the numbers that would.
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"

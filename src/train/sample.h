@@ -1,7 +1,6 @@
 // Samples of text from the model being trained.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "io/tokenizer.h"

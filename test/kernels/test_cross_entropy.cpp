@@ -1,5 +1,4 @@
 // Cross-entropy against log-sum-exp in fp64, its gradient against finite differences of that.
-#include <algorithm>
 
 #include "test/kernels/op_test.h"
 

@@ -1,7 +1,6 @@
 // Jagged schedules against golden values computed from the formula outside the program.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <utility>
 #include <vector>
 

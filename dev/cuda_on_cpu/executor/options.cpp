@@ -1,6 +1,5 @@
 #include "dev/cuda_on_cpu/executor/options.h"
 
-#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 #include <string>

@@ -1,5 +1,4 @@
 // CUDA's runtime: streams and events.
-#include <algorithm>
 #include <string>
 
 #include "dev/cuda_on_cpu/executor/report.h"

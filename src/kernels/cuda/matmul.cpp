@@ -208,13 +208,6 @@ cublasStatus_t suggest(Candidates& candidates, const Compiled& compiled, const S
     return candidates.count > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
-struct Event {
-    cudaEvent_t event = nullptr;
-    Event() { CUDA_CHECK(cudaEventCreate(&event)); }
-    ~Event() { cudaEventDestroy(event); }
-    void record() { CUDA_CHECK(cudaEventRecord(event, gpu::stream())); }
-};
-
 struct DeviceMemory {
     void* data = nullptr;
     ~DeviceMemory() { cudaFree(data); }
@@ -238,20 +231,17 @@ int fastest(const Candidates& candidates, const Compiled& compiled, const Shape&
         CUDA_CHECK(cudaMemsetAsync(scratch.data, 0, bytes, gpu::stream()));
     }
     void* const result = m.accumulate ? scratch.data : m.c.data;
-    Event begin, end;
+    gpu::Event begin, end;
     int best = 0;
-    float best_ms = std::numeric_limits<float>::infinity();
+    double least = std::numeric_limits<double>::infinity();
     for (int i = 0; i < candidates.count; i++) {
         if (run_cublasLtMatmul(compiled, candidates[i], m, result) != CUBLAS_STATUS_SUCCESS) continue;  // and warms up
-        begin.record();
+        begin.record(gpu::stream());
         for (int run = 0; run < kTimedRuns; run++)
             CUBLAS_CHECK(run_cublasLtMatmul(compiled, candidates[i], m, result), m);
-        end.record();
-        CUDA_CHECK(cudaEventSynchronize(end.event));
-        float ms = 0;
-        CUDA_CHECK(cudaEventElapsedTime(&ms, begin.event, end.event));
-        if (ms < best_ms) {
-            best_ms = ms;
+        end.record(gpu::stream());
+        if (const double seconds = gpu::seconds_between(begin, end); seconds < least) {
+            least = seconds;
             best = i;
         }
     }

@@ -21,4 +21,26 @@ cudaStream_t stream();
 // The stream for uploads, which go on beside the other one's work.
 cudaStream_t copy_stream();
 
+// An event on a stream, with or without the time at which the stream came to it.
+class Event {
+  public:
+    explicit Event(unsigned flags = cudaEventDefault) { CUDA_CHECK(cudaEventCreateWithFlags(&event_, flags)); }
+    ~Event() { cudaEventDestroy(event_); }
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    operator cudaEvent_t() const { return event_; }
+    void record(cudaStream_t stream) { CUDA_CHECK(cudaEventRecord(event_, stream)); }
+    void wait() const { CUDA_CHECK(cudaEventSynchronize(event_)); }
+
+  private:
+    cudaEvent_t event_ = nullptr;
+};
+// The time between two events; waits for the second.
+inline double seconds_between(const Event& begin, const Event& end) {
+    end.wait();
+    float ms = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&ms, begin, end));
+    return double(ms) * 1e-3;
+}
+
 }  // namespace gpu

@@ -7,21 +7,6 @@
 
 namespace device::cuda {
 
-// An event on a stream, with or without the time at which the stream came to it.
-class Event {
-  public:
-    explicit Event(unsigned flags) { CUDA_CHECK(cudaEventCreateWithFlags(&event_, flags)); }
-    ~Event() { cudaEventDestroy(event_); }
-    Event(const Event&) = delete;
-    Event& operator=(const Event&) = delete;
-    operator cudaEvent_t() const { return event_; }
-    void record(cudaStream_t stream) { CUDA_CHECK(cudaEventRecord(event_, stream)); }
-    void wait() const { CUDA_CHECK(cudaEventSynchronize(event_)); }
-
-  private:
-    cudaEvent_t event_ = nullptr;
-};
-
 class Upload : public UploadSlot {
   public:
     Upload(Backend& backend, size_t bytes) : memory_(backend, bytes) { CUDA_CHECK(cudaMalloc(&staged_, bytes)); }
@@ -43,7 +28,7 @@ class Upload : public UploadSlot {
   private:
     HostBlock memory_;
     void* staged_ = nullptr;  // on the device
-    Event uploaded_{cudaEventDisableTiming}, consumed_{cudaEventDisableTiming};
+    gpu::Event uploaded_{cudaEventDisableTiming}, consumed_{cudaEventDisableTiming};
 };
 
 class Download : public DownloadSlot {
@@ -60,22 +45,17 @@ class Download : public DownloadSlot {
 
   private:
     HostBlock memory_;
-    Event done_{cudaEventDisableTiming};
+    gpu::Event done_{cudaEventDisableTiming};
 };
 
 class EventInterval : public Interval {
   public:
     void begin() override { begin_.record(gpu::stream()); }
     void end() override { end_.record(gpu::stream()); }
-    double seconds() const override {
-        end_.wait();
-        float ms = 0;
-        CUDA_CHECK(cudaEventElapsedTime(&ms, begin_, end_));
-        return double(ms) * 1e-3;
-    }
+    double seconds() const override { return gpu::seconds_between(begin_, end_); }
 
   private:
-    Event begin_{cudaEventDefault}, end_{cudaEventDefault};
+    gpu::Event begin_{cudaEventDefault}, end_{cudaEventDefault};
 };
 
 class GraphReplay : public Replay {
