@@ -49,7 +49,7 @@ for dtype in fp32 bf16; do
 done
 run rounded --dtype bf16 --max-steps 6 --warmup-steps 2 --lr 3e-3 --mode full --masters none
 run wsd --dtype fp32 --max-steps 6 --warmup-steps 2 --lr 3e-3 --mode full --schedule wsd --weight-decay 0.2 --grad-clip 0.5
-"$program" --init-from bits/bf16-lora/step_00000006 --export bits/exported >/dev/null
+"$program" --init-from bits/bf16-lora/step_00000006 --export bits/exported/model >/dev/null
 for folder in bits/*/; do
     [ ! -e "$folder/metrics.jsonl" ] || printf '%s  %s\n' "$(numbers "$folder" | sha256sum | cut -d' ' -f1)" "${folder}metrics"
 done
