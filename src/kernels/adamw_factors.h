@@ -9,7 +9,7 @@
 
 namespace kernels {
 
-// What is the same in all updates.
+// The factors that all updates share.
 struct AdamWFactors {
     float beta1, one_minus_beta1, beta2, one_minus_beta2, m_bound, eps, weight_decay;
 };

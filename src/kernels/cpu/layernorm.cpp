@@ -28,7 +28,7 @@ void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* we
             if (residual) {
                 const T* other = residual + n * C;
                 T* to = sum + n * C;
-                // What is normalised is the stored, rounded sum, because that is what the backward reads.
+                // The stored, rounded sum is normalised, because the backward reads that one.
 #pragma omp simd reduction(+ : total)
                 for (int64_t c = 0; c < C; c++) {
                     store(to[c], float(from[c]) + float(other[c]));
