@@ -123,8 +123,9 @@ class Trainer {
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
         kernels::set_op_timing(o_.profile);
-        model_.set_graphs(!o_.no_cuda_graph && !o_.profile);
-        optimizer_.set_graphs(!o_.no_cuda_graph && !o_.profile);
+        const bool graphs = !o_.no_cuda_graph && !o_.profile;
+        model_.set_graphs(graphs);
+        optimizer_.set_graphs(graphs);
         const std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
         console_.line(
             format("%lld parameters, %lld trained in this phase; %lld tokens per update; %s; products reach %.0f "
@@ -150,7 +151,7 @@ class Trainer {
 
     void wrap() {
         model_.wrap(o_.lora);
-        if (o_.has_masters()) masters_.settle(model_.parameters());
+        masters_.settle(model_.parameters());
     }
     void allocate_phase() {
         model_.allocate_phase(o_.batch_limits());

@@ -14,7 +14,7 @@ class Masters {
     // Plans the masters of all these parameters but adapters; fp32 weights need none, being their own masters.
     void plan(MemoryPlan& plan, const std::vector<Parameter*>& parameters);
     void allocate(const std::vector<Parameter*>& parameters);
-    // Brings the masters of weights that have been frozen to where they belong now.
+    // Brings the masters of weights that have been frozen to where they belong now; does nothing where there are none.
     void settle(const std::vector<Parameter*>& parameters);
 
   private:
