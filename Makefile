@@ -74,7 +74,7 @@ KERNELS   := $(wildcard src/kernels/cuda/*.cu)
 CUDA_HOST := $(wildcard src/*/cuda/*.cpp)
 # These files ask whether the binary has a CUDA half (src/runtime/build.h).
 CUDA_AWARE := src/runtime/device.cpp src/kernels/op_timer.cpp $(wildcard src/kernels/dispatch*.cpp)
-LIB_SRC   := $(wildcard src/*/*.cpp src/*/cpu/*.cpp)
+LIB_SRC   := $(wildcard src/*/*.cpp src/*/cpu/*.cpp src/*/ranks/*.cpp)
 LIB_OBJ   := $(LIB_SRC:%=$(BUILD)/%.o)
 ifeq ($(CUDA),1)
 LIB_OBJ   += $(CUDA_HOST:%=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o)
