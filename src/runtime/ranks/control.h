@@ -18,6 +18,10 @@ inline constexpr double kEndedWithin = 15;
 // The most bytes that one rank may give to one collective call.
 inline constexpr size_t kMostBytes = size_t(16) << 20;
 
+namespace ranks {
+class Watch;
+}
+
 // What the ranks need to find each other, and how long they wait.
 struct Meeting {
     std::string shared_folder;    // where rank 0 leaves its address if its Place names none; all ranks see it
@@ -81,6 +85,6 @@ class Control {
     bool fail(const std::string& message, int exit_code) noexcept;
 
   private:
-    class Line;
-    std::unique_ptr<Line> line_;  // null for one rank alone
+    const Place place_;
+    std::unique_ptr<ranks::Watch> watch_;  // null for one rank alone
 };
