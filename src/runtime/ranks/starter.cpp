@@ -15,6 +15,8 @@
 #include <cstring>
 #include <initializer_list>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runtime/clock.h"
@@ -39,7 +41,7 @@ void write_all(int fd, std::string_view text) {
     }
 }
 
-// Signals come by a descriptor, not by handlers, while this lives.
+// Signals come by a descriptor, not by handlers, while this lives; a stream that nobody reads ends nothing.
 class SignalQueue {
   public:
     SignalQueue() {
@@ -48,10 +50,11 @@ class SignalQueue {
         for (const int signal : kForwarded) sigaddset(&mask, signal);
         for (const int signal : {SIGCHLD, SIGTSTP}) sigaddset(&mask, signal);
         sigprocmask(SIG_BLOCK, &mask, &before_);
+        pipe_before_ = std::signal(SIGPIPE, SIG_IGN);
         fd_ = Descriptor(signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
         CHECK(fd_, "cannot make a signal descriptor: ", std::strerror(errno));
     }
-    ~SignalQueue() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+    ~SignalQueue() { restore(); }
     SignalQueue(const SignalQueue&) = delete;
     SignalQueue& operator=(const SignalQueue&) = delete;
 
@@ -61,24 +64,21 @@ class SignalQueue {
         signalfd_siginfo info{};
         return read(fd_.get(), &info, sizeof info) == sizeof info ? int(info.ssi_signo) : 0;
     }
-    // The mask that a child starts with.
-    const sigset_t& before() const { return before_; }
+    // A child starts with what held before.
+    void restore() const {
+        std::signal(SIGPIPE, pipe_before_);
+        sigprocmask(SIG_SETMASK, &before_, nullptr);
+    }
 
   private:
     sigset_t before_;
+    sighandler_t pipe_before_;
     Descriptor fd_;
 };
 
 class Starter {
   public:
-    Starter(int count, char** argv) : argv_(argv) {
-        std::string problem;
-        listener_ = ranks::listen_on(0, true, problem);
-        CHECK(listener_, "cannot listen on the loopback interface: ", problem);
-        nonce_ = ranks::random_word();
-        for (int rank = 0; rank < count; rank++) start(rank, count);
-        listener_ = Descriptor();
-    }
+    explicit Starter(char** argv) : argv_(argv) {}
     // Whatever goes wrong, no rank stays behind.
     ~Starter() {
         tell_all(SIGKILL);
@@ -88,7 +88,12 @@ class Starter {
     Starter(const Starter&) = delete;
     Starter& operator=(const Starter&) = delete;
 
-    int wait() {
+    int run(int count) {
+        std::string problem;
+        listener_ = ranks::listen_on(0, true, problem);
+        CHECK(listener_, "cannot listen on the loopback interface: ", problem);
+        for (int rank = 0; rank < count; rank++) start(rank, count);
+        listener_ = Descriptor();
         while (std::any_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.runs; })) {
             poll_once();
             end_overdue();
@@ -145,7 +150,7 @@ class Starter {
             dup2(nothing, STDIN_FILENO);
         }
         dup2(errors, STDERR_FILENO);
-        sigprocmask(SIG_SETMASK, &signals_.before(), nullptr);
+        signals_.restore();
         execvp(argv_[0], argv_);
         const int reason = errno;
         write_all(STDERR_FILENO, str("cannot start ", argv_[0], ": ", std::strerror(reason), "\n"));
@@ -157,7 +162,7 @@ class Starter {
     void poll_once() {
         std::vector<pollfd> polls{{.fd = signals_.fd(), .events = POLLIN, .revents = 0}};
         for (const Rank& rank : ranks_) polls.push_back({.fd = rank.errors.get(), .events = POLLIN, .revents = 0});
-        poll(polls.data(), polls.size(), first_ended_ > 0 ? 200 : -1);
+        poll(polls.data(), polls.size(), first_failed_ > 0 ? 200 : -1);
         for (size_t i = 0; i < ranks_.size(); i++)
             if (polls[i + 1].revents != 0) pass_on(ranks_[i]);
         while (const int signal = signals_.next()) {
@@ -195,26 +200,26 @@ class Starter {
             rank.runs = false;
             const bool killed = WIFSIGNALED(status);
             const int code = killed ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-            if (killed && WTERMSIG(status) != sent_) rank.signal = WTERMSIG(status);
-            if (code == 0) continue;
+            if (killed && !sigismember(&sent_, WTERMSIG(status))) rank.signal = WTERMSIG(status);
             if (first_code_ == 0) first_code_ = code;
-            if (first_ended_ == 0) first_ended_ = seconds_now();
+            // A rank that stops at a signal returns 128 + its number. The others do the same, and take the time they
+            // need.
+            if ((killed || (code > 0 && code <= 128)) && first_failed_ == 0) first_failed_ = seconds_now();
         }
     }
 
     void tell_all(int signal) {
+        sigaddset(&sent_, signal);
         for (const Rank& rank : ranks_)
             if (rank.runs) kill(rank.pid, signal);
     }
 
     // Ends the ranks that have not ended by themselves after one has failed.
     void end_overdue() {
-        if (first_ended_ == 0) return;
-        const double since = seconds_now() - first_ended_;
+        if (first_failed_ == 0) return;
+        const double since = seconds_now() - first_failed_;
         const int due = since > kStopWithin + kKillWithin ? SIGKILL : since > kStopWithin ? SIGTERM : 0;
-        if (due == sent_) return;
-        sent_ = due;
-        tell_all(due);
+        if (due != std::exchange(due_, due)) tell_all(due);
     }
 
     void say_signals() const {
@@ -229,13 +234,14 @@ class Starter {
     char** argv_;
     SignalQueue signals_;
     Descriptor listener_;
-    std::string nonce_;
+    const std::string nonce_ = ranks::random_word();
     std::vector<Rank> ranks_;
-    int first_code_ = 0;      // of the rank that failed first
-    double first_ended_ = 0;  // when that was; 0: none has
-    int sent_ = 0;            // the last signal by which ranks were ended here
+    int first_code_ = 0;       // of the rank that failed first
+    double first_failed_ = 0;  // when that was; 0: none has
+    int due_ = 0;              // the signal by which the others are ended now
+    sigset_t sent_{};          // all signals that were sent from here
 };
 
 }  // namespace
 
-int start_ranks(int count, char** argv) { return Starter(count, argv).wait(); }
+int start_ranks(int count, char** argv) { return Starter(argv).run(count); }
