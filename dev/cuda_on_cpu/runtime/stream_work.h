@@ -25,8 +25,8 @@ struct CallOrder;
 std::shared_ptr<CallOrder> make_call_order();
 // Puts work on a stream, behind all earlier work of the same order. The work opens device memory itself.
 cudaError_t enqueue(cudaStream_t stream, const std::shared_ptr<CallOrder>& order, Work work);
-// Runs the oldest work of the order that is not over, as far as that goes without waiting.
-void push_oldest(CallOrder& order);
+// Runs the oldest work of the order that is not over, as far as that goes without waiting. Is any left?
+bool push_oldest(CallOrder& order);
 // Waits until all work of the order is over.
 void finish(CallOrder& order);
 // Ends the program at a later launch of a graph that holds work of the order, with this reason.

@@ -184,7 +184,10 @@ Mark oldest(CallOrder& order) {
 
 }  // namespace
 
-void push_oldest(CallOrder& order) { try_until(oldest(order)); }
+bool push_oldest(CallOrder& order) {
+    try_until(oldest(order));
+    return oldest(order).stream != nullptr;
+}
 void finish(CallOrder& order) {
     for (Mark mark; (mark = oldest(order)).stream;) run_until(mark);
 }
