@@ -63,17 +63,24 @@ LDFLAGS       += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64
 LDLIBS        += -lcudart_static -ldl -lrt
 endif
 
+# Is NCCL's header where CUDA is installed, or where the compiler looks? Only the files that name RELORA_NCCL ask for it.
+NCCL          ?= $(if $(shell printf '\043if __has_include(<nccl.h>)\nfound\n\043endif\n' | \
+                   $(CXX) $(CPPFLAGS) -I$(CUDA_HOME)/include -E -P -x c++ - 2>/dev/null),1,0)
+NCCL          := $(NCCL)
+
 # Everything is compiled anew when the flags change.
-FLAGS     := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS) $(GENCODE))
+FLAGS     := $(strip NCCL=$(NCCL) $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS) $(GENCODE))
 ifneq ($(FLAGS),$(strip $(shell cat $(BUILD)/flags 2>/dev/null)))
 $(shell mkdir -p $(BUILD) && echo '$(FLAGS)' >$(BUILD)/flags)
 endif
 
 KERNELS   := $(wildcard src/kernels/cuda/*.cu)
-# The host code of the CUDA half. cuBLASLt is loaded at run time (src/runtime/cuda_library.h).
-CUDA_HOST := $(wildcard src/*/cuda/*.cpp)
+# The host code of the CUDA half. cuBLASLt and NCCL are loaded at run time (src/runtime/cuda_library.h).
+CUDA_HOST := $(filter-out $(if $(filter 0,$(NCCL)),%/nccl_library.cpp),$(wildcard src/*/cuda/*.cpp))
 # These files ask whether the binary has a CUDA half (src/runtime/build.h).
 CUDA_AWARE := src/runtime/device.cpp src/kernels/op_timer.cpp $(wildcard src/kernels/dispatch*.cpp)
+# These ask whether NCCL's header was there, and so do the programs with mistakes of dev/cuda_on_cpu.
+NCCL_AWARE := test/cuda_on_cpu/planted_bugs/main.cpp
 LIB_SRC   := $(wildcard src/*/*.cpp src/*/cpu/*.cpp src/*/ranks/*.cpp)
 LIB_OBJ   := $(LIB_SRC:%=$(BUILD)/%.o)
 ifeq ($(CUDA),1)
@@ -173,16 +180,20 @@ endif
 # ---- the CUDA half, executed on the CPU (dev/cuda_on_cpu) ----
 ON_CPU      := $(BUILD)/cuda_on_cpu
 # The host code that depends on CUDA is never compiled with a sanitizer, nor is the executor, which finds sanitizers by itself.
-EXECUTOR    := $(patsubst %,$(ON_CPU)/host/%.o,$(wildcard dev/cuda_on_cpu/executor/*.cpp dev/cuda_on_cpu/runtime/*.cpp))
-ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp,$(CUDA_HOST)) $(CUDA_AWARE) \
-               $(wildcard dev/cuda_on_cpu/cublaslt/*.cpp)) $(EXECUTOR)
-ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(KERNEL_TEST) $(wildcard test/cuda_on_cpu/*/test_*.cpp))
-PLANTED     := $(wildcard test/cuda_on_cpu/planted_bugs/*.cpp)
-ON_CPU_LIBS := -lboost_context $(filter-out -lcudart_static,$(LDLIBS)) -ldl
+NO_NCCL     := $(if $(filter 0,$(NCCL)),dev/cuda_on_cpu/nccl/% test/cuda_on_cpu/nccl/% %/nccl_bugs.cpp)
+EXECUTOR    := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out $(NO_NCCL),$(wildcard $(addprefix dev/cuda_on_cpu/,executor/*.cpp \
+               runtime/*.cpp nccl/*.cpp))))
+ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp %/nccl_library.cpp,$(CUDA_HOST)) \
+               $(CUDA_AWARE) $(wildcard dev/cuda_on_cpu/cublaslt/*.cpp)) $(EXECUTOR)
+ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out $(NO_NCCL),$(KERNEL_TEST) $(wildcard test/cuda_on_cpu/*/test_*.cpp)))
+PLANTED     := $(filter-out $(NO_NCCL),$(wildcard test/cuda_on_cpu/planted_bugs/*.cpp))
+ON_CPU_LIBS := -lboost_context $(filter-out -lcudart_static,$(LDLIBS)) -ldl -lrt
+VARIANTS := plain asan tsan
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZE_tsan := -fsanitize=thread
 $(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -iquotedev/cuda_on_cpu/executor -DGTEST_DONT_DEFINE_FAIL=1
 $(ON_CPU)/host/dev/cuda_on_cpu/%.o: private CXXFLAGS += -O2
+$(foreach folder,$(BUILD) $(VARIANTS:%=$(ON_CPU)/%) $(ON_CPU)/host,$(NCCL_AWARE:%=$(folder)/%.o)): private CXXFLAGS += -DRELORA_NCCL=$(NCCL)
 $(ON_CPU)/host/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
@@ -200,9 +211,8 @@ $(ON_CPU)/$(1)/train_relora: $(BUILD)/train_relora.o $(KERNELS:%=$(ON_CPU)/$(1)/
 	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ $(ON_CPU_LIBS)
 # Programs with one mistake each, which the executor or the sanitizer has to find.
 $(ON_CPU)/$(1)/planted_bugs: $(PLANTED:%=$(ON_CPU)/$(1)/%.o) $(EXECUTOR)
-	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lboost_context -ldl
+	$(CXX) $$(CXXFLAGS) $(SANITIZE_$(1)) $$(LDFLAGS) $$^ -o $$@ -lboost_context -ldl -lrt -lpthread
 endef
-VARIANTS := plain asan tsan
 $(foreach variant,$(VARIANTS),$(eval $(call on_cpu_variant,$(variant))))
 kernel-tests-on-cpu: $(VARIANTS:%=$(ON_CPU)/%/kernel_tests)
 planted-bugs: $(VARIANTS:%=$(ON_CPU)/%/planted_bugs)

@@ -31,6 +31,7 @@ constexpr ErrorText kErrorTexts[] = {
     EXECUTOR_ERROR_TEXT(cudaErrorInvalidValue, "invalid argument"),
     EXECUTOR_ERROR_TEXT(cudaErrorMemoryAllocation, "out of memory"),
     EXECUTOR_ERROR_TEXT(cudaErrorInvalidConfiguration, "invalid configuration argument"),
+    EXECUTOR_ERROR_TEXT(cudaErrorInvalidPitchValue, "invalid pitch argument"),
     EXECUTOR_ERROR_TEXT(cudaErrorInvalidDevice, "invalid device ordinal"),
     EXECUTOR_ERROR_TEXT(cudaErrorInvalidResourceHandle, "invalid resource handle"),
     EXECUTOR_ERROR_TEXT(cudaErrorIllegalState, "the operation cannot be performed in the present state"),

@@ -1,7 +1,9 @@
 // CUDA's runtime: stream capture and graphs.
+#include <algorithm>
 #include <memory>
 #include <utility>
 
+#include "dev/cuda_on_cpu/executor/report.h"
 #include "dev/cuda_on_cpu/runtime/capture.h"
 #include "dev/cuda_on_cpu/runtime/errors.h"
 #include "dev/cuda_on_cpu/runtime/streams.h"
@@ -54,7 +56,24 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
     CUstream_st* const stream = resolve(handle, "cudaGraphLaunch");
-    return remember(submit_work(stream, [nodes = executable->nodes] { replay(*nodes); }));
+    const std::shared_ptr<const Nodes> nodes = executable->nodes;
+    std::vector<std::shared_ptr<CallOrder>> orders;
+    std::vector<std::shared_ptr<EventRecord>> records(nodes->size());
+    {
+        std::lock_guard<std::recursive_mutex> lock(stream_mutex());
+        for (size_t i = 0; i < nodes->size(); i++) {
+            for (const std::shared_ptr<CallOrder>& order : (*nodes)[i].orders) {
+                if (!order->closed.empty()) die("cudaGraphLaunch of a graph with work of " + order->closed);
+                if (std::find(orders.begin(), orders.end(), order) == orders.end()) orders.push_back(order);
+            }
+            if (!(*nodes)[i].event) continue;
+            records[i] = std::make_shared<EventRecord>();
+            records[i]->mark = {stream, stream->submitted + 1};
+            (*nodes)[i].event->record = records[i];
+        }
+    }
+    const auto work = [nodes, records] { return replay(nodes, records); };
+    return remember(submit_work(stream, work, orders));
 }
 // Takes over a graph with the same nodes and dependencies.
 cudaError_t cudaGraphExecUpdate(cudaGraphExec_t executable, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* info) {

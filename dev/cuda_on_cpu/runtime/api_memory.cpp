@@ -131,15 +131,20 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 // This stand-in's cudaMemcpy2DAsync copies between device addresses only.
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
-                              cudaMemcpyKind kind, cudaStream_t stream) {
+                              cudaMemcpyKind kind, cudaStream_t handle) {
+    CUstream_st* const stream = resolve(handle, "cudaMemcpy2DAsync");
     if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);
-    for (size_t row = 0; row < rows; row++) {
-        const cudaError_t error =
-            cudaMemcpyAsync(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch,
-                            width, kind, stream);
-        if (error != cudaSuccess) return error;
-    }
-    return cudaSuccess;
+    if (width == 0 || rows == 0) return cudaSuccess;
+    if (kind != cudaMemcpyDeviceToDevice && !(kind == cudaMemcpyDefault && is_device(to) && is_device(from)))
+        return remember(cudaErrorNotSupported);
+    const auto row_of = [=](size_t row) {
+        return CopyArguments{static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch,
+                             width, kind, "cudaMemcpy2DAsync"};
+    };
+    for (const size_t row : {size_t(0), rows - 1}) check(row_of(row));
+    return remember(enqueue(stream, [=] {
+        for (size_t row = 0; row < rows; row++) memcpy(row_of(row).to, row_of(row).from, width);
+    }));
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) { return fill(to, value, bytes, nullptr, "cudaMemset"); }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {

@@ -25,7 +25,9 @@ cudaError_t forbidden_for_event(const char* call, cudaEvent_t event) {
 }
 
 // A poll of deferred work says no, but lets one piece of it run: a host that polls in a loop must get there.
-cudaError_t poll(const Mark& mark) { return advance(mark) ? remember(cudaErrorNotReady) : cudaSuccess; }
+cudaError_t poll(const Mark& mark) {
+    return advance(mark) == Advance::reached ? cudaSuccess : remember(cudaErrorNotReady);
+}
 
 }  // namespace
 
@@ -114,12 +116,16 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
         if (stream->recording.capture) return cudaSuccess;
         record->mark = {stream, stream->submitted + 1};
     }
-    return remember(submit_work(stream, [record] {
-        record->time = std::chrono::steady_clock::now();
-        record->done = true;
-    }));
+    return remember(submit_work(stream, [record] { record->happen(); }));
 }
-cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, unsigned) {
+// An external event in a capture is no place in it, but is recorded by each launch of the graph.
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, unsigned flags) {
+    CUstream_st* const stream = resolve(handle, "cudaEventRecordWithFlags");
+    {
+        Lock lock(stream_mutex());
+        if (flags & cudaEventRecordExternal && stream->recording.capture)
+            return remember(record_event_node(stream, event));
+    }
     return cudaEventRecord(event, handle);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {

@@ -69,13 +69,26 @@ cudaError_t end_capture(CUstream_st* stream, Nodes& nodes) {
     return cudaSuccess;
 }
 
-cudaError_t record_node(CUstream_st* stream, std::function<void()> work) {
+namespace {
+
+cudaError_t add_node(CUstream_st* stream, Node node) {
     Capture& capture = *stream->recording.capture;
     if (capture.invalid) return cudaErrorStreamCaptureInvalidated;
-    capture.nodes.push_back({std::move(work), std::exchange(stream->recording.nodes, {})});
-    stream->recording.nodes = {int(capture.nodes.size()) - 1};
+    node.after = std::exchange(stream->recording.nodes, {});
+    for (const std::shared_ptr<CallOrder>& order : node.orders)
+        if (order->captured.capture == stream->recording.capture) add_unique(node.after, order->captured.nodes);
+    stream->recording.nodes = {int(capture.nodes.size())};
+    for (const std::shared_ptr<CallOrder>& order : node.orders) order->captured = stream->recording;
+    capture.nodes.push_back(std::move(node));
     return cudaSuccess;
 }
+
+}  // namespace
+
+cudaError_t record_node(CUstream_st* stream, Work work, const std::vector<std::shared_ptr<CallOrder>>& orders) {
+    return add_node(stream, {.work = std::move(work), .orders = orders});
+}
+cudaError_t record_event_node(CUstream_st* stream, cudaEvent_t event) { return add_node(stream, {.event = event}); }
 
 cudaError_t wait_in_capture(CUstream_st* stream, const Recording& place) {
     const bool ended =
@@ -116,28 +129,68 @@ cudaError_t outside_capture(CUstream_st* stream) {
     return cudaSuccess;
 }
 
-void replay(const Nodes& nodes) {
-    if (options().order == Options::Order::forward) {
-        for (const Node& node : nodes) node.work();
-        return;
+namespace {
+
+class Replay {
+  public:
+    Replay(std::shared_ptr<const Nodes> nodes, std::vector<std::shared_ptr<EventRecord>> records)
+        : nodes_(std::move(nodes)),
+          records_(std::move(records)),
+          waits_for_(nodes_->size()),
+          followers_(nodes_->size()) {
+        for (size_t i = 0; i < nodes_->size(); i++) {
+            waits_for_[i] = (*nodes_)[i].after.size();
+            for (int node : (*nodes_)[i].after) followers_[size_t(node)].push_back(i);
+            if (!waits_for_[i]) ready_.push_back(i);
+        }
     }
-    std::vector<int> waits_for(nodes.size());  // how many nodes
-    std::vector<std::vector<size_t>> followers(nodes.size());
-    std::vector<size_t> ready;
-    for (size_t i = 0; i < nodes.size(); i++) {
-        waits_for[i] = int(nodes[i].after.size());
-        for (int node : nodes[i].after) followers[size_t(node)].push_back(i);
-        if (!waits_for[i]) ready.push_back(i);
+    // Goes on with nodes that have begun, then begins whatever can be begun.
+    bool step() {
+        for (auto& [node, step] : std::exchange(begun_, {})) go_on(node, std::move(step));
+        while (!ready_.empty()) {
+            const size_t node = take();
+            go_on(node, begin(node));
+        }
+        return begun_.empty();
     }
-    std::mt19937 draw(options().seed);
-    while (!ready.empty()) {
-        if (options().order == Options::Order::random) std::swap(ready[draw() % ready.size()], ready.back());
-        const size_t next = ready.back();
-        ready.pop_back();
-        nodes[next].work();
-        for (size_t follower : followers[next])
-            if (--waits_for[follower] == 0) ready.push_back(follower);
+
+  private:
+    void go_on(size_t node, Step step) {
+        if (step && !step()) {
+            begun_.emplace_back(node, std::move(step));
+            return;
+        }
+        for (size_t follower : followers_[node])
+            if (--waits_for_[follower] == 0) ready_.push_back(follower);
     }
+    size_t take() {
+        auto next = std::prev(ready_.end());
+        if (options().order == Options::Order::forward) next = std::min_element(ready_.begin(), ready_.end());
+        if (options().order == Options::Order::random) next = ready_.begin() + long(draw_() % ready_.size());
+        std::iter_swap(next, std::prev(ready_.end()));
+        const size_t node = ready_.back();
+        ready_.pop_back();
+        return node;
+    }
+    Step begin(size_t node) {
+        if ((*nodes_)[node].work) return (*nodes_)[node].work();
+        records_[node]->happen();
+        return {};
+    }
+
+    std::shared_ptr<const Nodes> nodes_;
+    std::vector<std::shared_ptr<EventRecord>> records_;
+    std::vector<size_t> waits_for_;  // how many nodes
+    std::vector<std::vector<size_t>> followers_;
+    std::vector<size_t> ready_;
+    std::vector<std::pair<size_t, Step>> begun_;  // nodes that wait for another process
+    std::mt19937 draw_{options().seed};
+};
+
+}  // namespace
+
+Step replay(const std::shared_ptr<const Nodes>& nodes, std::vector<std::shared_ptr<EventRecord>> records) {
+    return [replay = std::make_shared<Replay>(nodes, std::move(records))] { return replay->step(); };
 }
 
 }  // namespace executor

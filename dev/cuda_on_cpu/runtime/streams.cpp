@@ -1,5 +1,7 @@
 #include "dev/cuda_on_cpu/runtime/streams.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <random>
 #include <utility>
@@ -59,62 +61,139 @@ void wait_for_legacy_rules(CUstream_st* stream) {
     }
 }
 
-void run_some_of_anything() {
+bool run_some_of_anything() {
     const std::vector<CUstream_st*> busy = busy_streams();
-    if (busy.empty()) return;
+    if (busy.empty()) return false;
     CUstream_st* const stream = busy[draw()() % busy.size()];
-    run_until({stream, stream->done + 1});
+    return advance({stream, stream->done + 1}) == Advance::moved;
 }
+
+bool is_over(const Mark& mark) { return mark.stream->done >= mark.position; }
+void forget_what_is_over(CallOrder& order) {
+    while (!order.pending.empty() && is_over(order.pending.front())) order.pending.pop_front();
+}
+
+// What a thread does that waits for another process: it asks often at first.
+class Patience {
+  public:
+    void wait() { count_++ < 200 ? usleep(0) : usleep(200); }
+
+  private:
+    int count_ = 0;
+};
 
 }  // namespace
 
-cudaError_t submit_work(CUstream_st* stream, std::function<void()> work) {
+cudaError_t submit_work(CUstream_st* stream, Work work, const std::vector<std::shared_ptr<CallOrder>>& orders) {
     {
         std::lock_guard<std::recursive_mutex> lock(stream_mutex());
-        if (stream->recording.capture) return record_node(stream, std::move(work));
+        if (stream->recording.capture) return record_node(stream, std::move(work), orders);
         if (const cudaError_t error = outside_capture(stream); error != cudaSuccess) return error;
         wait_for_legacy_rules(stream);
+        for (const std::shared_ptr<CallOrder>& order : orders) {
+            forget_what_is_over(*order);
+            if (!order->pending.empty()) stream->waits.push_back(order->pending.back());
+        }
         stream->queue.push_back({std::move(work), std::exchange(stream->waits, {})});
         stream->submitted++;
+        for (const std::shared_ptr<CallOrder>& order : orders) order->pending.push_back(tail(stream));
     }
     if (!options().deferred)
-        run_stream(stream);
+        try_until(tail(stream));
     else if (options().order == Options::Order::random && draw()() % 2)
         run_some_of_anything();
     return cudaSuccess;
 }
+cudaError_t submit_work(CUstream_st* stream, std::function<void()> work) {
+    const auto run = [work = std::move(work)] {
+        work();
+        return Step();
+    };
+    return submit_work(stream, run, {});
+}
 
-bool advance(const Mark& mark) {
-    if (!mark.stream || mark.stream->done >= mark.position) return false;
+Advance advance(const Mark& mark) {
+    if (!mark.stream || is_over(mark)) return Advance::reached;
     CUstream_st& stream = *mark.stream;
     std::lock_guard<std::recursive_mutex> drain(stream.draining);
-    if (stream.done >= mark.position) return false;  // another host thread has been here
-    CUstream_st::Operation operation;
+    if (is_over(mark)) return Advance::reached;  // another host thread has been here
+    CUstream_st::Operation* operation;
     {
         std::lock_guard<std::recursive_mutex> lock(stream_mutex());
-        operation = std::move(stream.queue.front());
-        stream.queue.pop_front();
+        operation = &stream.queue.front();  // it stays where it is when others join the queue
     }
-    for (const Mark& dependency : operation.after) run_until(dependency);
-    operation.work();
-    stream.done++;
-    return true;
+    for (const Mark& dependency : operation->after)
+        if (!try_until(dependency)) return Advance::blocked;
+    if (!operation->begun) {
+        operation->begun = true;
+        operation->step = operation->work();
+    }
+    if (operation->step && !operation->step()) return Advance::blocked;
+    CUstream_st::Operation finished;  // destroyed without the lock
+    {
+        std::lock_guard<std::recursive_mutex> lock(stream_mutex());
+        finished = std::move(stream.queue.front());
+        stream.queue.pop_front();
+        stream.done++;
+    }
+    return Advance::moved;
+}
+
+bool try_until(const Mark& mark) {
+    Advance outcome;
+    while ((outcome = advance(mark)) == Advance::moved) {
+    }
+    return outcome == Advance::reached;
 }
 
 void run_until(const Mark& mark) {
-    while (advance(mark)) {
-    }
+    for (Patience patience; !try_until(mark);) patience.wait();
 }
 
 void run_stream(CUstream_st* stream) { run_until(tail(stream)); }
 
+// Where one stream has to wait for another process, the others go on.
 void run_everything() {
+    Patience patience;
     for (std::vector<CUstream_st*> busy; !(busy = busy_streams()).empty();) {
-        if (options().order == Options::Order::random)
-            run_some_of_anything();
-        else
-            run_stream(options().order == Options::Order::reverse ? busy.back() : busy.front());
+        if (options().order == Options::Order::random) {
+            if (!run_some_of_anything()) patience.wait();
+            continue;
+        }
+        if (options().order == Options::Order::reverse) std::reverse(busy.begin(), busy.end());
+        if (std::none_of(busy.begin(), busy.end(), [](CUstream_st* stream) { return try_until(tail(stream)); }))
+            patience.wait();
     }
+}
+
+// ---- orders of calls ---------------------------------------------------------------------------------------------
+
+std::shared_ptr<CallOrder> make_call_order() { return std::make_shared<CallOrder>(); }
+
+cudaError_t enqueue(cudaStream_t stream, const std::shared_ptr<CallOrder>& order, Work work) {
+    return submit_work(resolve(stream, "work"), std::move(work), {order});
+}
+
+namespace {
+
+Mark oldest(CallOrder& order) {
+    std::lock_guard<std::recursive_mutex> lock(stream_mutex());
+    forget_what_is_over(order);
+    return order.pending.empty() ? Mark{} : order.pending.front();
+}
+
+}  // namespace
+
+bool push_oldest(CallOrder& order) {
+    try_until(oldest(order));
+    return oldest(order).stream != nullptr;
+}
+void finish(CallOrder& order) {
+    for (Mark mark; (mark = oldest(order)).stream;) run_until(mark);
+}
+void close(CallOrder& order, const std::string& reason) {
+    std::lock_guard<std::recursive_mutex> lock(stream_mutex());
+    order.closed = reason;
 }
 
 }  // namespace executor

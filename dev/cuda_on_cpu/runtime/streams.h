@@ -1,6 +1,6 @@
-// Streams as queues of host functions, and events as marks in them. In immediate mode a queue never holds more than the
-// work just submitted. In deferred mode work waits until something that CUDA guarantees to wait for it comes along, so
-// that whoever relies on luck reads stale data.
+// Streams as queues of host functions, and events as marks in them. In immediate mode work runs when it is submitted,
+// as far as it has not to wait for another process. In deferred mode work waits until something that CUDA guarantees to
+// wait for it comes along, so that whoever relies on luck reads stale data.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "dev/cuda_on_cpu/runtime/capture.h"
+#include "dev/cuda_on_cpu/runtime/stream_work.h"
 
 namespace executor {
 
@@ -27,8 +28,10 @@ struct Mark {
 
 struct CUstream_st {
     struct Operation {
-        std::function<void()> work;
+        executor::Work work;
         std::vector<executor::Mark> after;
+        bool begun = false;
+        executor::Step step = {};  // once it has begun
     };
     bool blocking = true;  // waits for the legacy stream, and is waited for by it
     bool destroyed = false;
@@ -50,6 +53,16 @@ struct EventRecord {
     std::atomic<bool> done = false;
     std::chrono::steady_clock::time_point time;
     Recording recording;  // its place in a capture, if it was recorded in one
+    void happen() {
+        time = std::chrono::steady_clock::now();
+        done = true;
+    }
+};
+
+struct CallOrder {
+    std::deque<Mark> pending;  // what was submitted and is not over, oldest first
+    Recording captured;        // the latest of its work that was captured
+    std::string closed;        // why there may be no more
 };
 
 }  // namespace executor
@@ -72,11 +85,16 @@ std::vector<CUstream_st*>& streams();
 
 // Puts work on the stream, or into the graph that it is captured into. Work that needs device memory opens it itself.
 cudaError_t submit_work(CUstream_st* stream, std::function<void()> work);
-// Runs what the mark covers, and what that waits for.
+// The same for work of some orders, behind whatever these hold.
+cudaError_t submit_work(CUstream_st* stream, Work work, const std::vector<std::shared_ptr<CallOrder>>& orders);
+// Runs what the mark covers, and what that waits for; waits where such work waits for another process, without a lock.
 void run_until(const Mark& mark);
+// Runs the same as far as that goes without waiting; false if it isn't over.
+bool try_until(const Mark& mark);
 void run_stream(CUstream_st* stream);
 void run_everything();
-// Runs one piece of work, for callers that poll; false if the mark was reached already.
-bool advance(const Mark& mark);
+// Runs one piece of work, for callers that poll, unless the mark was reached already or the work has to wait.
+enum class Advance { reached, moved, blocked };
+Advance advance(const Mark& mark);
 
 }  // namespace executor

@@ -185,6 +185,59 @@ TEST(Executor, AGraphTakesOverAnotherOfTheSameShape) {
     cudaGraphExecDestroy(executable);
     for (cudaGraph_t graph : graphs) cudaGraphDestroy(graph);
 }
+TEST(Executor, ALaunchRecordsAnExternalEvent) {
+    Stream stream, other;
+    Event start, end;
+    Device<float> x(zeros(1));
+    float ms = -1.0f;
+    ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    EXPECT_EQ(cudaEventRecordWithFlags(start, stream, cudaEventRecordExternal), cudaSuccess);
+    append(x, 1, stream);
+    EXPECT_EQ(cudaEventRecordWithFlags(end, stream, cudaEventRecordExternal), cudaSuccess);
+    cudaGraph_t graph;
+    ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    size_t nodes = 0;
+    EXPECT_EQ(cudaGraphGetNodes(graph, nullptr, &nodes), cudaSuccess);
+    EXPECT_EQ(nodes, 3u);
+    cudaGraphExec_t executable;
+    ASSERT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+    EXPECT_EQ(cudaEventElapsedTime(&ms, start, end), cudaErrorInvalidResourceHandle);  // never recorded
+    EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidResourceHandle);
+    for (float digit : {2.0f, 3.0f}) {
+        EXPECT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
+        cudaStreamWaitEvent(other, end, 0);
+        append(x, digit, other);
+        EXPECT_EQ(cudaEventSynchronize(end), cudaSuccess);
+        EXPECT_EQ(cudaEventElapsedTime(&ms, start, end), cudaSuccess);
+        EXPECT_GE(ms, 0.0f);
+        EXPECT_EQ(cudaStreamSynchronize(other), cudaSuccess);
+    }
+    EXPECT_EQ(x.read()[0], 1213.0f);
+    cudaGraphExecDestroy(executable);
+    cudaGraphDestroy(graph);
+}
+TEST(Executor, CopiesRectangles) {
+    Stream stream;
+    Device<float> x({1, 2, 3, 4, 5, 6}), y(zeros(7));
+    constexpr size_t kFloat = sizeof(float);
+    const auto copy = [&](size_t width) {
+        return cudaMemcpy2DAsync(y.data + 1, 2 * kFloat, x.data, 3 * kFloat, width * kFloat, 2,
+                                 cudaMemcpyDeviceToDevice, stream);
+    };
+    EXPECT_EQ(copy(3), cudaErrorInvalidPitchValue);
+    EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidPitchValue);
+    ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
+    EXPECT_EQ(copy(2), cudaSuccess);
+    cudaGraph_t graph;
+    ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    cudaGraphExec_t executable;
+    ASSERT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+    EXPECT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
+    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    EXPECT_EQ(y.read(), (std::vector<float>{0, 1, 2, 4, 5, 0, 0}));
+    cudaGraphExecDestroy(executable);
+    cudaGraphDestroy(graph);
+}
 TEST(Executor, ACaptureRefusesWhatCannotBeCaptured) {
     Stream stream, blocking(cudaStreamDefault);
     Event event;
