@@ -66,22 +66,29 @@ endif
 # Is NCCL's header where CUDA is installed, or where the compiler looks? Only the files that name RELORA_NCCL ask for it.
 NCCL          ?= $(if $(shell printf '\043if __has_include(<nccl.h>)\nfound\n\043endif\n' | \
                    $(CXX) $(CPPFLAGS) -I$(CUDA_HOME)/include -E -P -x c++ - 2>/dev/null),1,0)
-NCCL          := $(NCCL)
+
+# MPI carries tensors between ranks on CPUs, where its compiler says how to link it (Open MPI: libopenmpi-dev).
+MPICC         ?= $(shell command -v mpicc 2>/dev/null)
+MPI           ?= $(if $(MPICC),1,0)
+ifeq ($(MPI),1)
+MPI_CPPFLAGS  := -DOMPI_SKIP_MPICXX=1 -DMPICH_SKIP_MPICXX=1 $(addprefix -isystem ,$(shell $(MPICC) --showme:incdirs))
+LDLIBS        += $(addprefix -L,$(shell $(MPICC) --showme:libdirs)) $(addprefix -l,$(shell $(MPICC) --showme:libs))
+endif
 
 # Everything is compiled anew when the flags change.
-FLAGS     := $(strip NCCL=$(NCCL) $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS) $(GENCODE))
+FLAGS     := $(strip NCCL=$(NCCL) MPI=$(MPI) $(MPI_CPPFLAGS) $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS) $(GENCODE))
 ifneq ($(FLAGS),$(strip $(shell cat $(BUILD)/flags 2>/dev/null)))
 $(shell mkdir -p $(BUILD) && echo '$(FLAGS)' >$(BUILD)/flags)
 endif
 
 KERNELS   := $(wildcard src/kernels/cuda/*.cu)
 # The host code of the CUDA half. cuBLASLt and NCCL are loaded at run time (src/runtime/cuda_library.h).
-CUDA_HOST := $(filter-out $(if $(filter 0,$(NCCL)),%/nccl_library.cpp),$(wildcard src/*/cuda/*.cpp))
+CUDA_HOST := $(filter-out $(if $(filter 0,$(NCCL)),%/nccl_library.cpp %/nccl.cpp),$(wildcard src/*/cuda/*.cpp))
 # These files ask whether the binary has a CUDA half (src/runtime/build.h).
-CUDA_AWARE := src/runtime/device.cpp src/kernels/op_timer.cpp $(wildcard src/kernels/dispatch*.cpp)
+CUDA_AWARE := src/runtime/device.cpp src/runtime/ranks.cpp src/kernels/op_timer.cpp $(wildcard src/kernels/dispatch*.cpp)
 # These ask whether NCCL's header was there, and so do the programs with mistakes of dev/cuda_on_cpu.
-NCCL_AWARE := test/cuda_on_cpu/planted_bugs/main.cpp
-LIB_SRC   := $(wildcard src/*/*.cpp src/*/cpu/*.cpp src/*/ranks/*.cpp)
+NCCL_AWARE := src/runtime/ranks.cpp test/cuda_on_cpu/planted_bugs/main.cpp
+LIB_SRC   := $(filter-out $(if $(filter 0,$(MPI)),%/mpi.cpp),$(wildcard src/*/*.cpp src/*/cpu/*.cpp src/*/ranks/*.cpp))
 LIB_OBJ   := $(LIB_SRC:%=$(BUILD)/%.o)
 ifeq ($(CUDA),1)
 LIB_OBJ   += $(CUDA_HOST:%=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o)
@@ -194,6 +201,8 @@ SANITIZE_tsan := -fsanitize=thread
 $(ON_CPU)/%: private CPPFLAGS += -URELORA_CUDA -DRELORA_CUDA=1 -I$(CUDA_HOME)/include -iquotedev/cuda_on_cpu/executor -DGTEST_DONT_DEFINE_FAIL=1
 $(ON_CPU)/host/dev/cuda_on_cpu/%.o: private CXXFLAGS += -O2
 $(foreach folder,$(BUILD) $(VARIANTS:%=$(ON_CPU)/%) $(ON_CPU)/host,$(NCCL_AWARE:%=$(folder)/%.o)): private CXXFLAGS += -DRELORA_NCCL=$(NCCL)
+$(BUILD)/src/runtime/ranks.cpp.o $(ON_CPU)/host/src/runtime/ranks.cpp.o: private CXXFLAGS += -DRELORA_MPI=$(MPI)
+$(BUILD)/src/runtime/cpu/mpi.cpp.o: private CPPFLAGS += $(MPI_CPPFLAGS)
 $(ON_CPU)/host/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -128,6 +129,7 @@ inline Adapter make_adapter(uint32_t id, Parameter& weight, const AdapterConfig&
         p.rows = p.file_rows = rows;
         p.cols = cols;
         p.bucket = bucket;
+        p.stage = weight.stage;
     };
     describe(a.A, ".lora_A", Role::adapter_A, a.sections * a.rank, a.in);
     describe(a.B, ".lora_B", Role::adapter_B, a.out, a.rank);
@@ -144,15 +146,17 @@ struct Scratch {
 };
 
 // Whether W + s B A is stored over the rounded W. A bf16 run on a CPU does so, since the fp32 W lies beside it. On a
-// GPU the fp32 W is in host memory, and the rounded one is all that the device has of W.
-inline bool replaces_weight(DType type, Device device) { return type != DType::f32 && device == Device::cpu; }
+// GPU the fp32 W is in host memory, and ranks share it: there the rounded one is all that the device has of W.
+inline bool replaces_weight(const Adapter& a, DType type, Device device) {
+    return type != DType::f32 && device == Device::cpu && !a.weight->shared;
+}
 
 // Plans what adapters need for N rows besides their parameters: effective weights, u, and the scratch that they share.
 inline void plan_adapters(MemoryPlan& plan, std::vector<Adapter>& adapters, Scratch& scratch, DType type, int64_t N) {
     int64_t u = 0, du = 0, dropped = 0, delta = 0;
     for (Adapter& a : adapters) {
         const int64_t stacked = a.sections * a.rank;
-        if (!a.factored() && !replaces_weight(type, plan.device()))
+        if (!a.factored() && !replaces_weight(a, type, plan.device()))
             plan.add(&a.effective, MemoryCategory::weights, type, a.out, a.in);
         if (a.factored() && !a.u_of) plan.add(&a.u, MemoryCategory::activations, type, N, stacked);
         if (a.route == Route::merged) u = std::max(u, stacked);
@@ -170,7 +174,7 @@ inline void plan_adapters(MemoryPlan& plan, std::vector<Adapter>& adapters, Scra
 inline void place_adapters(std::vector<Adapter>& adapters, const Scratch& scratch, DType type, Device device,
                            int64_t N) {
     for (Adapter& a : adapters) {
-        if (!a.factored() && replaces_weight(type, device)) a.effective = a.weight->weight;
+        if (!a.factored() && replaces_weight(a, type, device)) a.effective = a.weight->weight;
         if (a.route == Route::merged) a.u = scratch.u.reuse(type, N, a.sections * a.rank);
         if (a.factored() && a.u_of) a.u = a.u_of->u;
     }
@@ -244,10 +248,10 @@ inline void multiply_sections(const Adapter& adapter, const Sections& a, const S
     kernels::matmul(how);
 }
 
-// Computes s B A (out, in) in fp32, into the scratch.
+// Computes s B A (out, in) in fp32, into the scratch, from the A and B that forward and backward see.
 inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
-    multiply_sections(adapter, by_rows(adapter, adapter.B.value()), by_rows(adapter, adapter.A.value()),
+    multiply_sections(adapter, by_rows(adapter, adapter.B.weight), by_rows(adapter, adapter.A.weight),
                       by_rows(adapter, delta), {.alpha = adapter.scale});
     return delta;
 }
@@ -256,7 +260,7 @@ inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
 inline void form_effective_weight(const Adapter& adapter, const Scratch& scratch) {
     if (adapter.factored()) return;
     const Parameter& w = *adapter.weight;
-    const Tensor& frozen = w.weight.device == Device::cuda ? w.weight : w.value();
+    const Tensor& frozen = adapter.effective.data == w.weight.data ? w.master : w.weight;
     kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
 }
 
@@ -344,28 +348,46 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
     if (!preactivation.empty()) kernels::gelu_backward(dx, dx, preactivation);
 }
 
-// Rounds a master that has changed to the weight that computes; does nothing where there is no master.
+// Rounds this rank's part of a master that has changed to the weight that computes; does nothing where there is no
+// master.
 inline void round_weight(const Parameter& p) {
-    if (!p.master.empty()) kernels::convert(p.weight, p.master);
+    if (p.has_master && p.kept_size() > 0) kernels::convert(p.kept_of(p.weight), p.kept_of_master());
 }
 
-// A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), B = 0: at the switch (restart 0) and at every
-// restart.
-inline void initialise(const Adapter& adapter, uint64_t seed, uint64_t restart) {
-    for (int i = 0; i < adapter.sections; i++)
-        kernels::fill_uniform(adapter.A_section(adapter.A.value(), i), float(1.0 / std::sqrt(double(adapter.in))),
-                              adapter.stream(rng::Purpose::lora_init, seed, i, restart));
-    kernels::zero(adapter.B.value());
-    for (const Parameter* p : {&adapter.A, &adapter.B}) round_weight(*p);
+// Gives a parameter these values (rows, cols): rounded to the weight, and this rank's part to the master.
+inline void set_value(const Parameter& p, const Tensor& values) {
+    if (values.data != p.weight.data) kernels::convert(p.weight, values);
+    if (p.has_master && p.kept_size() > 0 && values.data != p.master.data)
+        kernels::convert(p.kept_of_master(), p.kept_of(values));
 }
 
-// W <- W + s B A in fp32, rounded to the compute type afterwards. Returns the squared Frobenius norm of s B A.
-// A and B are left as they are: initialise() follows, except for a last export.
+// Draws A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), and sets B = 0: at the switch (restart 0) and
+// at every restart. Every rank draws all of it, and keeps its part of the master.
+inline void initialise(const Adapter& adapter, const Scratch& scratch, uint64_t seed, uint64_t restart) {
+    for (const Parameter* p : {&adapter.A, &adapter.B}) {
+        const Tensor values = p->has_master ? scratch.delta.reuse(DType::f32, p->rows, p->cols) : p->weight;
+        if (p == &adapter.B)
+            kernels::zero(values);
+        else
+            for (int i = 0; i < adapter.sections; i++)
+                kernels::fill_uniform(adapter.A_section(values, i), float(1.0 / std::sqrt(double(adapter.in))),
+                                      adapter.stream(rng::Purpose::lora_init, seed, i, restart));
+        set_value(*p, values);
+    }
+}
+
+// W <- W + s B A in fp32, rounded to the compute type afterwards; of a master that ranks share, this rank's part. Returns
+// the squared Frobenius norm of s B A. A and B are left as they are: initialise() follows, except for a last export.
 inline double merge(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = low_rank_update(adapter, scratch);
     const double squared = kernels::norm_squared(delta);
-    kernels::add(adapter.weight->value(), adapter.weight->value(), delta);
-    round_weight(*adapter.weight);
+    const Parameter& w = *adapter.weight;
+    if (!w.has_master) {
+        kernels::add(w.weight, w.weight, delta);
+    } else if (w.kept_size() > 0) {
+        kernels::add(w.kept_of_master(), w.kept_of_master(), w.kept_of(delta));
+        round_weight(w);
+    }
     return squared;
 }
 
@@ -404,23 +426,26 @@ inline ZeroedCount reset_moment(const Tensor& t, const Reset& reset, const Tenso
     return {zeros, n};
 }
 
+// Lets a function change the whole of a parameter's moment, (rows, cols), of which ranks may keep parts.
+using ChangeWhole = std::function<void(Parameter&, Tensor Parameter::*, const std::function<void(const Tensor&)>&)>;
+
 // Resets the AdamW moments of A and B after update `update`; each stacked tensor, m and v, is pruned on its own.
 inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scratch& scratch, uint64_t seed,
-                                 uint64_t update) {
+                                 uint64_t update, const ChangeWhole& change) {
     ZeroedCount sum;
     if (reset.kind == ResetKind::none) return sum;
     for (int which = 0; which < 4; which++) {
         const bool is_A = which < 2;
-        Parameter& p = is_A ? adapter.A : adapter.B;
-        const Tensor& moment = which % 2 == 0 ? p.m : p.v;
-        for (int i = 0; i < adapter.sections; i++) {
-            rng::Stream stream = adapter.stream(rng::Purpose::prune, seed, i, update);
-            stream.id = stream.id * 4 + uint32_t(which);
-            const Tensor section = is_A ? adapter.A_section(moment, i) : adapter.B_section(moment, i);
-            const ZeroedCount count = reset_moment(section, reset, scratch.delta, stream);
-            sum.zeroed += count.zeroed;
-            sum.total += count.total;
-        }
+        change(is_A ? adapter.A : adapter.B, which % 2 == 0 ? &Parameter::m : &Parameter::v, [&](const Tensor& moment) {
+            for (int i = 0; i < adapter.sections; i++) {
+                rng::Stream stream = adapter.stream(rng::Purpose::prune, seed, i, update);
+                stream.id = stream.id * 4 + uint32_t(which);
+                const Tensor section = is_A ? adapter.A_section(moment, i) : adapter.B_section(moment, i);
+                const ZeroedCount count = reset_moment(section, reset, scratch.delta, stream);
+                sum.zeroed += count.zeroed;
+                sum.total += count.total;
+            }
+        });
     }
     if (reset.adam_step) adapter.A.adam_step = adapter.B.adam_step = 0;
     return sum;

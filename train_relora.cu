@@ -13,8 +13,12 @@
 #include "model/flops.h"
 #include "optimizer/masters.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/whole.h"
 #include "runtime/device.h"
+#include "runtime/ranks.h"
+#include "runtime/ranks/starter.h"
 #include "runtime/signals.h"
+#include "train/agreement.h"
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/profile.h"
@@ -32,9 +36,10 @@ constexpr const char* kChosenRoutes = "adapter-routes";
 
 class Trainer {
   public:
-    Trainer(Options& options, int threads)
+    Trainer(Options& options, int threads, const Ranks& ranks)
         : o_(options),
           threads_(threads),
+          ranks_(ranks),
           schedule_(options),
           model_(o_.config, o_.compute_type(), o_.run_device),
           masters_(o_.compute_type(), o_.run_device),
@@ -44,7 +49,14 @@ class Trainer {
                                 .eps = o_.eps,
                                 .weight_decay = o_.weight_decay,
                                 .seed = o_.seed},
-                      .max_norm = o_.grad_clip}) {}
+                      .max_norm = o_.grad_clip,
+                      .sharing = o_.sharing(ranks.rank()),
+                      .reduced_as = o_.reduced_as()},
+                     ranks),
+          weight_check_(ranks, o_.run_device),
+          console_(ranks.first()) {
+        o_.sharing(ranks_.rank()).divide(model_.parameters());
+    }
 
     int run() {
         open_data();
@@ -56,7 +68,7 @@ class Trainer {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }
-        for (; step_ < o_.max_steps && !signals::pending; step_++) update();
+        for (; step_ < o_.max_steps && !wants_to_stop(); step_++) update();
         report_pending();
         return finish();
     }
@@ -68,10 +80,11 @@ class Trainer {
         USAGE_CHECK(!o_.train_data.empty(),
                     "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
         train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
-        CHECK(train_set_->num_windows(int(o_.seq_len)) >= o_.batch_size * o_.accumulation, "--train-data ",
+        CHECK(train_set_->num_windows(int(o_.seq_len)) * o_.seq_len >= o_.total_batch_tokens, "--train-data ",
               o_.train_data, " has ", train_set_->num_tokens(), " tokens, less than one update of ",
               o_.total_batch_tokens, " (plus one)");
-        loader_ = std::make_unique<DataLoader>(*train_set_, int(o_.batch_size), int(o_.seq_len), o_.seed, true);
+        loader_ = std::make_unique<DataLoader>(*train_set_, int(o_.batch_size), int(o_.seq_len), o_.seed, true,
+                                               ranks_.rank(), ranks_.size());
         validation_ = std::make_unique<Validation>(o_, *train_set_);
         if (o_.sample_tokens > 0) sampler_.emplace(o_);
     }
@@ -91,8 +104,9 @@ class Trainer {
             USAGE_CHECK(!has_run, "--out ", o_.out,
                         " already holds a run; add --resume to continue it, or give another folder");
         }
+        ranks_.barrier();  // all have looked
         std::error_code error;
-        fs::create_directories(o_.out, error);
+        if (ranks_.first()) fs::create_directories(o_.out, error);
         if (error) fail_errno("create", o_.out, error.value());
     }
 
@@ -102,7 +116,8 @@ class Trainer {
         if (o_.profile) ceilings_.bytes_per_s = measure_copy(o_.run_device);
         if (o_.chooses_routes()) {
             const auto resumed = resumed_.option(kChosenRoutes);
-            o_.lora.routes = resumed ? routes_from(*resumed) : choose_routes(o_, threads_, console_);
+            const auto chosen = [&] { return resumed ? *resumed : to_string(choose_routes(o_, threads_, console_)); };
+            o_.lora.routes = routes_from(ranks_.broadcast(ranks_.first() ? chosen() : ""));
         }
         model_.allocate_weights();
         if (o_.has_masters()) masters_.allocate(model_.parameters());
@@ -111,30 +126,39 @@ class Trainer {
         } else {
             if (o_.low_rank() && o_.warm_start_steps == 0) wrap();
             allocate_phase();
-            if (o_.init_from.empty())
+            if (o_.init_from.empty()) {
                 model_.initialise(o_.seed);
-            else
+            } else {
                 load_merged(model_, o_.init_from);
+                gather_linears();  // each rank has merged its part
+            }
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
-        const int64_t needed = checkpoint_bytes(model_.parameters()), free = free_bytes(o_.out);
-        CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20,
-              " MiB are free");
-        write_file_atomic(o_.out + "/config.toml", o_.to_toml());
-        metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
+        if (ranks_.first()) open_log();
+        weight_check_.check("at the start");
         kernels::set_op_timing(o_.profile);
         const bool graphs = !o_.no_cuda_graph && !o_.profile;
         model_.set_graphs(graphs);
         optimizer_.set_graphs(graphs);
-        const std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
+        std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
+        if (!ranks_.alone()) place = format("%d ranks, each on ", ranks_.size()) + place;
         console_.line(
             format("%lld parameters, %lld trained in this phase; %lld tokens per update; %s; products reach %.0f "
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
         if (o_.resume) console_.line("resumed from " + resumed_from_);
+        report_traffic();
         start_time_ = seconds_now();
         first_step_ = step_;
+    }
+
+    void open_log() {
+        const int64_t needed = checkpoint_bytes(model_.parameters()), free = free_bytes(o_.out);
+        CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20,
+              " MiB are free");
+        write_file_atomic(o_.out + "/config.toml", o_.to_toml());
+        metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
     }
 
     void restore() {
@@ -151,27 +175,42 @@ class Trainer {
 
     void wrap() {
         model_.wrap(o_.lora);
+        o_.sharing(ranks_.rank()).divide(model_.parameters());
         masters_.settle(model_.parameters());
     }
     void allocate_phase() {
         model_.allocate_phase(o_.batch_limits());
-        optimizer_.allocate(model_.trained_parameters());
+        optimizer_.allocate(model_.trained_parameters(), model_.weights());
+        weight_check_.prepare(model_.parameters());
         flops_per_token_ = flops_per_token(o_.config, model_.wrapped() ? &o_.lora : nullptr, o_.seq_len);
+    }
+
+    Whole whole() const { return Whole(ranks_, model_.scratch()); }
+    void gather_linears() {
+        for (const Parameter* p : model_.parameters())
+            if (p->role == Role::linear && p->has_master) whole().gather_weight(*p);
     }
 
     // ---- one update
 
+    // Ranks stop together: after an update whose numbers say that one of them has got a signal.
+    bool wants_to_stop() const { return ranks_.alone() ? signals::pending != 0 : stop_; }
+
     void update() {
+        ranks_.note_progress();
         if (schedule_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
         PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
-        optimizer_.begin_update(schedule_.rate(step_));
+        optimizer_.begin_update(schedule_.rate(step_), signals::pending != 0);
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             const TokenBatch batch = loader_->next();
-            const relora::Pass pass{
-                .seed = o_.seed, .index = uint64_t(step_ * o_.accumulation + micro), .training = true};
+            const int64_t index = (step_ * o_.accumulation + micro) * ranks_.size() + ranks_.rank();
+            const relora::Pass pass{.seed = o_.seed, .index = uint64_t(index), .training = true};
+            const float scale = 1.0f / float(o_.accumulation * ranks_.size());
+            const bool last = micro + 1 == o_.accumulation;
             timed("model", [&] {
-                model_.forward_backward(batch, optimizer_.loss(), 1.0f / float(o_.accumulation), micro > 0, pass);
+                model_.forward_backward(batch, optimizer_.loss(), scale, micro > 0, pass,
+                                        last ? optimizer_.completed() : kNothing);
             });
         }
         profile_.add("data", loader_->wait_seconds() - waited);
@@ -187,6 +226,8 @@ class Trainer {
         const bool more = ends_cycle || due(o_.eval_every) || due(o_.sample_every) || due(o_.save_every);
         if (more || !on_gpu() || schedule_.switches_before(done)) report_pending();
         if (ends_cycle) timed("end of cycle", [&] { end_cycle(); });
+        if (o_.check_every > 0 && done % o_.check_every == 0)
+            weight_check_.check("after update " + std::to_string(done));
         if (due(o_.eval_every)) validate(done);
         if (due(o_.sample_every)) print_sample(done);
         if (due(o_.save_every)) save(done);
@@ -212,8 +253,9 @@ class Trainer {
         console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB",
                              (long long)step_, (long long)o_.rank, (long long)model_.num_trained(),
                              double(before) / (1 << 20), double(device::bytes_in_use(o_.run_device)) / (1 << 20)));
-        metrics_->write(
-            MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
+        log(MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
+        weight_check_.check("after the switch");
+        report_traffic();
     }
 
     // Merges and re-initialises the adapters, and resets their moments, each when the schedule says so.
@@ -224,6 +266,7 @@ class Trainer {
         if (schedule_.merges_after(step_)) {
             const double before = validation_->fixed_loss(model_);
             const double delta = model_.merge();
+            gather_linears();
             restarts_++;
             model_.initialise_adapters(o_.seed, uint64_t(restarts_));
             const double after = validation_->fixed_loss(model_);
@@ -232,17 +275,45 @@ class Trainer {
             line.add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
         }
         if (schedule_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
-            const relora::ZeroedCount zeroed = model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1));
+            const relora::ZeroedCount zeroed = model_.reset_moments(
+                o_.reset_config, o_.seed, uint64_t(step_ + 1),
+                [this](Parameter& p, Tensor Parameter::*moment, const std::function<void(const Tensor&)>& change) {
+                    whole().change(p, moment, change);
+                });
             text += format("%s%.4f %% of the adapters' moments are zero", text.empty() ? "" : "; ",
                            100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());
         }
         if (text.empty()) return;  // only the rate drops
         console_.line(format("step %lld: ", (long long)step_ + 1) + text);
-        metrics_->write(line.add("restart", restarts_));
+        log(line.add("restart", restarts_));
+        weight_check_.check(format("after the restart at update %lld", (long long)step_ + 1));
     }
 
     // ---- reports
+
+    void log(const MetricsLine& line) {
+        if (metrics_) metrics_->write(line);
+    }
+
+    // What this phase sends, and what it would if all parameters trained.
+    void report_traffic() {
+        if (ranks_.alone()) return;
+        const Optimizer::Traffic now = optimizer_.traffic(model_.trained_parameters());
+        GPT2 full(o_.config, o_.compute_type());
+        const Optimizer::Traffic all = optimizer_.traffic(full.trained_parameters());
+        const auto bytes = [](const Optimizer::Traffic& t) { return double(t.gradients + t.weights); };
+        console_.line(format("each rank sends %.1f MB of gradients and %.1f MB of weights in an update, %.0f %% of what "
+                             "full-rank training sends",
+                             double(now.gradients) * 1e-6, double(now.weights) * 1e-6, 100 * bytes(now) / bytes(all)));
+        log(MetricsLine()
+                .add("step", step_ + 1)
+                .add("event", "ranks")
+                .add("ranks", ranks_.size())
+                .add("gradient_bytes", now.gradients)
+                .add("weight_bytes", now.weights)
+                .add("full_rank_bytes", all.gradients + all.weights));
+    }
 
     // Reports the last update, unless it has been reported already. Waits for its numbers.
     void report_pending() {
@@ -256,44 +327,53 @@ class Trainer {
             console_.line(format("step %lld: the gradient is not finite, the update is skipped (%lld so far)",
                                  (long long)report.step + 1, (long long)skipped_));
         }
+        stop_ = stop_ || result.stop;
+        ranks_.note_progress();
         report_step(report.step, result);
     }
 
     void report_step(int64_t step, const Optimizer::Result& result) {
         const int64_t done = step + 1;
         const double rate = schedule_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / result.seconds;
-        const double mfu = flops_per_token_ * tokens_per_s / ceilings_.flops_per_s;
-        metrics_->write(MetricsLine()
-                            .add("step", done)
-                            .add("phase", schedule_.phase(step))
-                            .add("loss", result.loss)
-                            .add("lr", rate)
-                            .add("grad_norm", result.gradient_norm)
-                            .add("tokens", done * o_.total_batch_tokens)
-                            .add("tokens_per_s", tokens_per_s)
-                            .add("mfu", mfu)
-                            .add("restart", restarts_));
+        const double mfu = flops_per_token_ * tokens_per_s / ceilings_.flops_per_s / ranks_.size();
+        MetricsLine line;
+        line.add("step", done)
+            .add("phase", schedule_.phase(step))
+            .add("loss", result.loss)
+            .add("lr", rate)
+            .add("grad_norm", result.gradient_norm)
+            .add("tokens", done * o_.total_batch_tokens)
+            .add("tokens_per_s", tokens_per_s)
+            .add("mfu", mfu)
+            .add("restart", restarts_);
+        std::string reduced;
+        if (!ranks_.alone()) {
+            const double hidden = 1 - std::min(1.0, result.exposed_seconds / std::max(1e-9, result.reduce_seconds));
+            line.add("reduce_s", result.reduce_seconds).add("reduce_hidden", hidden);
+            reduced = format("reduced in %.1f ms, %.0f %% hidden  ", 1e3 * result.reduce_seconds, 100 * hidden);
+        }
+        log(line);
         const double eta = (seconds_now() - start_time_) / double(done - first_step_) * double(o_.max_steps - done);
         console_.progress(
-            format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  ETA %s",
+            format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  %sETA %s",
                    (long long)done, (long long)o_.max_steps, schedule_.phase(step), result.loss, rate,
-                   result.gradient_norm, tokens_per_s, 100 * mfu, duration(eta).c_str()),
+                   result.gradient_norm, tokens_per_s, 100 * mfu, reduced.c_str(), duration(eta).c_str()),
             done % o_.log_every == 0 || done == o_.max_steps);
     }
 
     void validate(int64_t done) {
         if (!validation_->has_data()) return;
-        const double loss = profile_.time("validate", [&] { return validation_->loss(model_); });
-        metrics_->write(MetricsLine()
-                            .add("step", done)
-                            .add("phase", schedule_.phase(done - 1))
-                            .add("val_loss", loss)
-                            .add("restart", restarts_));
+        const double loss = profile_.time("validate", [&] { return validation_->loss(model_, ranks_); });
+        log(MetricsLine()
+                .add("step", done)
+                .add("phase", schedule_.phase(done - 1))
+                .add("val_loss", loss)
+                .add("restart", restarts_));
         console_.line(format("step %lld: validation loss %.4f", (long long)done, loss));
     }
 
     void print_sample(int64_t done) {
-        if (!sampler_) return;
+        if (!sampler_ || !ranks_.first()) return;
         console_.line(format("step %lld: sample", (long long)done));
         console_.line(profile_.time("sample", [&] { return sampler_->text(model_, uint64_t(done)); }));
     }
@@ -318,24 +398,26 @@ class Trainer {
         if (done == saved_) return;  // by update(), before a signal ended the loop
         saved_ = done;
         const std::string folder =
-            profile_.time("save", [&] { return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep); });
+            profile_.time("save", [&] {
+                return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep, whole());
+            });
         console_.line("saved " + folder);
     }
 
     int finish() {
         if (step_ > first_step_ || !o_.resume) save(step_);  // a signal may have come before the first update
-        if (signals::pending) {
+        if (wants_to_stop()) {
             console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ",
                                  (long long)step_, (long long)o_.max_steps) +
                           o_.out);
-            return 128 + signals::pending;
+            return 128 + signal_of_all();
         }
         validate(step_);
         print_sample(step_);
         const std::string folder = o_.out + "/export";
-        if (!fs::exists(folder)) {
+        if (ranks_.broadcast(fs::exists(folder) ? "there" : "").empty()) {
             if (model_.wrapped()) model_.merge();
-            write_huggingface(folder, o_.config, model_.parameters());
+            write_huggingface(folder, o_.config, model_.parameters(), whole());
             console_.line("merged model for Hugging Face: " + folder);
         }
         if (o_.profile) console_.line(profile_.table(ceilings_));
@@ -343,12 +425,24 @@ class Trainer {
         return 0;
     }
 
+    // The signal that one of the ranks has got.
+    int signal_of_all() const {
+        int signal = 0;
+        for (const std::string& of_rank : ranks_.gather(std::to_string(signals::pending)))
+            signal = std::max(signal, std::stoi(of_rank));
+        return signal;
+    }
+
+    inline static const std::function<void(int)> kNothing;
+
     Options& o_;
     const int threads_;
+    const Ranks& ranks_;
     RunSchedule schedule_;
     GPT2 model_;
     Masters masters_;
     Optimizer optimizer_;
+    WeightCheck weight_check_;
     Console console_;
     Profile profile_;
     std::unique_ptr<TokenDataset> train_set_;
@@ -364,13 +458,56 @@ class Trainer {
     };
     std::optional<PendingReport> pending_;
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, restarts_ = 0, skipped_ = 0;
+    bool stop_ = false;  // some rank has got a signal
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0;
 };
 
+// Prints an error, in one line.
+int report(const Error& error) {
+    std::cerr << "train_relora: " << error.what();
+    if (error.exit_code != 2) std::cerr << " (" << error.file << ":" << error.line << ")";
+    std::cerr << std::endl;
+    return error.exit_code;
+}
+
+int train(Options& options, int threads, const Place& place) {
+    signals::install();
+    const Meeting meeting{.shared_folder = options.out,
+                          .agreement = place.size > 1 ? start_agreement(options) : "",
+                          .patience = options.rank_patience,
+                          .timeout = options.rank_timeout};
+    const Ranks ranks(place, meeting, options.run_device);
+    // What fails tells the other ranks before anything is given back that may wait for them; one rank prints it.
+    const auto fail = [&](const Error& error) {
+        return ranks.fail(error.what(), error.exit_code) ? report(error) : error.exit_code;
+    };
+    std::optional<Trainer> trainer;
+    try {
+        trainer.emplace(options, threads, ranks);
+        const int code = trainer->run();
+        ranks.leave();
+        return code;
+    } catch (const PeerFailed& error) {
+        return error.prints ? report(error) : error.exit_code;
+    } catch (const OutOfMemory& error) {
+        return fail(advised(error, "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs "
+                                   "less"));
+    } catch (const DiskFull& error) {
+        return fail(advised(error, "; free space and run again with --resume"));
+    } catch (const Error& error) {
+        return fail(error);
+    } catch (const std::exception& error) {
+        return fail({error.what(), __FILE__, __LINE__, 1});
+    }
+}
+
 int run(int argc, char** argv) {
     Options options;
     if (!options.parse(argc, argv)) return 0;
+    const Place place = find_place();
+    if (options.gpus > 1 && place.starter.empty()) return start_ranks(int(options.gpus), argv);
+    options.take_place(place);
     const int threads = kernels::set_threads(int(options.threads));
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
@@ -390,14 +527,7 @@ int run(int argc, char** argv) {
         std::cout << dry_run_report(options);
         return 0;
     }
-    signals::install();
-    try {
-        return Trainer(options, threads).run();
-    } catch (const OutOfMemory& error) {
-        throw advised(error, "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less");
-    } catch (const DiskFull& error) {
-        throw advised(error, "; free space and run again with --resume");
-    }
+    return train(options, threads, place);
 }
 
 }  // namespace
@@ -405,11 +535,10 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
     try {
         return run(argc, argv);
+    } catch (const PeerFailed& error) {
+        return error.prints ? report(error) : error.exit_code;
     } catch (const Error& error) {
-        std::cerr << "train_relora: " << error.what();
-        if (error.exit_code != 2) std::cerr << " (" << error.file << ":" << error.line << ")";
-        std::cerr << std::endl;
-        return error.exit_code;
+        return report(error);
     } catch (const std::exception& error) {
         std::cerr << "train_relora: " << error.what() << std::endl;
         return 1;

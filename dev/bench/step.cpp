@@ -81,7 +81,7 @@ class PartOf {
         if (op.starts_with("attention")) return kAttention;
         if (op.starts_with("layernorm") || op.starts_with("gelu")) return kPointwise;
         if (op == "cross_entropy") return kHead;
-        if (op == "adamw" || op == "gradient_norm") return kOptimizer;
+        if (op == "adamw" || op == "gradient_squares" || op == "gradient_norm") return kOptimizer;
         int counts[4] = {}, operands = 0, factors = 0;
         for (const Tensor& t : moved) {
             const Owner owner = owner_of(t);
@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
         };
         const auto allocate_phase = [&] {
             model.allocate_phase({.B = B, .T = T});
-            optimizer.allocate(model.trained_parameters());
+            optimizer.allocate(model.trained_parameters(), model.weights());
         };
         if (mode != "full") wrap();
         MemoryPlan plan(device);
@@ -183,7 +183,7 @@ int main(int argc, char** argv) {
         DataLoader loader(data, int(B), int(T), 1, true);
         uint64_t steps = 0;
         const auto step = [&] {
-            optimizer.begin_update(1e-4);
+            optimizer.begin_update(1e-4, false);
             for (int i = 0; i < grad_accum; i++)
                 model.forward_backward(loader.next(), optimizer.loss(), 1.0f / float(grad_accum), i > 0,
                                        {.seed = 1, .index = steps++, .training = true});

@@ -179,8 +179,20 @@ void add_optimizer(Cases& cases, DType type, const Model& model) {
         }
         cases.add("gradient_norm", "fp32_" + name, [=](Memory& m) -> Run {  // gradients are fp32 in any case
             const Tensor scalars = scalars_of(m);
-            return [=, trained = trained_tensors(m, DType::f32, model, low_rank, true)] {
-                kernels::gradient_norm(scalars, trained, 1.0f);
+            kernels::GradientRanges gradients;
+            int64_t units = 0;
+            for (const kernels::TrainedTensor& t : trained_tensors(m, DType::f32, model, low_rank, true).tensors) {
+                const int64_t n = t.gradient.size();
+                gradients.ranges.push_back({t.gradient.reuse(DType::f32, 1, n), units});
+                units += kernels::norm_units(n);
+            }
+            gradients.table =
+                m.scratch(1, kernels::gradient_table_ints(int64_t(gradients.ranges.size())), DType::i32);
+            gradients.prepare();
+            const kernels::NormSums sums{m.scratch(1, kernels::norm_sums_ints(units, 1), DType::i32), units};
+            return [=] {
+                kernels::gradient_squares(sums, gradients, scalars);
+                kernels::gradient_norm(scalars, sums, 1.0f);
             };
         });
     }

@@ -14,6 +14,7 @@ const std::vector<Case>& cases() {
         add_not_finite(list);
         add_matmul(list);
         add_adamw(list);
+        add_ranks(list);
         return list;
     }();
     return all;

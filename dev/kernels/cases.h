@@ -38,5 +38,6 @@ void add_attention(Cases& all);
 void add_not_finite(Cases& all);
 void add_matmul(Cases& all);
 void add_adamw(Cases& all);
+void add_ranks(Cases& all);
 
 }  // namespace registry

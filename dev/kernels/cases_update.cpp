@@ -1,4 +1,4 @@
-// Cases of the update of what is trained.
+// Cases of the update of what is trained, and of what ranks do to agree on it.
 #include <cmath>
 
 #include "dev/kernels/cases.h"
@@ -23,6 +23,8 @@ void add_adamw(Cases& all) {
             // same.
             all.push_back({"adamw", name + update.name, masters ? 2e-6 : 0, [=](Memory& m) -> Run {
                                kernels::TrainedTensors trained;
+                               kernels::GradientRanges gradients;
+                               int64_t units = 0;
                                for (const auto [R, C] : update.shapes) {
                                    const int64_t rows = R * update.each;
                                    const Tensor master = masters ? m.random(rows, C, DType::f32) : Tensor{};
@@ -35,6 +37,12 @@ void add_adamw(Cases& all) {
                                    const auto part = [=](const Tensor& t, int64_t first) {
                                        return t.empty() ? t : t.row_range(first, R);
                                    };
+                                   // The update's ranges of gradients are those of a rank that keeps all but a unit.
+                                   const int64_t n = rows * C, kept = n > 3 * kernels::kNormUnit ? kernels::kNormUnit : 0;
+                                   gradients.ranges.push_back(
+                                       {gradient.reuse(DType::f32, 1, n).col_range(kept, n - kept),
+                                        units + kept / kernels::kNormUnit});
+                                   units += kernels::norm_units(n);
                                    for (int64_t first = 0; first < rows; first += R)
                                        trained.tensors.push_back({.master = part(master, first),
                                                                   .weight = part(weight, first),
@@ -42,13 +50,20 @@ void add_adamw(Cases& all) {
                                                                   .m = part(means, first),
                                                                   .v = part(squares, first),
                                                                   .decays = R > 1,
-                                                                  .counter = R > 3 ? 1 : 0});
+                                                                  .counter = R > 3 ? 1 : 0,
+                                                                  .id = uint32_t(first),
+                                                                  .first = 4 * R});
                                }
-                               const int64_t ints = kernels::trained_table_ints(int64_t(trained.tensors.size()));
-                               trained.table = make_tensor(m.scratch(1, ints + 16, DType::i32).data, DType::i32, 1,
-                                                           ints, m.device());
-                               const auto aligned = (reinterpret_cast<uintptr_t>(trained.table.data) + 63) / 64 * 64;
-                               trained.table.data = reinterpret_cast<void*>(aligned);
+                               const auto aligned = [&m](int64_t ints) {
+                                   Tensor t = make_tensor(m.scratch(1, ints + 16, DType::i32).data, DType::i32, 1, ints,
+                                                          m.device());
+                                   t.data = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(t.data) + 63) / 64 * 64);
+                                   return t;
+                               };
+                               trained.table = aligned(kernels::trained_table_ints(int64_t(trained.tensors.size())));
+                               gradients.table =
+                                   aligned(kernels::gradient_table_ints(int64_t(gradients.ranges.size())));
+                               const kernels::NormSums sums{aligned(kernels::norm_sums_ints(units, 3)), units, 1, 3};
                                std::vector<float> s(kernels::kStepScalars, 0.0f);
                                s[kernels::kLoss] = update.loss;
                                s[kernels::kRate] = 1e-2f;
@@ -58,10 +73,28 @@ void add_adamw(Cases& all) {
                                const Tensor scalars = m.values(1, kernels::kStepScalars, DType::f32, s);
                                return [=] {
                                    trained.prepare();
-                                   kernels::gradient_norm(scalars, trained, update.max_norm);
+                                   gradients.prepare();
+                                   kernels::gradient_squares(sums, gradients, scalars);
+                                   kernels::gradient_norm(scalars, sums, update.max_norm);
                                    kernels::adamw(scalars, trained,
                                                   {.eps = 0.01, .weight_decay = 0.1, .seed = 0x123456789ABCDEFu});
                                };
+                           }});
+        }
+}
+
+void add_ranks(Cases& all) {
+    for (const DType type : kTypes)
+        for (const auto [R, C] : kShapes) {
+            const auto shape = label(type, R, C);
+            for (const int64_t own : {int64_t(-1), R / 2})
+                all.push_back({"sum_in_order", str(shape, own < 0 ? "" : "_own"), 0, [=](Memory& m) -> Run {
+                                   const Tensor out = m.random(1, C, DType::f32), rows = m.random(R, C, type);
+                                   return [=] { kernels::sum_in_order(out, rows, int(own)); };
+                               }});
+            all.push_back({"fingerprint", shape, 0, [=](Memory& m) -> Run {
+                               const Tensor out = m.output(1, 2, DType::i32), t = m.random(R, C, type);
+                               return [=] { kernels::fingerprint(out, t); };
                            }});
         }
 }

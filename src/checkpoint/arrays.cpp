@@ -66,12 +66,16 @@ const float* on_host(const Tensor& t, std::vector<float>& copy) {
     return copy.data();
 }
 
-std::string write_values(const std::string& path, const std::vector<Parameter*>& parameters) {
+std::string write_values(const std::string& path, const std::vector<Parameter*>& parameters, const Whole& whole) {
+    if (!whole.ranks().first()) {
+        for (const Parameter* p : parameters) whole.value(*p);
+        return "";
+    }
     SafetensorsWriter file(path, {{"format", "pt"}});
     for (const Parameter* p : parameters) file.add(p->name, "F32", file_shape(*p));
     std::vector<float> copy, transposed;
     for (const Parameter* p : parameters) {
-        const float* data = on_host(p->value(), copy);
+        const float* data = on_host(whole.value(*p), copy);
         if (p->transposed_in_files()) {
             transposed.resize(size_t(p->size()));
             transpose(transposed.data(), data, p->rows, p->cols);
@@ -82,27 +86,48 @@ std::string write_values(const std::string& path, const std::vector<Parameter*>&
     return file.close();
 }
 
-void read_array(const SafetensorsReader& file, const SafetensorsEntry& entry, const Tensor& to, bool transposed) {
-    std::vector<float> values(size_t(to.size()));
-    read_numbers(file, entry, values.data(), to.size());
+namespace {
+
+// All of a parameter as a file has it; the rows that files don't hold are zero.
+std::vector<float> read_whole(const SafetensorsReader& file, const SafetensorsEntry& entry, const Parameter& p,
+                              bool transposed) {
+    std::vector<float> values(size_t(p.size()), 0.0f);
+    read_numbers(file, entry, values.data(), p.file_size());
     if (transposed) {
         std::vector<float> array(values.size());
         std::swap(array, values);
-        transpose(values.data(), array.data(), to.cols, to.rows);
+        transpose(values.data(), array.data(), p.cols, p.rows);
     }
-    if (to.dtype == DType::f32) return device::upload(to, values.data());
-    std::vector<bf16> rounded(values.size());
-    std::transform(values.begin(), values.end(), rounded.begin(), [](float x) { return bf16(x); });
-    device::upload(to, rounded.data());
+    return values;
+}
+
+// What this rank keeps of a parameter's values, to a tensor of its master or moments.
+void upload_kept(const Parameter& p, const Tensor& kept, const std::vector<float>& values) {
+    if (p.kept_size() > 0) device::upload(kept, values.data() + (p.shared ? p.part.first : 0));
+}
+
+}  // namespace
+
+void read_kept(const SafetensorsReader& file, const SafetensorsEntry& entry, const Parameter& p, const Tensor& kept) {
+    upload_kept(p, kept, read_whole(file, entry, p, false));
 }
 
 void read_values(const std::string& path, const std::vector<Parameter*>& parameters) {
     const SafetensorsReader file(path);
-    for (Parameter* p : parameters) {
+    for (const Parameter* p : parameters) {
         // The hub's GPT-2 files leave out the prefix.
         const std::string bare = p->name.substr(p->name.find('.') + 1);
         const SafetensorsEntry& entry =
             file.at(file.find(p->name) || !file.find(bare) ? p->name : bare, file_shape(*p));
-        read_array(file, entry, p->value().row_range(0, p->file_rows), p->transposed_in_files());
+        const std::vector<float> values = read_whole(file, entry, *p, p->transposed_in_files());
+        if (p->has_master) upload_kept(*p, p->master, values);
+        if (p->weight.empty()) continue;  // only the master was asked for
+        if (p->weight.dtype == DType::f32) {
+            device::upload(p->weight, values.data());
+            continue;
+        }
+        std::vector<bf16> rounded(values.size());
+        std::transform(values.begin(), values.end(), rounded.begin(), [](float x) { return bf16(x); });
+        device::upload(p->weight, rounded.data());
     }
 }

@@ -5,19 +5,21 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "optimizer/whole.h"
 #include "runtime/parameter.h"
 
 // The parameters of a table that are adapters' A and B, and all others.
 std::vector<Parameter*> adapters_of(const std::vector<Parameter*>& all);
 std::vector<Parameter*> without_adapters(const std::vector<Parameter*>& all);
 
-// Writes the values of `parameters` as one file of fp32 arrays. Returns its SHA-256.
-std::string write_values(const std::string& path, const std::vector<Parameter*>& parameters);
-// Reads the values of `parameters` from such a file, or from one of Hugging Face in F32 or BF16, into the masters, or
-// into the weights where there are no masters.
+// Writes the values of `parameters` as one file of fp32 arrays: the first rank does, the others take part. Returns its
+// SHA-256, or "" on another rank.
+std::string write_values(const std::string& path, const std::vector<Parameter*>& parameters, const Whole& whole);
+// Reads the values of `parameters` from such a file, or from one of Hugging Face in F32 or BF16: into the weights, rounded
+// where need be, and what this rank keeps of them into the masters.
 void read_values(const std::string& path, const std::vector<Parameter*>& parameters);
 
-// Reads an array into a tensor of the same size; `transposed`: the file holds the transpose.
-void read_array(const SafetensorsReader& file, const SafetensorsEntry& entry, const Tensor& to, bool transposed);
+// Reads an fp32 array of a parameter's shape, and what this rank keeps of it into `kept`, one of its moments.
+void read_kept(const SafetensorsReader& file, const SafetensorsEntry& entry, const Parameter& p, const Tensor& kept);
 // The elements of a tensor on the host in fp32: its own memory, or a copy that `copy` holds.
 const float* on_host(const Tensor& t, std::vector<float>& copy);

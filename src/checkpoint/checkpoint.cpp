@@ -49,34 +49,54 @@ std::string latest_checkpoint(const std::string& out) {
     return all.empty() ? "" : all.back();
 }
 
+namespace {
+
+// Writes both moments of what trains; returns the file's hash. On another rank than the first it only takes part.
+std::string write_moments(const std::string& path, const std::vector<Parameter*>& parameters, const Whole& whole) {
+    const auto moments = [&](auto&& each) {
+        for (const Parameter* p : parameters)
+            if (p->trains) {
+                each(*p, p->name + ".m", &Parameter::m);
+                each(*p, p->name + ".v", &Parameter::v);
+            }
+    };
+    if (!whole.ranks().first()) {
+        moments([&](const Parameter& p, const std::string&, Tensor Parameter::*kept) { whole.of(p, kept); });
+        return "";
+    }
+    SafetensorsWriter file(path);
+    moments([&](const Parameter& p, const std::string& name, Tensor Parameter::*) {
+        file.add(name, "F32", {p.file_rows, p.cols});
+    });
+    std::vector<float> copy;
+    moments([&](const Parameter& p, const std::string& name, Tensor Parameter::*kept) {
+        file.write(name, on_host(whole.of(p, kept), copy), size_t(p.file_size()) * 4);
+    });
+    return file.close();
+}
+
+}  // namespace
+
 std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
-                             int64_t keep) {
+                             int64_t keep, const Whole& whole) {
     const std::string folder = out + "/" + step_name(state.step),
                       temporary = out + "/." + step_name(state.step) + ".tmp";
+    const std::vector<Parameter*> base = without_adapters(parameters), adapters = adapters_of(parameters);
+    if (!whole.ranks().first()) {
+        write_values("", base, whole);
+        write_values("", adapters, whole);
+        write_moments("", parameters, whole);
+        whole.ranks().barrier();
+        return folder;
+    }
     FolderWriter guard(temporary);
     json files, adam_steps;
-    files["model.safetensors"] = write_values(temporary + "/model.safetensors", without_adapters(parameters));
-    const std::vector<Parameter*> adapters = adapters_of(parameters);
-    if (!adapters.empty()) files["adapters.safetensors"] = write_values(temporary + "/adapters.safetensors", adapters);
-    {
-        SafetensorsWriter file(temporary + "/optimizer.safetensors");
-        std::vector<float> copy;
-        const auto moments = [&](auto&& each) {
-            for (const Parameter* p : parameters)
-                if (p->trains) {
-                    each(p, p->name + ".m", p->m);
-                    each(p, p->name + ".v", p->v);
-                    adam_steps[p->name] = p->adam_step;
-                }
-        };
-        moments([&](const Parameter* p, const std::string& name, const Tensor&) {
-            file.add(name, "F32", {p->file_rows, p->cols});
-        });
-        moments([&](const Parameter* p, const std::string& name, const Tensor& t) {
-            file.write(name, on_host(t, copy), size_t(p->file_size()) * 4);
-        });
-        files["optimizer.safetensors"] = file.close();
-    }
+    files["model.safetensors"] = write_values(temporary + "/model.safetensors", base, whole);
+    if (!adapters.empty())
+        files["adapters.safetensors"] = write_values(temporary + "/adapters.safetensors", adapters, whole);
+    files["optimizer.safetensors"] = write_moments(temporary + "/optimizer.safetensors", parameters, whole);
+    for (const Parameter* p : parameters)
+        if (p->trains) adam_steps[p->name] = p->adam_step;
     json options;
     for (const auto& [name, value] : state.options) options[name] = value;
     const json j = {{"format", kFormatVersion},
@@ -101,6 +121,7 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
     guard.rename_to(folder);
     std::vector<std::string> all = checkpoints(out);
     for (size_t i = 0; keep > 0 && i + size_t(keep) < all.size(); i++) fs::remove_all(all[i], ignored);
+    whole.ranks().barrier();
     return folder;
 }
 
@@ -147,8 +168,8 @@ void read_parameters(const std::string& folder, const std::vector<Parameter*>& p
     for (Parameter* p : parameters) {
         if (!p->trains) continue;
         const std::vector<int64_t> shape{p->file_rows, p->cols};
-        read_array(file, file.at(p->name + ".m", shape), p->m.row_range(0, p->file_rows), false);
-        read_array(file, file.at(p->name + ".v", shape), p->v.row_range(0, p->file_rows), false);
+        read_kept(file, file.at(p->name + ".m", shape), *p, p->m);
+        read_kept(file, file.at(p->name + ".v", shape), *p, p->v);
         CHECK(adam_steps.contains(p->name), folder, "/state.json has no Adam step for ", p->name);
         p->adam_step = adam_steps.at(p->name);
     }

@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "checkpoint/run_state.h"
+#include "optimizer/whole.h"
 #include "runtime/parameter.h"
 
 // Writes OUT/step_NNNNNNNN: to a temporary name, synced, renamed; state.json last. Keeps the newest `keep` (0: all).
-// Returns the folder. On an error nothing of it stays behind.
+// The first rank writes, and all return when it is done; the format knows no ranks. Returns the folder. On an error
+// nothing of it stays behind.
 std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
-                             int64_t keep);
+                             int64_t keep, const Whole& whole);
 // About how many bytes a checkpoint of these parameters takes.
 int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
 

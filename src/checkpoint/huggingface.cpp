@@ -34,10 +34,16 @@ GPT2Config read_huggingface_config(const std::string& folder) {
     }
 }
 
-void write_huggingface(const std::string& folder, const GPT2Config& config, const std::vector<Parameter*>& parameters) {
+void write_huggingface(const std::string& folder, const GPT2Config& config, const std::vector<Parameter*>& parameters,
+                       const Whole& whole) {
+    const std::vector<Parameter*> base = without_adapters(parameters);
+    if (!whole.ranks().first()) {
+        write_values("", base, whole);
+        return;
+    }
     CHECK(!fs::exists(folder) || fs::is_empty(folder), folder, " is not empty; give a new folder to export to");
     FolderWriter guard(folder + ".tmp");
-    write_values(folder + ".tmp/model.safetensors", without_adapters(parameters));
+    write_values(folder + ".tmp/model.safetensors", base, whole);
     const json description = {{"architectures", {"GPT2LMHeadModel"}},
                               {"model_type", "gpt2"},
                               {"activation_function", "gelu_new"},

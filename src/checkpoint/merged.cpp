@@ -26,7 +26,8 @@ void merge_adapter(const std::string& folder, Parameter& weight, const relora::A
     for (Parameter* p : {&a.A, &a.B}) memory.add(&p->weight, MemoryCategory::adapters, DType::f32, p->rows, p->cols);
     memory.add(&scratch.delta, MemoryCategory::workspaces, DType::f32, 1, a.in * a.out);
     // A weight without a master gets one while it is merged, so that the sum is rounded once.
-    const bool lacks_master = base.value().dtype != DType::f32;
+    const bool lacks_master = !base.has_master && base.weight.dtype != DType::f32;
+    if (lacks_master) base.has_master = true, base.shared = false;
     if (lacks_master) memory.add(&base.master, MemoryCategory::masters, DType::f32, base.rows, base.cols);
     memory.allocate();
     if (lacks_master) read_weights(folder, {&base});
@@ -61,5 +62,5 @@ void export_checkpoint(const std::string& from, const std::string& to) {
     model.allocate_weights();
     load_merged(model, from);
     const std::string folder = std::filesystem::path(to + "/").parent_path().string();  // without a slash at its end
-    write_huggingface(folder, model.config(), model.parameters());
+    write_huggingface(folder, model.config(), model.parameters(), Whole());
 }

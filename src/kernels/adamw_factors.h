@@ -25,9 +25,24 @@ HOST_DEVICE inline StepFactors step_factors(const float* scalars,  // (kStepScal
     return {scalars[kRate], scalars[kGradientScale], corrections[0], corrections[1]};
 }
 
-// Writes the gradients' norm, and what follows from it: the clipping factor, and whether the update is finite.
-HOST_DEVICE inline void store_norm(float* scalars,  // (kStepScalars)
-                                   float norm, float max_norm) {
+// What a rank tells the others beside its sums.
+struct RankScalars {
+    float loss, stop;
+};
+static_assert(sizeof(RankScalars) == sizeof(double));
+
+// Writes loss and stop, summed over ranks in their order, the gradients' norm, and what follows from them: the clipping
+// factor, and whether the update is finite.
+HOST_DEVICE inline void store_norm(float* scalars,           // (kStepScalars)
+                                   const RankScalars* told,  // (ranks)
+                                   int ranks, float norm, float max_norm) {
+    float loss = 0, stop = 0;
+    for (int r = 0; r < ranks; r++) {
+        loss = r == 0 ? told[r].loss : loss + told[r].loss;
+        stop += told[r].stop;
+    }
+    scalars[kLoss] = loss;
+    scalars[kStop] = stop;
     scalars[kGradientNorm] = norm;
     scalars[kGradientScale] = max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0f;
     scalars[kFinite] = std::isfinite(norm) && std::isfinite(scalars[kLoss]) ? 1.0f : 0.0f;

@@ -4,7 +4,7 @@
 namespace kernels {
 namespace {
 
-// Checks what gradient_norm and adamw are given.
+// Checks what adamw is given.
 void check_trained(const char* op, const Tensor& scalars, const TrainedTensors& trained) {
     check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32}});
     for (const TrainedTensor& t : trained.tensors) {
@@ -16,6 +16,8 @@ void check_trained(const char* op, const Tensor& scalars, const TrainedTensors& 
                    {"m", t.m, rows, cols, DType::f32},
                    {"v", t.v, rows, cols, DType::f32}});
         CHECK(t.counter >= 0 && t.counter < kCounters, op, ": counter ", t.counter, " of ", kCounters);
+        CHECK(t.first >= 0 && t.first % 4 == 0, op, ": a range of a tensor begins at ", t.first,
+              ", which is no multiple of 4");
         if (t.weight.empty()) continue;
         check(op, {{"weight", t.weight, rows, cols}});
         CHECK(t.weight.device == t.parameter().device, op, ": weight is on another device than master");
@@ -24,11 +26,14 @@ void check_trained(const char* op, const Tensor& scalars, const TrainedTensors& 
         check(op, {{"table", trained.table, 1, trained_table_ints(int64_t(trained.tensors.size())), DType::i32}});
 }
 
-int64_t trained_elements(const TrainedTensors& trained) {
-    int64_t n = 0;
-    for (const TrainedTensor& t : trained.tensors) n += t.gradient.size();
-    return n;
+void check_sums(const char* op, const NormSums& s, const Tensor& scalars) {
+    CHECK(s.rank >= 0 && s.rank < s.ranks && s.units >= 0, op, ": rank ", s.rank, " of ", s.ranks, " with ", s.units,
+          " units");
+    check(op, {{"scalars", scalars, 1, kStepScalars, DType::f32},
+               {"sums", s.sums, 1, norm_sums_ints(s.units, s.ranks), DType::i32}});
 }
+// The sums as what they are; memory of int32 is all that ranks know how to add.
+double* doubles(const Tensor& sums) { return reinterpret_cast<double*>(sums.get<int32_t>()); }
 
 }  // namespace
 
@@ -40,12 +45,38 @@ void TrainedTensors::prepare() const {
             on_gpu("write_trained_table", [&] { cuda::write_trained_table(table.get<int32_t>(), tensors); });
 }
 
-void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm) {
-    check_trained("gradient_norm", scalars, trained);
-    OpTimer timer("gradient_norm", {scalars});
-    timer.also_moves(4.0 * double(trained_elements(trained)));
-    ON_DEVICE_OF(scalars,
-                 gradient_norm(scalars.get<float>(), optional<int32_t>(trained.table), trained.tensors, max_norm));
+int64_t gradient_table_ints(int64_t num_ranges) { return cuda::kTableInts * num_ranges; }
+
+void GradientRanges::prepare() const {
+    if constexpr (kBuiltWithCuda)
+        if (!ranges.empty() && !on_cpu(ranges[0].gradients))
+            on_gpu("write_gradient_table", [&] { cuda::write_gradient_table(table.get<int32_t>(), ranges); });
+}
+
+int64_t norm_sums_ints(int64_t units, int ranks) { return 2 * (units + ranks); }
+
+void gradient_squares(const NormSums& s, const GradientRanges& gradients, const Tensor& scalars) {
+    check_sums("gradient_squares", s, scalars);
+    OpTimer timer("gradient_squares", {s.sums});
+    for (const GradientRange& range : gradients.ranges) {
+        const int64_t n = range.gradients.size();
+        check("gradient_squares", {{"scalars", scalars, 1, kStepScalars, DType::f32},
+                                   {"gradients", range.gradients, 1, n, DType::f32}});
+        CHECK(range.first >= 0 && range.first + norm_units(n) <= s.units, "gradient_squares: units ", range.first, "+",
+              norm_units(n), " of ", s.units);
+        timer.also_moves(double(range.gradients.bytes()));
+    }
+    if (!on_cpu(scalars) && !gradients.ranges.empty())
+        check("gradient_squares",
+              {{"table", gradients.table, 1, gradient_table_ints(int64_t(gradients.ranges.size())), DType::i32}});
+    ON_DEVICE_OF(scalars, gradient_squares(doubles(s.sums), scalars.get<float>(), optional<int32_t>(gradients.table),
+                                           gradients.ranges, s.units, s.rank, s.ranks));
+}
+
+void gradient_norm(const Tensor& scalars, const NormSums& s, float max_norm) {
+    check_sums("gradient_norm", s, scalars);
+    const OpTimer timer("gradient_norm", {scalars, s.sums});
+    ON_DEVICE_OF(scalars, gradient_norm(scalars.get<float>(), doubles(s.sums), s.units, s.ranks, max_norm));
 }
 
 void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper) {

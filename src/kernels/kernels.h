@@ -156,17 +156,23 @@ enum StepScalar {
     kRate,           // learning rate
     kCorrections,    // for each counter, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
     kUpdate = kCorrections + 2 * kCounters,  // number of the update, an integer below 2^24: keys stochastic rounding
+    kStop,           // how many ranks want to stop after this update
+    kReduceSeconds,  // how long it took to reduce the gradients, and how much of that the backward pass did not hide
+    kExposedSeconds,
     kStepScalars = 16
 };
 
-// A tensor that an update trains. `master` is the fp32 parameter; `weight` receives it rounded when the compute type is
-// bf16 (else it is empty). All fp32 but weight. Without a master a bf16 `weight` is the parameter, and is rounded
-// stochastically after each update: to nearest, updates smaller than half the distance of two bf16 would be lost.
+// A tensor that an update trains, or a range of one. `master` is the fp32 parameter; `weight` receives it rounded when
+// the compute type is bf16 (else it is empty). All fp32 but weight. Without a master a bf16 `weight` is the parameter,
+// and is rounded stochastically after each update: to nearest, updates smaller than half the distance of two bf16 would
+// be lost.
 struct TrainedTensor {
     Tensor master, weight, gradient, m, v;
     const Tensor& parameter() const { return master.empty() ? weight : master; }
     bool decays = false;  // weight decay applies
     int counter = 0;      // which corrections are its own, below kCounters
+    uint32_t id = 0;      // keys stochastic rounding
+    int64_t first = 0;    // the place of its first element in the whole tensor: a multiple of 4
 };
 // All that one update trains, updated together. `table` is memory on the tensors' device for what its kernels need to
 // know of them: prepare() fills it, once the tensors have their memory.
@@ -178,9 +184,34 @@ struct TrainedTensors {
 // How many int32 the table of so many tensors has.
 int64_t trained_table_ints(int64_t num_tensors);
 
-// Sets in `scalars` kGradientNorm = sqrt(sum of squares of all gradients), summed in a fixed order; kFinite; and
-// kGradientScale = min(1, max_norm / norm), or 1 if max_norm is 0.
-void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float max_norm);
+// The gradients' norm in two steps, between which ranks add what they found: so the sum has the same order, and the
+// same bits, on any number of them. A rank sums the squares of the gradients that it keeps, as units of kNormUnit
+// elements.
+inline constexpr int64_t kNormUnit = 2048;
+inline constexpr int64_t norm_units(int64_t n) { return (n + kNormUnit - 1) / kNormUnit; }
+struct GradientRange {
+    Tensor gradients;   // (1, n) fp32
+    int64_t first = 0;  // the number of its first unit, among those of all ranks
+};
+struct GradientRanges {
+    std::vector<GradientRange> ranges;
+    Tensor table;  // (1, gradient_table_ints) int32, as that of TrainedTensors
+    void prepare() const;
+};
+int64_t gradient_table_ints(int64_t num_ranges);
+// What ranks add: a double for each unit, and each rank's loss and wish to stop. (1, norm_sums_ints) int32.
+struct NormSums {
+    Tensor sums;
+    int64_t units = 0;  // those of all ranks together
+    int rank = 0, ranks = 1;
+};
+int64_t norm_sums_ints(int64_t units, int ranks);
+// Sets the units of these ranges, and this rank's kLoss and kStop out of `scalars`; all else is 0. Added as integers,
+// element by element, the sums of all ranks are everyone's.
+void gradient_squares(const NormSums& sums, const GradientRanges& gradients, const Tensor& scalars);
+// Sets in `scalars` kLoss and kStop, the sums over ranks in their order; kGradientNorm = sqrt(sum over units); kFinite;
+// and kGradientScale = min(1, max_norm / norm), or 1 if max_norm is 0.
+void gradient_norm(const Tensor& scalars, const NormSums& sums, float max_norm);
 
 // One AdamW update (Loshchilov & Hutter, 2019) in one pass over memory, unless kFinite is 0:
 //   g *= scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
@@ -188,7 +219,7 @@ void gradient_norm(const Tensor& scalars, const TrainedTensors& trained, float m
 // with scale, lr and the corrections for t from `scalars`.
 // Afterwards |m| is held to adamw_moment_bound * sqrt(v). Moments that grew from gradients never exceed it; where a
 // partial reset zeroed v and kept m, the step would otherwise be as large as lr m / eps.
-// For stochastic rounding, element j of trained.tensors[i] draws element j of {seed, Purpose::rounding, i, kUpdate}.
+// For stochastic rounding, element j of a tensor draws element first + j of {seed, Purpose::rounding, id, kUpdate}.
 struct AdamW {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
     uint64_t seed = 0;
@@ -213,6 +244,18 @@ int64_t prune_magnitude(const Tensor& t, double p, const Tensor& scratch);
 int64_t count_zeros(const Tensor& t);
 // The squared Frobenius norm, summed in double and in a fixed order.
 double norm_squared(const Tensor& t);
+
+// ---- ranks -------------------------------------------------------------------------------------------------------
+
+// out = the sum of the rows, the first one first, where out itself is row `own`; no row is where own is negative.
+void sum_in_order(const Tensor& out,             // (1, n) fp32
+                  const Tensor& rows, int own);  // (R, n) fp32 or bf16
+// A number of 64 bits that tells t from other tensors of its size: a sum of mixed elements, exact in any order.
+void fingerprint(const Tensor& out, const Tensor& t);  // (1, 2) int32
+// A clock of the device: *seconds += the time between the two calls, when what was launched before each is done.
+// `clock` (1, 2) int32 keeps the time of start.
+void clock_start(const Tensor& clock);
+void clock_stop(const Tensor& clock, const Tensor& seconds);  // (1, 1) fp32
 
 // Why the ops can't run on a device, or "" if they can.
 std::string device_problem(Device device);

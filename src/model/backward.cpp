@@ -49,18 +49,20 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
 }
 
 void GPT2::forward_backward(const TokenBatch& batch, const Tensor& loss, float gradient_scale, bool accumulate,
-                            const relora::Pass& pass) {
+                            const relora::Pass& pass, const std::function<void(int)>& completed) {
     upload(batch);
-    const auto launches = [&] { launch_forward_backward(batch.B, batch.T, loss, gradient_scale, accumulate, pass); };
+    const auto launches = [&] {
+        launch_forward_backward(batch.B, batch.T, loss, gradient_scale, accumulate, pass, completed);
+    };
     const bool draws = wrapped() && adapters_[0].dropout > 0;
     if (graphs_ && !draws)
-        graph_of_[{batch.B, batch.T, gradient_scale, accumulate}].run(device_, std::ref(launches));
+        graph_of_[{batch.B, batch.T, gradient_scale, accumulate, bool(completed)}].run(device_, std::ref(launches));
     else
         launches();
 }
 
 void GPT2::launch_forward_backward(int64_t B, int64_t T, const Tensor& loss, float scale, bool accumulate,
-                                   const relora::Pass& pass) {
+                                   const relora::Pass& pass, const std::function<void(int)>& completed) {
     const int64_t N = B * T;
     embed_and_run_blocks(B, T, pass);
     head(loss, N, scale, true, accumulate);
@@ -78,7 +80,9 @@ void GPT2::launch_forward_backward(int64_t B, int64_t T, const Tensor& loss, flo
         // The last block's activations are still those of the forward pass.
         if (a_.recompute == Recompute::block && layer < int(config_.layers) - 1) block_forward(layer, B, T, pass);
         block_backward(layer, B, T, pass, accumulate);
+        if (completed) completed(table_.blocks[size_t(layer)].linear[0].weight->stage);
     }
     kernels::embedding_backward(table_.wte->gradient, table_.wpe->gradient, a_.dresidual.row_range(0, N), tokens(), T,
                                 accumulate);
+    if (completed) completed(table_.wte->stage);
 }

@@ -59,18 +59,32 @@ void GPT2::release_phase() {
 // ---- weights -----------------------------------------------------------------------------------------------------
 
 void GPT2::initialise(uint64_t seed) {
+    // All values of a parameter of which this rank keeps a part are drawn elsewhere.
+    MemoryPlan memory(device_);
+    Tensor elsewhere;
+    int64_t largest = 0;
+    for (const auto& p : table_.rows)
+        if (p->has_master && p->shared) largest = std::max(largest, p->size());
+    if (largest > 0) {
+        memory.add(&elsewhere, MemoryCategory::workspaces, DType::f32, 1, largest);
+        memory.allocate();
+    }
     for (uint32_t id = 0; id < table_.rows.size(); id++) {
         const Parameter& p = *table_.rows[id];
+        const Tensor values = p.has_master && p.shared ? elsewhere.reuse(DType::f32, p.rows, p.cols) : p.value();
+        kernels::zero(values);
         if (p.stddev > 0)
-            kernels::fill_normal(p.value().row_range(0, p.file_rows), p.stddev, {seed, rng::Purpose::init, id, 0});
+            kernels::fill_normal(values.row_range(0, p.file_rows), p.stddev, {seed, rng::Purpose::init, id, 0});
         else if (p.constant != 0)
-            kernels::fill(p.value(), p.constant);
+            kernels::fill(values, p.constant);
+        relora::set_value(p, values);
     }
-    values_changed();
+    form_effective_weights();
 }
 
 void GPT2::values_changed() {
-    for (const Parameter* p : parameters()) relora::round_weight(*p);
+    for (const Parameter* p : parameters())
+        if (!p->shared) relora::round_weight(*p);
     form_effective_weights();
 }
 
@@ -113,7 +127,7 @@ void GPT2::wrap(const LoraConfig& lora) {
 }
 
 void GPT2::initialise_adapters(uint64_t seed, uint64_t restart) {
-    for (const relora::Adapter& a : adapters_) relora::initialise(a, seed, restart);
+    for (const relora::Adapter& a : adapters_) relora::initialise(a, scratch_, seed, restart);
     form_effective_weights();
 }
 
@@ -123,10 +137,11 @@ double GPT2::merge() {
     return std::sqrt(squared);
 }
 
-relora::ZeroedCount GPT2::reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t update) {
+relora::ZeroedCount GPT2::reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t update,
+                                        const relora::ChangeWhole& change) {
     relora::ZeroedCount sum;
     for (relora::Adapter& a : adapters_) {
-        const relora::ZeroedCount count = relora::reset_moments(a, reset, scratch_, seed, update);
+        const relora::ZeroedCount count = relora::reset_moments(a, reset, scratch_, seed, update, change);
         sum.zeroed += count.zeroed;
         sum.total += count.total;
     }

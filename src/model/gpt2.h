@@ -3,6 +3,7 @@
 // done with them is up to the optimizer.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <tuple>
 #include <vector>
@@ -33,7 +34,8 @@ class GPT2 {
     // ---- weights
     // Draws the initial values of all but adapters.
     void initialise(uint64_t seed);
-    // Rounds the parameters' values to the weights and forms effective weights; call it after any change of values.
+    // Rounds the values of parameters to the weights, but of those that ranks share, and forms effective weights; call it
+    // after any change of values.
     void values_changed();
     void form_effective_weights();
 
@@ -42,18 +44,23 @@ class GPT2 {
     void wrap(const LoraConfig& lora);
     bool wrapped() const { return !adapters_.empty(); }
     void initialise_adapters(uint64_t seed, uint64_t restart);
-    // Merges every adapter into its weight; returns the Frobenius norm of the whole update.
+    // Merges every adapter into its weight, of which a rank changes its part; returns the Frobenius norm of the whole
+    // update.
     double merge();
     // Resets the moments of every adapter after update `update`.
-    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t update);
+    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t update,
+                                      const relora::ChangeWhole& change);
+    // fp32 memory that nothing needs between updates, as large as the largest weight that has adapters.
+    const Tensor& scratch() const { return scratch_.delta; }
 
     // ---- forward and backward, of batches within the limits
     // Returns the mean loss over the batch.
     double forward(const TokenBatch& batch);
     // Adds gradient_scale * mean loss to `loss` (1, 1); its gradients are added to what is there (accumulate) or
-    // overwrite it. `loss` stays the same tensor throughout a phase.
+    // overwrite it. `loss` stays the same tensor throughout a phase, and so does what `completed` launches: it is called
+    // for each stage once the gradients of the parameters of that stage are launched, unless it is empty.
     void forward_backward(const TokenBatch& batch, const Tensor& loss, float gradient_scale, bool accumulate,
-                          const relora::Pass& pass);
+                          const relora::Pass& pass, const std::function<void(int stage)>& completed = {});
     // Logits after token `position` of one sequence: (1, vocabulary) on the device.
     Tensor logits_at(const TokenBatch& sequence, int64_t position);
     // Draws the token that follows one sequence, among the first V of the vocabulary. `how` says how; its tensors are
@@ -65,6 +72,8 @@ class GPT2 {
     std::vector<Parameter*> trained_parameters();
     int64_t num_trained();  // elements, without vocabulary padding
     const GPT2Config& config() const { return config_; }
+    // Where the weights of each bucket lie.
+    const Buckets& weights() const { return weights_; }
     DType compute_type() const { return type_; }
     Device device() const { return device_; }
     const std::vector<relora::Adapter>& adapters() const { return adapters_; }
@@ -80,7 +89,7 @@ class GPT2 {
     // is `loss` without.
     void head(const Tensor& loss, int64_t N, float scale, bool backward, bool accumulate);
     void launch_forward_backward(int64_t B, int64_t T, const Tensor& loss, float scale, bool accumulate,
-                                 const relora::Pass& pass);
+                                 const relora::Pass& pass, const std::function<void(int)>& completed);
 
     const GPT2Config config_;
     const DType type_;
@@ -94,6 +103,6 @@ class GPT2 {
     MemoryPlan weights_memory_, phase_memory_;
     device::Upload tokens_upload_;
     bool graphs_ = true;
-    // The launches of a micro-batch, for each (B, T, gradient scale, accumulate).
-    std::map<std::tuple<int64_t, int64_t, float, bool>, device::Graph> graph_of_;
+    // The launches of a micro-batch, for each (B, T, gradient scale, accumulate, whether `completed` is called).
+    std::map<std::tuple<int64_t, int64_t, float, bool, bool>, device::Graph> graph_of_;
 };

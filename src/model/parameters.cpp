@@ -13,6 +13,7 @@ Parameter* ParameterTable::add(const std::string& name, Role role, int64_t num_r
     p->cols = cols;
     p->stddev = p->is_matrix() ? 0.02f : 0.0f;
     p->bucket = kAlwaysTrained;
+    p->stage = int(num_layers);  // with the embeddings, which come last
     return p;
 }
 
@@ -21,6 +22,7 @@ ParameterTable::ParameterTable(const GPT2Config& config) {
           config.heads, " heads and ", config.channels, " channels: all should be positive");
     CHECK(config.channels % config.heads == 0, config.heads, " heads don't divide ", config.channels, " channels");
     const int64_t C = config.channels;
+    num_layers = config.layers;
     const float residual_stddev = float(0.02 / std::sqrt(2.0 * double(config.layers)));
     const auto norm_weight = [&](const std::string& name) {
         Parameter* p = add(name, Role::norm, 1, C);
@@ -42,6 +44,7 @@ ParameterTable::ParameterTable(const GPT2Config& config) {
             relora::Linear& linear = block.linear[i];
             linear.weight = add(name + ".weight", Role::linear, linear_out(config, i), linear_in(config, i));
             linear.weight->bucket = kLinearBuckets + i;
+            linear.weight->stage = int(config.layers - 1 - layer);
             if (i == kAttnProj || i == kMlpProj) linear.weight->stddev = residual_stddev;
             linear.bias = add(name + ".bias", Role::bias, 1, linear_out(config, i));
         }

@@ -27,5 +27,6 @@ struct ParameterTable {
     Parameter *lnf_weight = nullptr, *lnf_bias = nullptr;  // (1, C)
 
   private:
+    int64_t num_layers = 0;
     Parameter* add(const std::string& name, Role role, int64_t rows, int64_t cols);
 };

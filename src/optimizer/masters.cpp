@@ -5,10 +5,13 @@
 void Masters::plan(MemoryPlan& plan, const std::vector<Parameter*>& parameters) {
     if (type_ == DType::f32) return;
     std::vector<Parameter*> on_device, on_host;
-    for (Parameter* p : parameters)
-        if (!p->is_adapter()) (device_ == Device::cuda && !p->trains ? on_host : on_device).push_back(p);
-    plan_buckets(plan, buckets_, on_device, &Parameter::master, MemoryCategory::masters, DType::f32);
-    plan_buckets(plan, buckets_, on_host, &Parameter::master, MemoryCategory::host, DType::f32);
+    for (Parameter* p : parameters) {
+        if (p->is_adapter()) continue;
+        (device_ == Device::cuda && !p->trains ? on_host : on_device).push_back(p);
+        p->has_master = true;
+    }
+    plan_kept(plan, on_device, &Parameter::master, MemoryCategory::masters);
+    plan_kept(plan, on_host, &Parameter::master, MemoryCategory::host);
 }
 
 void Masters::allocate(const std::vector<Parameter*>& parameters) {

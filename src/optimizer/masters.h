@@ -1,4 +1,4 @@
-// The fp32 masters of bf16 weights, kept for the whole run. On a GPU those of frozen weights lie in page-locked host
+// The fp32 masters of bf16 weights, kept for the whole run, or, where ranks share them, this rank's parts. On a GPU those of frozen weights lie in page-locked host
 // memory: only merges and checkpoints touch them, and kernels reach them over the bus.
 #pragma once
 
@@ -20,6 +20,5 @@ class Masters {
   private:
     const DType type_;
     const Device device_;
-    Buckets buckets_;
     std::unique_ptr<MemoryPlan> memory_;  // none before allocate()
 };

@@ -8,43 +8,87 @@ namespace {
 int counter(const Parameter& p) { return p.is_adapter() ? 1 : 0; }
 }  // namespace
 
-Optimizer::Optimizer(DType compute_type, Device device, const OptimizerConfig& config)
-    : type_(compute_type), device_(device), config_(config), memory_(device) {}
+Optimizer::Optimizer(DType compute_type, Device device, const OptimizerConfig& config, const Ranks& ranks)
+    : type_(compute_type),
+      device_(device),
+      config_(config),
+      ranks_(ranks),
+      memory_(device),
+      reduction_(ranks, device, config.reduced_as, !config.sharing.on) {}
 
 void Optimizer::plan(MemoryPlan& plan, const std::vector<Parameter*>& trained) {
-    std::vector<Parameter*> adapters = trained;
-    std::erase_if(adapters, [](const Parameter* p) { return !p->is_adapter(); });
-    if (type_ != DType::f32)
-        plan_buckets(plan, adapter_masters_, adapters, &Parameter::master, MemoryCategory::masters, DType::f32);
+    const Sharing& sharing = config_.sharing;
+    if (type_ != DType::f32) {
+        std::vector<Parameter*> adapters = trained;
+        std::erase_if(adapters, [](const Parameter* p) { return !p->is_adapter(); });
+        for (Parameter* p : adapters) p->has_master = true;
+        plan_kept(plan, adapters, &Parameter::master, MemoryCategory::masters);
+    }
     plan_buckets(plan, gradients_, trained, &Parameter::gradient, MemoryCategory::gradients, DType::f32);
-    plan_buckets(plan, m_, trained, &Parameter::m, MemoryCategory::moments, DType::f32);
-    plan_buckets(plan, v_, trained, &Parameter::v, MemoryCategory::moments, DType::f32);
-    if (device_ == Device::cuda)
-        plan.add(&trained_.table, MemoryCategory::workspaces, DType::i32, 1,
-                 kernels::trained_table_ints(int64_t(trained.size())));
-    plan.add(&scalars_, MemoryCategory::workspaces, DType::f32, 1, kernels::kStepScalars);
+    plan_kept(plan, trained, &Parameter::m, MemoryCategory::moments);
+    plan_kept(plan, trained, &Parameter::v, MemoryCategory::moments);
+    segments_ = segments_of(trained, sharing.ranks);
+    norm_sums_ = {.rank = sharing.rank, .ranks = sharing.ranks};
+    for (const Segment& s : segments_) norm_sums_.units += kernels::norm_units(s.size);
+    const auto workspace = [&](Tensor& t, DType type, int64_t n) {
+        plan.add(&t, MemoryCategory::workspaces, type, 1, n);
+    };
+    workspace(norm_sums_.sums, DType::i32, kernels::norm_sums_ints(norm_sums_.units, sharing.ranks));
+    if (device_ == Device::cuda) {
+        workspace(trained_.table, DType::i32, kernels::trained_table_ints(int64_t(trained.size())));
+        workspace(own_gradients_.table, DType::i32, kernels::gradient_table_ints(int64_t(segments_.size())));
+    }
+    workspace(scalars_, DType::f32, kernels::kStepScalars);
+    reduction_.plan(plan, segments_, sharing.ranks);
 }
 
-void Optimizer::allocate(const std::vector<Parameter*>& trained) {
+void Optimizer::allocate(const std::vector<Parameter*>& trained, const Buckets& weights) {
     plan(memory_, trained);
     memory_.allocate();
     parameters_ = trained;
+    weights_ = weights;
     scalars_upload_.prepare(device_, scalars_.bytes());
     results_.prepare(device_, scalars_.bytes());
     stopwatch_.prepare(device_);
     trained_.tensors.clear();
-    for (Parameter* p : trained) {
+    for (size_t i = 0; i < trained.size(); i++) {
+        Parameter* const p = trained[i];
         p->adam_step = 0;
-        const bool fp32 = p->value().dtype == DType::f32;
-        trained_.tensors.push_back({.master = fp32 ? p->value() : Tensor{},
-                                    .weight = type_ == DType::f32 ? Tensor{} : p->weight,
-                                    .gradient = p->gradient,
-                                    .m = p->m,
-                                    .v = p->v,
+        if (p->kept_size() == 0) continue;
+        const Tensor weight = p->kept_of(p->weight);
+        const auto row = [](const Tensor& t) { return t.reuse(t.dtype, 1, t.size()); };
+        trained_.tensors.push_back({.master = p->has_master           ? p->kept_of_master()
+                                              : type_ == DType::f32 ? weight
+                                                                    : Tensor{},
+                                    .weight = type_ == DType::f32 ? Tensor{} : weight,
+                                    .gradient = p->kept_of(p->gradient),
+                                    .m = row(p->m),
+                                    .v = row(p->v),
                                     .decays = p->is_matrix(),
-                                    .counter = counter(*p)});
+                                    .counter = counter(*p),
+                                    .id = uint32_t(i),
+                                    .first = p->shared ? p->part.first : 0});
+    }
+    own_gradients_.ranges.clear();
+    int64_t units = 0;
+    for (const Segment& s : segments_) {
+        // Of gradients that all have, each rank counts its share all the same.
+        const ElementRange part = s.part(config_.sharing.rank);
+        if (part.count > 0)
+            own_gradients_.ranges.push_back(
+                {gradients_[size_t(s.bucket)].col_range(s.first + part.first, part.count),
+                 units + part.first / kernels::kNormUnit});
+        units += kernels::norm_units(s.size);
+    }
+    if (device_ == Device::cuda) {
+        const auto rows = [](const Tensor& table, int64_t ints) { return table.col_range(0, ints); };
+        trained_.table = rows(trained_.table, kernels::trained_table_ints(int64_t(trained_.tensors.size())));
+        own_gradients_.table =
+            rows(own_gradients_.table, kernels::gradient_table_ints(int64_t(own_gradients_.ranges.size())));
     }
     trained_.prepare();
+    own_gradients_.prepare();
+    reduction_.prepare(segments_, gradients_, scalars_);
 }
 
 void Optimizer::release() {
@@ -53,19 +97,29 @@ void Optimizer::release() {
     parameters_.clear();
 }
 
-std::vector<Optimizer::Bucket> Optimizer::buckets() const {
-    std::vector<Bucket> all;
-    for (size_t i = 0; i < kBuckets; i++)
-        if (!gradients_[i].empty()) all.push_back({gradients_[i], m_[i], v_[i]});
-    return all;
+Optimizer::Traffic Optimizer::traffic(const std::vector<Parameter*>& trained) const {
+    const Sharing& sharing = config_.sharing;
+    Traffic traffic;
+    if (sharing.ranks == 1) return traffic;
+    for (const Segment& s : segments_of(trained, sharing.ranks)) {
+        const int64_t own = s.part(sharing.rank).count;
+        traffic.gradients += (s.size - own) * int64_t(dtype_size(config_.reduced_as));
+        const int64_t gathered = own * (sharing.ranks - 1);
+        if (sharing.on)
+            traffic.weights += gathered * int64_t(dtype_size(type_));
+        else
+            traffic.gradients += gathered * 4;
+    }
+    return traffic;
 }
 
-void Optimizer::begin_update(double rate) {
+void Optimizer::begin_update(double rate, bool stop) {
     stopwatch_.begin();
     float* s = static_cast<float*>(scalars_upload_.host());
     std::fill_n(s, kernels::kStepScalars, 0.0f);
     s[kernels::kRate] = float(rate);
     s[kernels::kUpdate] = float(parameters_.front()->adam_step + 1);
+    s[kernels::kStop] = stop ? 1.0f : 0.0f;
     for (Parameter* p : parameters_) {
         const double t = double(++p->adam_step);
         float* corrections = s + kernels::kCorrections + 2 * counter(*p);
@@ -75,10 +129,19 @@ void Optimizer::begin_update(double rate) {
     scalars_upload_.send(scalars_);
 }
 
+void Optimizer::gather_weights() {
+    for (const Segment& s : segments_)
+        ranks_.transport().all_gather(weights_[size_t(s.bucket)].col_range(s.first, s.size), {.share = s.share},
+                                      reduction_.staging());
+}
+
 int64_t Optimizer::update(const std::function<void()>& then) {
     const auto launches = [&] {
-        kernels::gradient_norm(scalars_, trained_, float(config_.max_norm));
+        kernels::gradient_squares(norm_sums_, own_gradients_, scalars_);
+        if (!ranks_.alone()) ranks_.transport().all_reduce(norm_sums_.sums);
+        kernels::gradient_norm(scalars_, norm_sums_, float(config_.max_norm));
         kernels::adamw(scalars_, trained_, config_.adamw);
+        if (!ranks_.alone() && config_.sharing.on) gather_weights();
         then();
     };
     if (graphs_)
@@ -91,5 +154,11 @@ int64_t Optimizer::update(const std::function<void()>& then) {
 
 Optimizer::Result Optimizer::result(int64_t number) {
     const float* s = static_cast<const float*>(results_.get(number));
-    return {s[kernels::kLoss], s[kernels::kGradientNorm], stopwatch_.seconds(number), s[kernels::kFinite] != 0};
+    return {.loss = s[kernels::kLoss],
+            .gradient_norm = s[kernels::kGradientNorm],
+            .seconds = stopwatch_.seconds(number),
+            .reduce_seconds = s[kernels::kReduceSeconds],
+            .exposed_seconds = s[kernels::kExposedSeconds],
+            .finite = s[kernels::kFinite] != 0,
+            .stop = s[kernels::kStop] != 0};
 }

@@ -46,6 +46,14 @@ class Replay {
     virtual void run(const std::function<void()>& launches) = 0;
 };
 
+// What a Side does.
+class SideWork {
+  public:
+    virtual ~SideWork() = default;
+    virtual void run(const std::function<void()>& work) = 0;
+    virtual void join() = 0;
+};
+
 // A device, as device.h and transfers.h describe what it does.
 class Backend {
   public:
@@ -64,6 +72,10 @@ class Backend {
     virtual std::unique_ptr<DownloadSlot> download_slot(size_t bytes) = 0;
     virtual std::unique_ptr<Interval> interval() = 0;
     virtual std::unique_ptr<Replay> replay() = 0;
+    virtual std::unique_ptr<SideWork> side() = 0;
+    // The number of usable devices; `use` takes one of them for this process.
+    virtual int count() = 0;
+    virtual void use(int number) = 0;
 
   protected:
     ~Backend() = default;  // the two live as long as the program

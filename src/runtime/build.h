@@ -5,6 +5,18 @@
 // Each object file has its own: the executor's programs link objects that were built with CUDA to a library without.
 constexpr bool kBuiltWithCuda = RELORA_CUDA;
 
+// What ranks need to exchange tensors on CPUs, and on GPUs.
+#ifdef RELORA_MPI
+constexpr bool kBuiltWithMpi = RELORA_MPI;
+#else
+constexpr bool kBuiltWithMpi = false;
+#endif
+#ifdef RELORA_NCCL
+constexpr bool kBuiltWithNccl = kBuiltWithCuda && RELORA_NCCL;
+#else
+constexpr bool kBuiltWithNccl = false;
+#endif
+
 // `make DEBUG=1`: every op on the GPU is waited for and checked before the next one starts.
 #ifdef RELORA_DEBUG
 constexpr bool kDebugBuild = true;

@@ -28,6 +28,8 @@ std::string cuda_problem() {
         return "this binary was built without CUDA";
 }
 
+int count(Device device) { return backend(device).count(); }
+void use(Device device, int number) { backend(device).use(number); }
 std::string description(Device device) { return backend(device).description(); }
 
 void* allocate(Device device, size_t bytes) { return backend(device).allocate(bytes); }

@@ -11,6 +11,9 @@ namespace device {
 
 // Why no GPU can be used, or "" if one can: a binary without CUDA, no driver, no GPU, or one that is too old.
 std::string cuda_problem();
+// How many devices there are of a kind that can be used, and which of them this process takes; the first unless said.
+int count(Device device);
+void use(Device device, int number);
 // The CPU's name, or the GPU's name, architecture and memory.
 std::string description(Device device);
 

@@ -37,7 +37,7 @@ void MemoryPlan::add_side_by_side(Tensor* whole, MemoryCategory category, DType 
     for (const Member& m : members) {
         place(m.tensor, block, begin + size_t(elements) * dtype_size(dtype), dtype, m.rows, m.cols);
         category_bytes_[size_t(category)] += size_t(m.rows) * size_t(m.cols) * dtype_size(dtype);
-        elements += (m.rows * m.cols + kMemberUnit - 1) / kMemberUnit * kMemberUnit;
+        elements += padded(m.rows * m.cols);
     }
     place(whole, block, begin, dtype, 1, elements);
 }

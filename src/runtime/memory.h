@@ -39,6 +39,9 @@ class MemoryPlan {
         int64_t rows, cols;
     };
     static constexpr int64_t kMemberUnit = 128;
+    static constexpr int64_t padded(int64_t elements) {
+        return (elements + kMemberUnit - 1) / kMemberUnit * kMemberUnit;
+    }
     void add_side_by_side(Tensor* whole, MemoryCategory category, DType dtype, const std::vector<Member>& members);
     size_t bytes(MemoryCategory category) const { return category_bytes_[size_t(category)]; }
     // All categories but `host`.

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/division.h"
 #include "runtime/memory.h"
 #include "runtime/tensor.h"
 
@@ -16,21 +17,36 @@ struct Parameter {
     int64_t rows = 0, cols = 0;      // shape in memory; linear weights are [out, in], vectors have one row
     int64_t file_rows = 0;           // rows that files hold (the vocabulary is padded in memory only)
     float stddev = 0, constant = 0;  // initial values: N(0, stddev), or all `constant` where stddev is 0
-    int bucket = 0;                  // parameters of one bucket lie side by side, and train or are frozen together
+    int bucket = 0;  // parameters of one bucket lie side by side, and train or are frozen together
+    int stage = 0;   // the parameters whose gradients the backward pass completes at the same time, in its order
     bool trains = true;
     int64_t adam_step = 0;  // updates that its moments have seen
 
     Tensor weight;    // compute type
-    Tensor master;    // fp32, where the weight is bf16 and not rounded stochastically
     Tensor gradient;  // fp32, while it trains
-    Tensor m, v;      // fp32 AdamW moments, while it trains
+    // What an update changes beside the weight: of all elements, or, where ranks share them, of this rank's `part` only,
+    // as one row, which may be empty.
+    Tensor master;  // fp32, where has_master says so
+    Tensor m, v;    // fp32 AdamW moments, while it trains
+    bool has_master = false;  // whether there are masters: the weight is bf16, and not rounded stochastically
+    bool shared = false;      // whether ranks share them
+    Division division;        // of its elements among ranks
+    ElementRange part;        // this rank's elements, where it is shared
+
+    // This rank's elements of a tensor of the parameter's shape, as one row.
+    Tensor kept_of(const Tensor& whole) const {
+        const Tensor row = whole.reuse(whole.dtype, 1, whole.size());
+        return shared ? row.col_range(part.first, part.count) : row;
+    }
+    Tensor kept_of_master() const { return master.reuse(DType::f32, 1, master.size()); }
+    int64_t kept_size() const { return shared ? part.count : size(); }
 
     bool is_adapter() const { return role == Role::adapter_A || role == Role::adapter_B; }
     bool is_matrix() const { return role != Role::norm && role != Role::bias; }
     // Files hold the weights of linears as [in, out].
     bool transposed_in_files() const { return role == Role::linear; }
-    // What the parameter is; the weight of one with a master is that, rounded.
-    const Tensor& value() const { return master.empty() ? weight : master; }
+    // What the parameter is, where this rank has all of it; the weight of one with a master is that, rounded.
+    const Tensor& value() const { return has_master ? master : weight; }
     int64_t size() const { return rows * cols; }
     int64_t file_size() const { return file_rows * cols; }
 };
@@ -49,4 +65,12 @@ inline void plan_buckets(MemoryPlan& plan, Buckets& buckets, const std::vector<P
             if (p->bucket == bucket) members.push_back({&(p->*tensor), p->rows, p->cols});
         if (!members.empty()) plan.add_side_by_side(&buckets[size_t(bucket)], category, dtype, members);
     }
+}
+
+// Plans what this rank keeps of one fp32 tensor of each parameter.
+inline void plan_kept(MemoryPlan& plan, const std::vector<Parameter*>& parameters, Tensor Parameter::*tensor,
+                      MemoryCategory category) {
+    for (Parameter* p : parameters)
+        if (p->kept_size() > 0)
+            plan.add(&(p->*tensor), category, DType::f32, p->shared ? 1 : p->rows, p->shared ? p->part.count : p->cols);
 }

@@ -92,6 +92,19 @@ void Stopwatch::begin() {
 void Stopwatch::end() { slots_[size_t(ended_++) % kSlots]->end(); }
 double Stopwatch::seconds(int64_t number) const { return slots_[recent_slot("interval", number, ended_)]->seconds(); }
 
+// ---- beside ------------------------------------------------------------------------------------------------------
+
+Side::Side() = default;
+Side::~Side() = default;
+
+void Side::prepare(Device device) { work_ = backend(device).side(); }
+
+void Side::run(const std::function<void()>& work) {
+    CHECK(work_, "work beside the main one was not prepared");
+    work_->run(work);
+}
+void Side::join() { work_->join(); }
+
 // ---- graphs ------------------------------------------------------------------------------------------------------
 
 Graph::Graph() = default;

@@ -16,6 +16,7 @@ class UploadSlot;
 class DownloadSlot;
 class Interval;
 class Replay;
+class SideWork;
 
 // How many uploads, downloads and intervals are under way at once.
 inline constexpr size_t kSlots = 2;
@@ -81,6 +82,24 @@ class Stopwatch {
   private:
     std::array<std::unique_ptr<Interval>, kSlots> slots_;
     int64_t ended_ = 0;
+};
+
+// Work beside the main one, in order: on a GPU on a stream of its own, on the CPU by a thread, which takes one core.
+class Side {
+  public:
+    Side();
+    ~Side();
+    Side(const Side&) = delete;
+    Side& operator=(const Side&) = delete;
+    void prepare(Device device);
+    // Launches `work` behind all that has been launched so far, and beside all that will be until join(). It has to
+    // exist until then.
+    void run(const std::function<void()>& work);
+    // What is launched from now on waits for all that was run. Throws what the work has thrown.
+    void join();
+
+  private:
+    std::unique_ptr<SideWork> work_;
 };
 
 // Launches that are repeated with the same arguments. On a GPU the first run is direct, since libraries choose their

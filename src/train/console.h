@@ -6,18 +6,21 @@
 #include <cstdio>
 #include <string>
 
-// Standard output.
+// Standard output of the process that speaks for the run; another one is silent.
 class Console {
   public:
+    explicit Console(bool speaks = true) : speaks_(speaks) {}
+
     // Prints a line that stays.
     void line(const std::string& text) {
+        if (!speaks_) return;
         clear();
         std::printf("%s\n", text.c_str());
         std::fflush(stdout);
     }
     // Shows progress: on a terminal in place of the line before, in a log as a line of its own if `in_log`.
     void progress(const std::string& text, bool in_log) {
-        if (terminal_) {
+        if (speaks_ && terminal_) {
             std::printf("\r\033[K%s", text.c_str());
             std::fflush(stdout);
             open_ = true;
@@ -31,6 +34,7 @@ class Console {
         if (open_) std::printf("\r\033[K");
         open_ = false;
     }
+    const bool speaks_;
     const bool terminal_ = isatty(STDOUT_FILENO) != 0;
     bool open_ = false;
 };

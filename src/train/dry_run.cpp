@@ -15,15 +15,19 @@ PhaseEstimate estimate_phase(const Options& o, bool low_rank, const Routes& rout
     const DType type = o.compute_type();
     GPT2 model(o.config, type, o.run_device);
     if (low_rank) model.wrap(lora);
+    // The first rank has the largest share of everything.
+    o.sharing(0).divide(model.parameters());
     MemoryPlan memory(o.run_device);
     model.plan_weights(memory);
     if (o.has_masters()) Masters(type, o.run_device).plan(memory, model.parameters());
     model.plan_phase(memory, o.batch_limits());
-    Optimizer(type, o.run_device, {}).plan(memory, model.trained_parameters());
+    Optimizer optimizer(type, o.run_device, {.sharing = o.sharing(0), .reduced_as = o.reduced_as()});
+    optimizer.plan(memory, model.trained_parameters());
     PhaseEstimate phase{.name = low_rank ? "low-rank" : "full-rank",
                         .trained = model.num_trained(),
                         .flops_per_token = flops_per_token(o.config, low_rank ? &lora : nullptr, o.seq_len),
-                        .total_bytes = memory.total_bytes()};
+                        .total_bytes = memory.total_bytes(),
+                        .traffic = optimizer.traffic(model.trained_parameters())};
     for (int c = 0; c < kMemoryCategories; c++) phase.bytes[size_t(c)] = memory.bytes(MemoryCategory(c));
     return phase;
 }
@@ -38,8 +42,8 @@ std::string dry_run_report(const Options& o) {
         << c.vocab_size << " (" << c.padded_vocab() << " in memory), " << c.max_positions << " positions\n"
         << "parameters   " << c.num_parameters() << "\n";
     for (const PhaseEstimate& p : phases) out << "trained      " << p.trained << " in the " << p.name << " phase\n";
-    out << "batch        " << o.total_batch_tokens << " tokens per update = " << o.accumulation << " x " << o.batch_size
-        << " x " << o.seq_len << "\n"
+    out << "batch        " << o.total_batch_tokens << " tokens per update = " << (o.ranks > 1 ? str(o.ranks, " ranks x ") : "")
+        << o.accumulation << " x " << o.batch_size << " x " << o.seq_len << "\n"
         << "run          " << o.max_steps << " updates, " << o.max_steps * o.total_batch_tokens << " tokens";
     if (o.low_rank()) out << "; full-rank until update " << o.warm_start_steps;
     if (o.restarts()) out << ", then a merge every " << o.merge_every;
@@ -50,7 +54,12 @@ std::string dry_run_report(const Options& o) {
     for (const PhaseEstimate& p : phases)
         out << "FLOPs/token  " << std::setprecision(4) << p.flops_per_token / 1e6 << " M in the " << p.name
             << " phase\n";
-    out << "\nmemory (MiB) ";
+    if (o.ranks > 1)
+        for (const PhaseEstimate& p : phases)
+            out << "sent         " << std::setprecision(4) << double(p.traffic.gradients) / 1e6
+                << " MB of gradients and " << double(p.traffic.weights) / 1e6
+                << " MB of weights per update and rank in the " << p.name << " phase\n";
+    out << (o.ranks > 1 ? "\nmemory of a rank (MiB)\n             " : "\nmemory (MiB) ");
     for (const PhaseEstimate& p : phases) out << std::setw(12) << p.name;
     out << "\n" << std::fixed << std::setprecision(1);
     const auto mib = [](size_t bytes) { return double(bytes) / (1 << 20); };

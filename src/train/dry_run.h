@@ -4,6 +4,7 @@
 #include <array>
 #include <string>
 
+#include "optimizer/optimizer.h"
 #include "runtime/memory.h"
 #include "train/options.h"
 
@@ -13,7 +14,8 @@ struct PhaseEstimate {
     int64_t trained = 0;  // parameters
     double flops_per_token = 0;
     std::array<size_t, kMemoryCategories> bytes{};
-    size_t total_bytes = 0;  // on the device
+    size_t total_bytes = 0;      // on the device
+    Optimizer::Traffic traffic;  // of a rank, in an update
 };
 // Estimates one phase of the run, the low-rank one with these routes.
 PhaseEstimate estimate_phase(const Options& options, bool low_rank, const Routes& routes);

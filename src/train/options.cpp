@@ -197,6 +197,21 @@ void Options::describe(CLI::App& app) {
               "print every update's rate and events, tab-separated (updates from 0 on; a switch comes before its "
               "update, merge and reset after), and exit");
     table.add("profile", profile, kRunOnly, any, "print at the end where the time went, by part of the loop and by op");
+    table.group = "Ranks";
+    table.add("gpus", gpus, kThisStart, whole(1, 1024),
+              "start this many processes on this machine, one for each GPU; for other ways, and several machines, see "
+              "scripts/launch_*.sh and scripts/slurm");
+    table.add("ranks", ranks, kThisStart, whole(1, 1 << 20), "with --dry-run: as if started as this many processes");
+    table.add("shard-optimizer", shard_optimizer, kRunOnly, one_of({"on", "off"}),
+              "on: each rank keeps only its share of moments and fp32 masters (ZeRO, stage 1); the same numbers");
+    table.add("reduce-dtype", reduce_dtype, kNumbers, one_of({"fp32", "bf16"}),
+              "type of gradients on their way to other ranks, which add them in fp32");
+    table.add("check-every", check_every, kRunOnly, not_negative,
+              "updates between comparisons of all ranks' weights, bit for bit; 0: only after the switch and restarts");
+    table.add("rank-patience", rank_patience, kRunOnly, between(1, 1e6), "seconds to wait for all ranks at the start");
+    table.add("rank-timeout", rank_timeout, kRunOnly, between(1, 1e6),
+              "seconds without progress after which a run of several ranks stops");
+    table.group = "Run";
     table.add("autotune", autotune, kRunOnly, any,
               "GPU: time several algorithms for each product; two such runs need not give the same bits");
     table.add("no-cuda-graph", no_cuda_graph, kRunOnly, any,

@@ -8,6 +8,8 @@
 
 #include "model/activations.h"
 #include "model/lora.h"
+#include "optimizer/segments.h"
+#include "runtime/ranks/place.h"
 #include "train/routes.h"
 
 namespace CLI {
@@ -47,18 +49,26 @@ struct Options {
     std::string prompt;
     bool resume = false, dry_run = false, print_schedule = false, profile = false, autotune = false,
          no_cuda_graph = false;
+    // ranks
+    int64_t gpus = 1, ranks = 1, check_every = 100;
+    std::string shard_optimizer = "on", reduce_dtype = "fp32";
+    double rank_patience = 300, rank_timeout = 600;
 
     // What resolve() derives.
     Device run_device = Device::cpu;
     GPT2Config config;
     LoraConfig lora;
     relora::Reset reset_config;
-    int64_t accumulation = 1;  // micro-batches per update
+    int64_t accumulation = 1;  // micro-batches per update and rank
 
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
     DType compute_type() const { return dtype == "bf16" ? DType::bf16 : DType::f32; }
 
+    Sharing sharing(int rank) const {
+        return {.rank = rank, .ranks = int(ranks), .on = ranks > 1 && shard_optimizer == "on"};
+    }
+    DType reduced_as() const { return reduce_dtype == "bf16" ? DType::bf16 : DType::f32; }
     bool has_masters() const { return masters == "fp32"; }
     BatchLimits batch_limits() const;
 
@@ -74,6 +84,9 @@ struct Options {
     std::string to_toml() const;
     // Names and values of the options that decide the numbers of a run: a resume must have the same.
     std::vector<std::pair<std::string, std::string>> trajectory() const;
+
+    // Makes this process the one at its place: its GPU, its share of the machine's threads, the number of ranks.
+    void take_place(const Place& place);
 
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
     bool parse(int argc, char** argv);

@@ -1,9 +1,13 @@
 // What options become: derived defaults, and refusal of what can't line up, with the numbers that would.
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/merged.h"
+#include "runtime/device.h"
 #include "train/options.h"
 #include "train/sample.h"
 
@@ -75,10 +79,11 @@ void Options::resolve_model() {
 }
 
 void Options::resolve_steps() {
-    const int64_t micro = batch_size * seq_len;
+    const int64_t micro = batch_size * seq_len * ranks;
     if (total_batch_tokens < 0) total_batch_tokens = micro;
     USAGE_CHECK(total_batch_tokens % micro == 0, "--total-batch-tokens ", total_batch_tokens,
-                " is not a multiple of --batch-size ", batch_size, " x --seq-len ", seq_len, " = ", micro, "; ",
+                " is not a multiple of --batch-size ", batch_size, " x --seq-len ", seq_len,
+                ranks > 1 ? str(" x ", ranks, " ranks") : "", " = ", micro, "; ",
                 nearest_multiples(total_batch_tokens, micro), " would be");
     accumulation = total_batch_tokens / micro;
 
@@ -211,6 +216,25 @@ void Options::resolve_method() {
         USAGE_CHECK(rank <= most, "--rank ", rank, " is above ", most, ", the most that ", tightest,
                     " of this model can have");
     }
+}
+
+void Options::take_place(const Place& place) {
+    USAGE_CHECK(gpus == 1 || place.starter.empty() || place.starter == "this program", "--gpus ", gpus,
+                " starts processes by itself, and ", place.starter, " has started this one: leave one of the two out");
+    USAGE_CHECK(ranks == 1 || dry_run, "--ranks ", ranks,
+                " only says what --dry-run reports; --gpus, mpirun, srun or torchrun start ranks");
+    if (place.size == 1) return;
+    ranks = place.size;
+    if (threads == 0) {
+        // Whoever started the ranks may have given each its cores; all cores are shared out evenly.
+        const int all = int(sysconf(_SC_NPROCESSORS_ONLN)), own = int(std::thread::hardware_concurrency());
+        threads = own < all ? own : std::max(1, all / place.local_size);
+    }
+    if (device == "cpu" || !kernels::device_problem(Device::cuda).empty()) return;
+    const int count = device::count(Device::cuda);
+    USAGE_CHECK(count == 1 || place.local_rank < count, "rank ", place.rank, " is process ", place.local_rank + 1,
+                " of this machine, which has ", count, " GPUs: start one process for each GPU");
+    device::use(Device::cuda, count == 1 ? 0 : place.local_rank);
 }
 
 void Options::resolve_device() {

@@ -23,7 +23,6 @@ class Trial {
             adapters_.push_back(relora::make_adapter(uint32_t(r), weight_, config, 0));
         }
         const int64_t in = weight_.cols, out = weight_.rows;
-        const bool has_master = s_.type != DType::f32;
         const auto plan = [&](Tensor& t, DType type, int64_t rows, int64_t cols) {
             memory_.add(&t, MemoryCategory::workspaces, type, rows, cols);
         };
@@ -32,14 +31,14 @@ class Trial {
         if (gives_gelu_) plan(activated_, s_.type, s_.rows, out);
         if (takes_gelu_) plan(preactivation_, s_.type, s_.rows, in);
         plan(weight_.weight, s_.type, out, in);
-        if (has_master && s_.device == Device::cpu) plan(weight_.master, DType::f32, out, in);
+        weight_.has_master = s_.type != DType::f32 && s_.device == Device::cpu;
+        if (weight_.has_master) plan(weight_.master, DType::f32, out, in);
         plan(bias_.weight, s_.type, 1, out);
         plan(bias_.gradient, DType::f32, 1, out);
         int64_t largest_result = 0;
         for (relora::Adapter& a : adapters_) {
             for (Parameter* p : {&a.A, &a.B}) {
                 plan(p->weight, s_.type, p->rows, p->cols);
-                if (has_master) plan(p->master, DType::f32, p->rows, p->cols);
                 plan(p->gradient, DType::f32, p->rows, p->cols);
             }
             largest_result = std::max(largest_result, relora::largest_result(a, s_.rows));
@@ -58,10 +57,7 @@ class Trial {
         for (const Tensor* t : {&x_, &dy_, &weight_.weight}) fill(*t, 0.02f);
         if (!weight_.master.empty()) fill(weight_.master, 0.02f);
         for (const relora::Adapter& a : adapters_)
-            for (const Parameter* p : {&a.A, &a.B}) {
-                fill(p->value(), 0.02f);
-                relora::round_weight(*p);
-            }
+            for (const Parameter* p : {&a.A, &a.B}) fill(p->weight, 0.02f);
         if (takes_gelu_) fill(preactivation_, 1.0f);
     }
     ~Trial() { kernels::set_workspace(s_.device, outer_workspace_); }

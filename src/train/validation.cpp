@@ -1,8 +1,9 @@
 #include "train/validation.h"
 
 #include <algorithm>
+#include <cstring>
 
-Validation::Validation(const Options& o, const TokenDataset& train_set) {
+Validation::Validation(const Options& o, const TokenDataset& train_set) : batch_size_(o.batch_size) {
     const int B = int(o.batch_size), T = int(o.seq_len);
     if (!o.val_data.empty()) {
         data_ = std::make_unique<TokenDataset>(o.val_data, int(o.config.vocab_size));
@@ -16,9 +17,19 @@ Validation::Validation(const Options& o, const TokenDataset& train_set) {
     fixed_batch_ = fixed_loader_->next();
 }
 
-double Validation::loss(GPT2& model) {
-    double loss = 0;
-    loader_->restore({});
-    for (int64_t i = 0; i < num_batches_; i++) loss += model.forward(loader_->next()) / double(num_batches_);
-    return loss;
+double Validation::loss(GPT2& model, const Ranks& ranks) {
+    std::string own;  // this rank's losses, as bytes
+    for (int64_t i = ranks.rank(); i < num_batches_; i += ranks.size()) {
+        if (i == 0 || ranks.size() > 1) loader_->restore({.position = i * batch_size_});
+        const double loss = model.forward(loader_->next());
+        own.append(reinterpret_cast<const char*>(&loss), sizeof loss);
+    }
+    const std::vector<std::string> all = ranks.gather(own);
+    double mean = 0;
+    for (int64_t i = 0; i < num_batches_; i++) {
+        double loss = 0;
+        std::memcpy(&loss, all[size_t(i % ranks.size())].data() + size_t(i / ranks.size()) * sizeof loss, sizeof loss);
+        mean += loss / double(num_batches_);
+    }
+    return mean;
 }

@@ -82,7 +82,7 @@ class Checkpoint : public testing::Test {
         return s;
     }
     std::string write(int64_t step, int64_t keep = 0) {
-        return write_checkpoint(out, state(step), table.parameters(), keep);
+        return write_checkpoint(out, state(step), table.parameters(), keep, Whole());
     }
     // Names in the run folder, sorted.
     std::vector<std::string> names() const {
@@ -242,7 +242,7 @@ TEST_F(Checkpoint, AFailedWriteLeavesTheEarlierOne) {
     // A tensor without memory: the write fails when its files are half written.
     OwnedParameter empty("transformer.empty", 1, 3, Role::bias, true);
     empty.master = empty.weight = {};
-    EXPECT_NE(error_of([&] { write_checkpoint(out, state(6), {&empty}, 1); }), "no error");
+    EXPECT_NE(error_of([&] { write_checkpoint(out, state(6), {&empty}, 1, Whole()); }), "no error");
     EXPECT_EQ(names(), std::vector<std::string>{"step_00000005"});
     EXPECT_EQ(error_of([&] { read_state(out + "/step_00000005"); }), "no error");
 }

@@ -91,6 +91,7 @@ TEST(AdamWBits, AreThoseOfTheFormulaFusedOnEveryCpu) {
               0);
 }
 
+// A range that begins at element 4 of its tensor.
 TEST(AdamWBits, AreRoundedFromThoseWithoutMasters) {
     std::vector<State> start = states();
     for (State& s : start) s.p = float(bf16(s.p));
@@ -99,11 +100,11 @@ TEST(AdamWBits, AreRoundedFromThoseWithoutMasters) {
     for (const State& s : start) weights.push_back(bf16(s.p));
     std::vector<uint16_t> want;
     for (size_t i = 0; i < start.size(); i++)
-        want.push_back(rng::round_to_bf16(std::bit_cast<uint32_t>(expected(start[i]).p), stream.bits(i)));
+        want.push_back(rng::round_to_bf16(std::bit_cast<uint32_t>(expected(start[i]).p), stream.bits(i + 4)));
     EXPECT_EQ(different(start,
                         [&](float* p, const float* g, float* m, float* v) {
                             kernels::cpu::adamw_tensor_rounding(weights.data(), g, m, v, int64_t(start.size()),
-                                                                kFactors, kStep, stream);
+                                                                kFactors, kStep, stream, 4);
                             for (size_t i = 0; i < start.size(); i++)
                                 p[i] = expected(start[i]).p;  // m and v are compared here
                         }),

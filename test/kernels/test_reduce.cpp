@@ -53,13 +53,32 @@ TYPED_TEST(Reduce, CountsZerosOfBothSigns) {
 
 namespace {
 
-// kGradientNorm, kGradientScale and kFinite for these gradients.
-Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, double loss = 1) {
+// kGradientNorm, kGradientScale and kFinite for these gradients, of which each of some ranks keeps a share.
+Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, double loss = 1, int ranks = 1) {
+    int64_t units = 0;
+    for (const Tensor& g : gradients) units += kernels::norm_units(g.size());
+    const int64_t ints = kernels::norm_sums_ints(units, ranks);
+    std::vector<int64_t> memory(size_t(ints / 2)), total(size_t(ints / 2));
+    const auto as_tensor = [&](std::vector<int64_t>& m) { return make_tensor(m.data(), DType::i32, 1, ints); };
     Buffer<float> scalars(1, kernels::kStepScalars, 7);
-    scalars.set(kernels::kLoss, loss);
-    kernels::TrainedTensors trained;
-    for (const Tensor& g : gradients) trained.tensors.push_back({.master = g, .gradient = g, .m = g, .v = g});
-    kernels::gradient_norm(scalars.tensor(), trained, max_norm);
+    for (int rank = 0; rank < ranks; rank++) {
+        kernels::GradientRanges ranges;
+        int64_t first = 0;
+        for (const Tensor& g : gradients) {
+            const int64_t n = g.size(), share = kernels::norm_units(n) / ranks * kernels::kNormUnit;
+            const int64_t begin = rank * share, end = rank + 1 == ranks ? n : begin + share;
+            if (end > begin)
+                ranges.ranges.push_back({g.reuse(DType::f32, 1, n).col_range(begin, end - begin),
+                                         first + begin / kernels::kNormUnit});
+            first += kernels::norm_units(n);
+        }
+        scalars.set(kernels::kLoss, loss * (rank + 1));
+        scalars.set(kernels::kStop, rank == 1 ? 1 : 0);
+        kernels::gradient_squares({as_tensor(memory), units, rank, ranks}, ranges, scalars.tensor());
+        const auto* own = reinterpret_cast<const int32_t*>(memory.data());
+        for (int64_t i = 0; i < ints; i++) reinterpret_cast<int32_t*>(total.data())[i] += own[i];
+    }
+    kernels::gradient_norm(scalars.tensor(), {as_tensor(total), units, 0, ranks}, max_norm);
     return scalars;
 }
 
@@ -94,4 +113,60 @@ TEST(GradientNorm, ShowsNaNAndInfinityInGradientsAndLoss) {
     }
     Buffer<float> g(1, 4, 1.0);
     EXPECT_EQ(norm_of({g.tensor()}, 1, NAN)[kernels::kFinite], 0);
+}
+
+// The bits are those of one rank; losses and wishes to stop are added.
+TEST(GradientNorm, IsTheSameForAnyNumberOfRanks) {
+    Buffer<float> a(67, 1000), b(1, 5000);
+    a.randomize(1);
+    b.randomize(2);
+    const Buffer<float> one = norm_of({a.tensor(), b.tensor()}, 1);
+    EXPECT_EQ(one[kernels::kStop], 0);
+    for (const int ranks : {2, 3, 5}) {
+        const Buffer<float> many = norm_of({a.tensor(), b.tensor()}, 1, 0.25, ranks);
+        EXPECT_EQ(many[kernels::kGradientNorm], one[kernels::kGradientNorm]) << ranks;
+        EXPECT_EQ(many[kernels::kLoss], 0.25 * ranks * (ranks + 1) / 2);
+        EXPECT_EQ(many[kernels::kStop], 1);
+    }
+}
+
+// Float sums depend on their order, so the order shows.
+TEST(SumInOrder, AddsRowsFromTheFirst) {
+    const int64_t R = 4, n = 5000;
+    for (const int own : {-1, 0, 2}) {
+        Buffer<float> rows(R, n), out(1, n);
+        rows.randomize(3);
+        std::vector<float> want(static_cast<size_t>(n));
+        for (int64_t i = 0; i < n; i++) {
+            if (own >= 0) out.set(i, rows[own * n + i]);
+            float sum = float(rows[i]);
+            for (int64_t r = 1; r < R; r++) sum += float(rows[r * n + i]);
+            want[size_t(i)] = sum;
+        }
+        if (own >= 0)
+            for (int64_t i = 0; i < n; i++) rows.set(own * n + i, NAN);
+        kernels::sum_in_order(out.tensor(), rows.tensor(), own);
+        for (int64_t i = 0; i < n; i++) ASSERT_EQ(float(out[i]), want[size_t(i)]) << own << ": " << i;
+    }
+}
+
+TYPED_TEST(Reduce, FingerprintTellsOneBitAndTwoPlaces) {
+    Buffer<TypeParam> t(67, 1000);
+    t.randomize(1);
+    const auto fingerprint = [&] {
+        int64_t value = 0;
+        kernels::fingerprint(make_tensor(&value, DType::i32, 1, 2), t.tensor());
+        return value;
+    };
+    const int64_t before = fingerprint();
+    EXPECT_EQ(fingerprint(), before);
+    const double a = t[17], b = t[66000];
+    t.set(17, b);
+    t.set(66000, a);
+    EXPECT_NE(fingerprint(), before);
+    t.set(17, a);
+    t.set(66000, b);
+    EXPECT_EQ(fingerprint(), before);
+    t.set(66999, -t[66999]);
+    EXPECT_NE(fingerprint(), before);
 }

@@ -130,7 +130,7 @@ TEST_F(ReLoRA, ResetsZeroExactlyWhatWasAskedAndNothingElse) {
             return all;
         };
         others = other_moments();
-        const relora::ZeroedCount count = training->model.reset_moments(c.reset, 3, 1);
+        const relora::ZeroedCount count = training->reset_moments(c.reset, 1);
         EXPECT_GE(count.fraction(), c.least);
         EXPECT_LE(count.fraction(), c.most);
         int64_t zeros = 0, total = 0;
@@ -171,7 +171,7 @@ TEST_F(ReLoRA, RankOfTheUpdateGrowsWithEveryCycleAndLoRAsDoesNot) {
         train(*training, 6);
         training->model.merge();
         training->model.initialise_adapters(3, uint64_t(cycle));
-        training->model.reset_moments({relora::ResetKind::magnitude, 0.99, false}, 3, uint64_t(cycle));
+        training->reset_moments({relora::ResetKind::magnitude, 0.99, false}, uint64_t(cycle));
         EXPECT_EQ(rank(weights(training->model, name)), 4 * cycle) << "after cycle " << cycle;
     }
     auto lora = wrapped(DType::f32, {.rank = 4, .alpha = 8});

@@ -50,7 +50,7 @@ struct Layer {
     void fill(Parameter& p, int64_t rows, int64_t cols, double deviation) {
         const Tensor values = tensor(DType::f32, rows, cols, deviation);
         p.weight = type == DType::f32 ? values : tensor(type, rows, cols);
-        if (type != DType::f32) p.master = values;
+        if (type != DType::f32) p.master = values, p.has_master = true;
     }
     Layer(int64_t N, int64_t in, int64_t out, int64_t rank, int sections, DType type)
         : N(N), in(in), out(out), rank(rank), sections(sections), type(type) {

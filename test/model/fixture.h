@@ -45,13 +45,17 @@ struct Training {
         model.allocate_weights();
         masters.allocate(model.parameters());
         model.allocate_phase(limits);
-        optimizer.allocate(model.trained_parameters());
+        optimizer.allocate(model.trained_parameters(), model.weights());
     }
     // Loss and gradients of one micro-batch that is a whole update, its dropout drawn for `pass`; no parameter moves.
     double loss_and_gradients(const TokenBatch& batch, const relora::Pass& pass = {}, double rate = 0) {
-        optimizer.begin_update(rate);
+        optimizer.begin_update(rate, false);
         model.forward_backward(batch, optimizer.loss(), 1.0f, false, pass);
         return double(*optimizer.loss().get<float>());
+    }
+    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t update) {
+        return model.reset_moments(reset, 3, update,
+                                   [](Parameter& p, Tensor Parameter::*moment, const auto& change) { change(p.*moment); });
     }
     void update() {
         optimizer.update([this] { model.form_effective_weights(); });

@@ -58,8 +58,8 @@ void adamw_tensor(float* master, T* weight, const float* gradient, float* m, flo
 }
 
 void adamw_tensor_rounding(bf16* weight, const float* gradient, float* m, float* v, int64_t n, const AdamWFactors& f,
-                           const StepFactors& s, const rng::Stream& stream) {
-    for_random_runs(n, stream, [=](int64_t first, int64_t count, const uint32_t* words) {
+                           const StepFactors& s, const rng::Stream& stream, int64_t first_word) {
+    const auto update_run = [=](int64_t first, int64_t count, const uint32_t* words) {
         float p[kRandomRun];
 #pragma omp simd
         for (int64_t k = 0; k < count; k++) p[k] = float(weight[first + k]);
@@ -67,7 +67,8 @@ void adamw_tensor_rounding(bf16* weight, const float* gradient, float* m, float*
 #pragma omp simd
         for (int64_t k = 0; k < count; k++)
             weight[first + k].bits = rng::round_to_bf16(std::bit_cast<uint32_t>(p[k]), words[k]);
-    });
+    };
+    for_random_runs(n, stream, update_run, first_word);
 }
 
 template void adamw_tensor(float*, float*, const float*, float*, float*, int64_t, const AdamWFactors&,

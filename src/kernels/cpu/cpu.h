@@ -30,11 +30,12 @@ void adamw_tensor(float* master,          // (n)
                   float* m,               // (n)
                   float* v,               // (n)
                   int64_t n, const AdamWFactors& factors, const StepFactors& step);
-// The same without a master: element i is rounded by word i of the stream.
+// The same without a master: element i is rounded by word first + i of the stream.
 void adamw_tensor_rounding(bf16* weight,           // (n)
                            const float* gradient,  // (n)
                            float* m,               // (n)
                            float* v,               // (n)
-                           int64_t n, const AdamWFactors& factors, const StepFactors& step, const rng::Stream& stream);
+                           int64_t n, const AdamWFactors& factors, const StepFactors& step, const rng::Stream& stream,
+                           int64_t first_word);
 
 }  // namespace kernels::cpu

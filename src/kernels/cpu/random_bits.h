@@ -24,14 +24,15 @@ inline void random_run(const rng::Stream& stream, uint64_t first, uint32_t* word
     }
 }
 
-// Calls body(first, count, words) for the runs of [0, n), shared out over the threads.
+// Calls body(first, count, words) for the runs of [0, n), shared out over the threads. Element 0 has word `first_word`
+// of the stream, a multiple of 4.
 template <class Body>
-void for_random_runs(int64_t n, const rng::Stream& stream, const Body& body) {
+void for_random_runs(int64_t n, const rng::Stream& stream, const Body& body, int64_t first_word = 0) {
     const int64_t runs = (n + kRandomRun - 1) / kRandomRun;
 #pragma omp parallel for schedule(static) if (n >= kParallelMin)
     for (int64_t run = 0; run < runs; run++) {
         uint32_t words[kRandomRun];
-        random_run(stream, uint64_t(run * kRandomRun), words);
+        random_run(stream, uint64_t(first_word + run * kRandomRun), words);
         body(run * kRandomRun, std::min<int64_t>(kRandomRun, n - run * kRandomRun), words);
     }
 }

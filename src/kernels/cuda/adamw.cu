@@ -1,5 +1,6 @@
-// The update: the global norm of the gradients and AdamW, each in one launch over all trained tensors. A block takes a
-// chunk of one tensor and finds that tensor in a table in device memory. `rows` (num_rows) is that table.
+// The update: the global norm of the gradients and AdamW, each in one launch over all that is trained. A block takes a
+// chunk of one tensor, or of one range of gradients, and finds it in a table in device memory. `rows` (num_rows) is that
+// table.
 #include <vector>
 
 #include "kernels/adamw_factors.h"
@@ -13,6 +14,15 @@ constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kSlice = 4;  // neighbours that a thread moves at once; they share a Philox block
 
+// What the kernels know of a range of gradients.
+struct GradientRow {
+    const float* gradients;
+    int64_t n;
+    int64_t first_unit;
+    int32_t first_chunk;
+};
+static_assert(sizeof(GradientRow) <= kTableInts * sizeof(int32_t) && kChunk % kNormUnit == 0);
+
 // What the kernels know of a tensor.
 struct Row {
     float* master;  // null: the weight is the parameter
@@ -20,8 +30,10 @@ struct Row {
     const float* gradient;
     float *m, *v;
     int64_t n;            // elements of each
+    int64_t first_word;   // of the random stream, for its first element
     int32_t first_chunk;  // its chunks follow those of the tensors before it
-    int16_t counter;
+    uint32_t id;
+    int8_t counter;
     bool decays;
     bool sliced = false;  // whole slices, all of them aligned
 };
@@ -35,12 +47,13 @@ int64_t num_chunks(const std::vector<TrainedTensor>& tensors) {
 }
 
 // This block's part of a tensor.
+template <class R>
 struct Chunk {
-    Row row;
-    int index;  // the tensor's row in the table
+    R row;
     int64_t first, last;
 };
-__device__ Chunk this_chunk(const Row* rows, int num_rows) {
+template <class R>
+__device__ Chunk<R> this_chunk(const R* rows, int num_rows) {
     const int chunk = int(blockIdx.x);
     int low = 0, high = num_rows;  // the tensor is in [low, high)
     while (high - low > 1) {
@@ -50,42 +63,44 @@ __device__ Chunk this_chunk(const Row* rows, int num_rows) {
         else
             high = middle;
     }
-    const Row row = rows[low];
+    const R row = rows[low];
     const int64_t first = int64_t(chunk - row.first_chunk) * kChunk;
-    return {row, low, first, first + kChunk < row.n ? first + kChunk : row.n};
+    return {row, first, first + kChunk < row.n ? first + kChunk : row.n};
 }
 
 // ---- norm --------------------------------------------------------------------------------------------------------
 
-// The sum of a chunk's squared gradients. In double, as on the CPU: fp32 would overflow at gradients of 1e19, whose
-// norm is finite.
-template <int SIZE>
-__device__ double squares(const Chunk& chunk) {
-    double sum = 0;
-#pragma unroll 4
-    for (int64_t i = chunk.first + int64_t(threadIdx.x) * SIZE; i < chunk.last; i += kThreads * SIZE) {
-        const Floats<SIZE> g = load_slice<SIZE>(chunk.row.gradient + i);
-#pragma unroll
-        for (int k = 0; k < SIZE; k++) sum += double(g.v[k]) * double(g.v[k]);
-    }
-    return sum;
-}
-
-// partials (blocks)
-__global__ void __launch_bounds__(kThreads) chunk_squares(double* partials, const Row* rows, int num_rows) {
-    const Chunk chunk = this_chunk(rows, num_rows);
-    const double sum = gpu::block_sum(chunk.row.sliced ? squares<kSlice>(chunk) : squares<1>(chunk));
-    if (threadIdx.x == 0) partials[blockIdx.x] = sum;
-}
-
-// scalars (kStepScalars), partials (chunks)
+// sums (units of all ranks, then what each rank tells). A block sums the units of its chunk one after the other: in
+// double, as on the CPU, since fp32 would overflow at gradients of 1e19, whose norm is finite.
 __global__ void __launch_bounds__(kThreads)
-    finish_norm(float* scalars, const double* partials, int64_t chunks, float max_norm) {
+    sum_units(double* sums, const GradientRow* rows, int num_rows) {
+    const Chunk<GradientRow> chunk = this_chunk(rows, num_rows);
+    for (int64_t unit = chunk.first; unit < chunk.last; unit += kNormUnit) {
+        const int64_t last = unit + kNormUnit < chunk.last ? unit + kNormUnit : chunk.last;
+        double sum = 0;
+#pragma unroll 2
+        for (int64_t i = unit + int64_t(threadIdx.x) * kSlice; i < last; i += kThreads * kSlice) {
+            const int count = last - i < kSlice ? int(last - i) : kSlice;
+            const Floats<kSlice> g = load_part<kSlice>(chunk.row.gradients + i, true, count);
+#pragma unroll
+            for (int k = 0; k < kSlice; k++) sum += double(g.v[k]) * double(g.v[k]);
+        }
+        sum = gpu::block_sum(sum);
+        if (threadIdx.x == 0) sums[chunk.row.first_unit + unit / kNormUnit] = sum;
+    }
+}
+
+__global__ void tell(RankScalars* own, const float* scalars) { *own = {scalars[kLoss], scalars[kStop]}; }
+
+// scalars (kStepScalars), sums (units, then what each rank tells)
+__global__ void __launch_bounds__(kThreads)
+    finish_norm(float* scalars, const double* sums, int64_t units, int ranks, float max_norm) {
     double sum = 0;
 #pragma unroll 8
-    for (int64_t i = threadIdx.x; i < chunks; i += kThreads) sum += partials[i];
+    for (int64_t i = threadIdx.x; i < units; i += kThreads) sum += sums[i];
     const float norm = float(sqrt(gpu::block_sum(sum)));
-    if (threadIdx.x == 0) store_norm(scalars, norm, max_norm);
+    if (threadIdx.x == 0)
+        store_norm(scalars, reinterpret_cast<const RankScalars*>(sums + units), ranks, norm, max_norm);
 }
 
 // ---- update ------------------------------------------------------------------------------------------------------
@@ -103,7 +118,7 @@ __device__ void update(float& p, float& m, float& v, float gradient, const AdamW
 
 // Updates a chunk with a master.
 template <int SIZE>
-__device__ void update_chunk(const Chunk& chunk, const AdamWFactors& f, const StepFactors& step) {
+__device__ void update_chunk(const Chunk<Row>& chunk, const AdamWFactors& f, const StepFactors& step) {
     const Row& row = chunk.row;
     for (int64_t i = chunk.first + int64_t(threadIdx.x) * SIZE; i < chunk.last; i += kThreads * SIZE) {
         Floats<SIZE> p = load_slice<SIZE>(row.master + i), m = load_slice<SIZE>(row.m + i),
@@ -118,10 +133,10 @@ __device__ void update_chunk(const Chunk& chunk, const AdamWFactors& f, const St
     }
 }
 
-// Updates a chunk without a master: element i is rounded by word i of the stream. The end of a tensor may hold less
-// than a slice.
+// Updates a chunk without a master: element i is rounded by word first_word + i of the stream. The end of a tensor may
+// hold less than a slice.
 template <bool SLICED>
-__device__ void update_rounding(const Chunk& chunk, const AdamWFactors& f, const StepFactors& step,
+__device__ void update_rounding(const Chunk<Row>& chunk, const AdamWFactors& f, const StepFactors& step,
                                 const rng::Stream& stream) {
     static_assert(kSlice == 4 && kChunk % kSlice == 0);
     const Row& row = chunk.row;
@@ -130,7 +145,7 @@ __device__ void update_rounding(const Chunk& chunk, const AdamWFactors& f, const
         Slice<bf16, kSlice> w = load_part<kSlice>(row.weight + i, SLICED, count);
         const Floats<kSlice> g = load_part<kSlice>(row.gradient + i, SLICED, count);
         Floats<kSlice> m = load_part<kSlice>(row.m + i, SLICED, count), v = load_part<kSlice>(row.v + i, SLICED, count);
-        const rng::Block random = stream.block(uint64_t(i) / kSlice);
+        const rng::Block random = stream.block(uint64_t(row.first_word + i) / kSlice);
 #pragma unroll
         for (int k = 0; k < kSlice; k++) {
             float p = w[k];
@@ -149,11 +164,11 @@ __device__ void update_rounding(const Chunk& chunk, const AdamWFactors& f, const
 __global__ void __launch_bounds__(kThreads)
     update_all(const float* scalars, const Row* rows, int num_rows, AdamWFactors f, uint64_t seed) {
     if (scalars[kFinite] == 0.0f) return;
-    const Chunk chunk = this_chunk(rows, num_rows);
+    const Chunk<Row> chunk = this_chunk(rows, num_rows);
     const StepFactors step = step_factors(scalars, chunk.row.counter);
     if (!chunk.row.decays) f.weight_decay = 0;
     if (!chunk.row.master) {
-        const rng::Stream stream = {seed, rng::Purpose::rounding, uint32_t(chunk.index), uint64_t(scalars[kUpdate])};
+        const rng::Stream stream = {seed, rng::Purpose::rounding, chunk.row.id, uint64_t(scalars[kUpdate])};
         if (chunk.row.sliced)
             update_rounding<true>(chunk, f, step, stream);
         else
@@ -170,6 +185,17 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- launchers ---------------------------------------------------------------------------------------------------
 
+namespace {
+
+template <class R>
+void write_table(int32_t* table, const std::vector<R>& rows) {
+    // The copy goes to the stream, behind the updates that read the table before.
+    CUDA_CHECK(cudaMemcpyAsync(table, rows.data(), rows.size() * sizeof(R), cudaMemcpyHostToDevice, gpu::stream()));
+    CUDA_CHECK(cudaStreamSynchronize(gpu::stream()));
+}
+
+}  // namespace
+
 void write_trained_table(int32_t* table, const std::vector<TrainedTensor>& tensors) {
     std::vector<Row> rows;
     int64_t chunks = 0;
@@ -181,25 +207,43 @@ void write_trained_table(int32_t* table, const std::vector<TrainedTensor>& tenso
                    .m = t.m.get<float>(),
                    .v = t.v.get<float>(),
                    .n = t.parameter().size(),
+                   .first_word = t.first,
                    .first_chunk = int32_t(chunks),
-                   .counter = int16_t(t.counter),
+                   .id = t.id,
+                   .counter = int8_t(t.counter),
                    .decays = t.decays};
         row.sliced = sliceable<kSlice>(row.n, row.master, row.weight, row.gradient, row.m, row.v);
         rows.push_back(row);
         chunks += num_chunks(row.n);
     }
-    // The copy goes to the stream, behind the updates that read the table before.
-    CUDA_CHECK(cudaMemcpyAsync(table, rows.data(), rows.size() * sizeof(Row), cudaMemcpyHostToDevice, gpu::stream()));
-    CUDA_CHECK(cudaStreamSynchronize(gpu::stream()));
+    write_table(table, rows);
 }
 
-void gradient_norm(float* scalars, const int32_t* table, const std::vector<TrainedTensor>& tensors, float max_norm) {
-    const int64_t chunks = num_chunks(tensors);
-    double* partials = reinterpret_cast<double*>(workspace(2 * chunks));
+void write_gradient_table(int32_t* table, const std::vector<GradientRange>& ranges) {
+    std::vector<GradientRow> rows;
+    int64_t chunks = 0;
+    for (const GradientRange& range : ranges) {
+        const int64_t n = range.gradients.size();
+        rows.push_back({range.gradients.get<float>(), n, range.first, int32_t(chunks)});
+        CHECK(sliceable<kSlice>(0, rows.back().gradients), "gradients at an address that is no multiple of 16 bytes");
+        chunks += num_chunks(n);
+    }
+    write_table(table, rows);
+}
+
+void gradient_squares(double* sums, const float* scalars, const int32_t* table,
+                      const std::vector<GradientRange>& ranges, int64_t units, int rank, int ranks) {
+    CUDA_CHECK(cudaMemsetAsync(sums, 0, size_t(units + ranks) * sizeof(double), gpu::stream()));
+    int64_t chunks = 0;
+    for (const GradientRange& range : ranges) chunks += num_chunks(range.gradients.size());
     if (chunks > 0)
-        gpu::run(chunk_squares, unsigned(chunks), kThreads, 0, partials, reinterpret_cast<const Row*>(table),
-                 int(tensors.size()));
-    gpu::run(finish_norm, 1, kThreads, 0, scalars, partials, chunks, max_norm);
+        gpu::run(sum_units, unsigned(chunks), kThreads, 0, sums, reinterpret_cast<const GradientRow*>(table),
+                 int(ranges.size()));
+    gpu::run(tell, 1, 1, 0, reinterpret_cast<RankScalars*>(sums + units) + rank, scalars);
+}
+
+void gradient_norm(float* scalars, const double* sums, int64_t units, int ranks, float max_norm) {
+    gpu::run(finish_norm, 1, kThreads, 0, scalars, sums, units, ranks, max_norm);
 }
 
 void adamw(const float* scalars, const int32_t* table, const std::vector<TrainedTensor>& tensors, const AdamW& hyper) {

@@ -53,9 +53,12 @@ inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH) 
 // elementwise.cu. Whether this binary has code for the GPU that is present.
 bool has_kernels();
 
-// adamw.cu. The table of what the kernels know of the tensors of an update: kTableInts int32 for each tensor.
-inline constexpr int64_t kTableInts = 16;
+// adamw.cu. The tables of what the kernels know of the tensors of an update, and of the ranges of its gradients:
+// kTableInts int32 for each.
+inline constexpr int64_t kTableInts = 18;
 void write_trained_table(int32_t* table,  // (kTableInts * tensors)
                          const std::vector<TrainedTensor>& tensors);
+void write_gradient_table(int32_t* table,  // (kTableInts * ranges)
+                          const std::vector<GradientRange>& ranges);
 
 }  // namespace kernels::cuda

@@ -39,6 +39,13 @@ inline void allow_smem(void (*kernel)(Params...), size_t bytes) {
                                     int(bytes)));
 }
 
+// The GPU's clock.
+__device__ inline int64_t nanoseconds() {
+    int64_t now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)::"memory");
+    return now;
+}
+
 // 2^x in one instruction, where exp2f takes four: results below 2^-126 are 0.
 __device__ inline float exp2_approx(float x) {
     float power;

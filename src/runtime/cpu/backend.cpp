@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "runtime/cpu/side_thread.h"
 #include "runtime/cpu/transfers.h"
 
 namespace device {
@@ -61,6 +62,9 @@ class CpuBackend : public Backend {
     }
     std::unique_ptr<Interval> interval() override { return std::make_unique<cpu::ClockInterval>(); }
     std::unique_ptr<Replay> replay() override { return std::make_unique<cpu::DirectRun>(); }
+    std::unique_ptr<SideWork> side() override { return std::make_unique<cpu::SideThread>(); }
+    int count() override { return 1; }
+    void use(int) override {}
 };
 
 }  // namespace

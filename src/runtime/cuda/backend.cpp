@@ -62,6 +62,13 @@ class CudaBackend : public Backend {
     }
     std::unique_ptr<Interval> interval() override { return std::make_unique<cuda::EventInterval>(); }
     std::unique_ptr<Replay> replay() override { return std::make_unique<cuda::GraphReplay>(); }
+    std::unique_ptr<SideWork> side() override { return std::make_unique<cuda::SideStream>(); }
+    int count() override {
+        int count = 0;
+        CUDA_CHECK(cudaGetDeviceCount(&count));
+        return count;
+    }
+    void use(int number) override { CUDA_CHECK(cudaSetDevice(number)); }
 
   private:
     struct Memory {

@@ -16,10 +16,22 @@ namespace gpu {
 
 // The device that CUDA has chosen for this thread.
 int current_device();
-// The stream that everything but uploads runs on, in order.
+// The stream that all launches of this thread go to, in order: the main one, unless an OnStream says otherwise.
 cudaStream_t stream();
-// The stream for uploads, which go on beside the other one's work.
+// While it exists, what this thread launches goes to another stream.
+class OnStream {
+  public:
+    explicit OnStream(cudaStream_t other);
+    ~OnStream();
+    OnStream(const OnStream&) = delete;
+    OnStream& operator=(const OnStream&) = delete;
+
+  private:
+    cudaStream_t before_;
+};
+// The stream for uploads, and the one for what ranks exchange; both go on beside the main one's work.
 cudaStream_t copy_stream();
+cudaStream_t side_stream();
 
 // An event on a stream, with or without the time at which the stream came to it.
 class Event {

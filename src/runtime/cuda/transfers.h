@@ -58,6 +58,24 @@ class EventInterval : public Interval {
     gpu::Event begin_{cudaEventDefault}, end_{cudaEventDefault};
 };
 
+// Each piece of work is launched at once, to a stream that has to wait for what comes before it.
+class SideStream : public SideWork {
+  public:
+    void run(const std::function<void()>& work) override {
+        begin_.record(gpu::stream());
+        CUDA_CHECK(cudaStreamWaitEvent(gpu::side_stream(), begin_, 0));
+        const gpu::OnStream on(gpu::side_stream());
+        work();
+    }
+    void join() override {
+        end_.record(gpu::side_stream());
+        CUDA_CHECK(cudaStreamWaitEvent(gpu::stream(), end_, 0));
+    }
+
+  private:
+    gpu::Event begin_{cudaEventDisableTiming}, end_{cudaEventDisableTiming};
+};
+
 class GraphReplay : public Replay {
   public:
     ~GraphReplay() override {
