@@ -20,6 +20,7 @@ struct GradientRow {
     int64_t n;
     int64_t first_unit;
     int32_t first_chunk;
+    bool sliced;
 };
 static_assert(sizeof(GradientRow) <= kTableInts * sizeof(int32_t) && kChunk % kNormUnit == 0);
 
@@ -81,7 +82,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll 2
         for (int64_t i = unit + int64_t(threadIdx.x) * kSlice; i < last; i += kThreads * kSlice) {
             const int count = last - i < kSlice ? int(last - i) : kSlice;
-            const Floats<kSlice> g = load_part<kSlice>(chunk.row.gradients + i, true, count);
+            const Floats<kSlice> g = load_part<kSlice>(chunk.row.gradients + i, chunk.row.sliced, count);
 #pragma unroll
             for (int k = 0; k < kSlice; k++) sum += double(g.v[k]) * double(g.v[k]);
         }
@@ -223,9 +224,9 @@ void write_gradient_table(int32_t* table, const std::vector<GradientRange>& rang
     std::vector<GradientRow> rows;
     int64_t chunks = 0;
     for (const GradientRange& range : ranges) {
+        const float* const gradients = range.gradients.get<float>();
         const int64_t n = range.gradients.size();
-        rows.push_back({range.gradients.get<float>(), n, range.first, int32_t(chunks)});
-        CHECK(sliceable<kSlice>(0, rows.back().gradients), "gradients at an address that is no multiple of 16 bytes");
+        rows.push_back({gradients, n, range.first, int32_t(chunks), sliceable<kSlice>(0, gradients)});
         chunks += num_chunks(n);
     }
     write_table(table, rows);

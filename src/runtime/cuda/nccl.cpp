@@ -62,7 +62,7 @@ class Nccl : public Transport {
     }
 
     void all_gather(const Tensor& whole, const Division& division, const Tensor& staging) override {
-        if (division.offset != 0) return send_to_all(whole, division);
+        if (division.offset != 0 || staging.empty()) return send_to_all(whole, division);
         const int64_t n = whole.size(), bytes = int64_t(dtype_size(whole.dtype));
         const ncclDataType_t type = type_of(whole.dtype);
         char* const data = static_cast<char*>(whole.data);
