@@ -1,10 +1,12 @@
 // Processes for the tests of ranks: each runs a function after a fork, and tells the test what came of it.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -18,7 +20,7 @@ class RankProcess {
   public:
     explicit RankProcess(const std::function<std::string()>& function) {
         int out[2], errors[2];
-        if (pipe(out) != 0 || pipe(errors) != 0) std::abort();
+        if (pipe2(out, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC) != 0) std::abort();
         start_ = seconds_now();
         pid_ = fork();
         if (pid_ == 0) {
