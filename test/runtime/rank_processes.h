@@ -94,7 +94,7 @@ class RankProcess {
 // A port of the loopback interface that was free a moment ago.
 inline int free_port() {
     std::string problem;
-    return ranks::port_of(ranks::listen_on(0, true, problem));
+    return ranks::port_of(ranks::listen_on("127.0.0.1", 0, problem));
 }
 
 inline Place place_of(int rank, int size, int port, const std::string& nonce = "test") {

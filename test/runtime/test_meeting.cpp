@@ -75,13 +75,20 @@ TEST(Meeting, Rank0ComesLate) {
     EXPECT_EQ(rank_1.said(), "01");
 }
 
-TEST(Meeting, NameOfAMachine) {
-    Place places[] = {place_of(0, 2, free_port()), place_of(1, 2, 0)};
-    places[1].port = places[0].port;
-    for (Place& place : places) place.address = "localhost";
-    RankProcess rank_0(meets(places[0], {.patience = 20})), rank_1(meets(places[1], {.patience = 20}));
-    EXPECT_EQ(rank_0.said(), "01");
-    EXPECT_EQ(rank_1.said(), "01");
+TEST(Meeting, NamesAndAddressesOfThisMachine) {
+    std::string problem;
+    const bool has_ipv6 = bool(ranks::listen_on("::1", 0, problem));
+    std::vector<std::string> addresses = ranks::own_addresses();
+    addresses.insert(addresses.end(), {"localhost", "127.0.0.1", "127.0.0.2", "::1"});
+    for (const std::string& address : addresses) {
+        if (address == "::1" && !has_ipv6) continue;
+        Place places[] = {place_of(0, 2, free_port()), place_of(1, 2, 0)};
+        places[1].port = places[0].port;
+        for (Place& place : places) place.address = address;
+        RankProcess rank_0(meets(places[0], {.patience = 20})), rank_1(meets(places[1], {.patience = 20}));
+        EXPECT_EQ(rank_0.said(), "01") << address;
+        EXPECT_EQ(rank_1.said(), "01") << address;
+    }
 }
 
 TEST(Meeting, NameOfNoMachine) {
@@ -119,7 +126,7 @@ TEST(Meeting, AnotherJobEndsInTime) {
 
 TEST(Meeting, PortIsTaken) {
     std::string problem;
-    const ranks::Descriptor taken = ranks::listen_on(0, true, problem);
+    const ranks::Descriptor taken = ranks::listen_on("127.0.0.1", 0, problem);
     const int port = ranks::port_of(taken);
     RankProcess rank_0(meets(place_of(0, 2, port), {.patience = 5}));
     EXPECT_EQ(rank_0.said(), str("Error 2: rank 0 cannot listen on port ", port,
@@ -246,7 +253,7 @@ TEST(Meeting, StrangersBytesDisturbNobody) {
 
 TEST(Meeting, AnotherProgramListens) {
     std::string problem, peer;
-    const ranks::Descriptor listener = ranks::listen_on(0, true, problem);
+    const ranks::Descriptor listener = ranks::listen_on("127.0.0.1", 0, problem);
     const int port = ranks::port_of(listener);
     RankProcess rank_1(meets(place_of(1, 2, port), {.patience = 3}));
     std::thread server([&] {
@@ -263,7 +270,7 @@ TEST(Meeting, AnotherProgramListens) {
 
 TEST(Meeting, SilentProgramListens) {
     std::string problem;
-    const ranks::Descriptor listener = ranks::listen_on(0, true, problem);
+    const ranks::Descriptor listener = ranks::listen_on("127.0.0.1", 0, problem);
     const int port = ranks::port_of(listener);
     RankProcess rank_1(meets(place_of(1, 2, port), {.patience = 1}));
     EXPECT_EQ(rank_1.said(),

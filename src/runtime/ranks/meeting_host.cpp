@@ -97,7 +97,7 @@ class Host {
         }
         std::string problem;
         const bool has_address = !place_.address.empty();
-        listener_ = listen_on(has_address ? place_.port : 0, has_address && is_loopback(place_.address), problem);
+        listener_ = listen_on(place_.address, has_address ? place_.port : 0, problem);
         if (has_address) {
             where_ = endpoint(place_.address, place_.port);
             USAGE_CHECK(listener_, "rank 0 cannot listen on port ", place_.port, " of ", place_.address, ": ", problem,

@@ -91,7 +91,7 @@ class Starter {
 
     int run(int count) {
         std::string problem;
-        listener_ = ranks::listen_on(0, true, problem);
+        listener_ = ranks::listen_on("127.0.0.1", 0, problem);
         CHECK(listener_, "cannot listen on the loopback interface: ", problem);
         for (int rank = 0; rank < count; rank++) start(rank, count);
         listener_ = Descriptor();
