@@ -26,6 +26,7 @@ class RankProcess {
         if (pid_ == 0) {
             alarm(120);  // no test leaves a process behind for long
             setpgid(0, 0);
+            std::signal(SIGINT, SIG_DFL);  // a shell makes its jobs in the background ignore it
             dup2(errors[1], STDERR_FILENO);
             const std::string said = outcome(function);
             [[maybe_unused]] const ssize_t written = write(out[1], said.data(), said.size());

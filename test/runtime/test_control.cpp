@@ -1,11 +1,12 @@
 // The line between ranks that have met: what they exchange, and what all learn when one dies, hangs or fails. The ranks
 // are processes of this machine.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <memory>
+#include <new>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "test/runtime/rank_processes.h"
@@ -22,11 +23,21 @@ class Ranks {
   public:
     Ranks(int size, const Meeting& meeting, const std::function<std::string(int, Control&)>& work) {
         const int port = free_port();
+        void* const shared = mmap(nullptr, sizeof *met_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        met_ = new (shared) std::atomic<int>(0);
         for (int rank = 0; rank < size; rank++)
-            ranks_.push_back(std::make_unique<RankProcess>([=] {
+            ranks_.push_back(std::make_unique<RankProcess>([=, met = met_] {
                 Control control(place_of(rank, size, port), meeting);
+                (*met)++;
                 return work(rank, control);
             }));
+    }
+    ~Ranks() { munmap(met_, sizeof *met_); }
+    Ranks(const Ranks&) = delete;
+    Ranks& operator=(const Ranks&) = delete;
+
+    void wait_until_met() const {
+        for (int i = 0; i < 1000 && *met_ < int(ranks_.size()); i++) pause(0.01);
     }
     RankProcess& operator[](int rank) { return *ranks_[size_t(rank)]; }
     std::vector<std::string> said() {
@@ -37,6 +48,7 @@ class Ranks {
 
   private:
     std::vector<std::unique_ptr<RankProcess>> ranks_;
+    std::atomic<int>* met_;  // how many have met, in memory that all processes share
 };
 
 // Waits for what never comes, as a rank does whose peer has failed.
@@ -132,7 +144,7 @@ TEST(Control, RankIsKilled) {
         control.barrier();
         return wait_for_others(control);
     });
-    pause(0.5);
+    ranks.wait_until_met();
     kill(ranks[1].pid(), SIGKILL);
     const double start = seconds_now();
     EXPECT_EQ(ranks[0].said(), "PeerFailed 1 prints: rank 1 has ended");
@@ -146,7 +158,7 @@ TEST(Control, Rank0IsKilled) {
         if (rank == 0) pause(60);
         return wait_for_others(control);
     });
-    pause(0.5);
+    ranks.wait_until_met();
     kill(ranks[0].pid(), SIGKILL);
     const double start = seconds_now();
     EXPECT_EQ(ranks[1].said(), "PeerFailed 1 prints: rank 0 has ended");
@@ -167,7 +179,7 @@ TEST(Control, RankStandsStill) {
         control.barrier();
         return wait_for_others(control);
     });
-    pause(0.5);
+    ranks.wait_until_met();
     kill(ranks[1].pid(), SIGSTOP);
     EXPECT_EQ(ranks[0].said(), "PeerFailed 1 prints: rank 1 has not been heard of for 3 s");
     EXPECT_EQ(ranks[2].said(), "PeerFailed 1 silent: rank 1 has not been heard of for 3 s");
@@ -181,7 +193,7 @@ TEST(Control, Rank0StandsStill) {
         control.barrier();
         return wait_for_others(control);
     });
-    pause(0.5);
+    ranks.wait_until_met();
     kill(ranks[0].pid(), SIGSTOP);
     EXPECT_EQ(ranks[1].said(), "PeerFailed 1 prints: rank 0 has not been heard of for 3 s");
     EXPECT_EQ(ranks[2].said(), "PeerFailed 1 silent: rank 0 has not been heard of for 3 s");
@@ -195,7 +207,7 @@ TEST(Control, AllStandStillAndGoOn) {
         control.leave();
         return "fine";
     });
-    pause(0.5);
+    ranks.wait_until_met();
     for (int rank = 0; rank < 2; rank++) kill(ranks[rank].pid(), SIGSTOP);
     pause(4);
     for (int rank = 0; rank < 2; rank++) kill(ranks[rank].pid(), SIGCONT);

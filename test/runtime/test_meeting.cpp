@@ -150,7 +150,7 @@ TEST(Meeting, RankEndsMeanwhile) {
     const int port = free_port();
     RankProcess rank_0(meets(place_of(0, 3, port), {.patience = 30}));
     RankProcess rank_1(meets(place_of(1, 3, port), {.patience = 30}));
-    pause(0.7);
+    pause(1.5);
     kill(rank_1.pid(), SIGKILL);
     EXPECT_EQ(rank_0.said(), "Error 1: rank 1 has ended while the other ranks were waited for");
     EXPECT_LT(rank_0.seconds(), 5);
@@ -193,7 +193,7 @@ TEST(Meeting, SignalEndsTheWait) {
         };
     };
     RankProcess rank_0(waits(place_of(0, 3, port))), rank_1(waits(place_of(1, 3, port)));
-    pause(0.7);
+    pause(1.5);
     kill(rank_0.pid(), SIGINT);
     const std::string message = "stopped by signal 2 while the other ranks were waited for";
     EXPECT_EQ(rank_0.said(), "PeerFailed 130 prints: " + message);
@@ -242,6 +242,8 @@ TEST(Meeting, StrangersBytesDisturbNobody) {
     for (const std::string& bytes : garbage) {
         std::string problem;
         open.push_back(ranks::connect_to("127.0.0.1", port, 5, problem));
+        for (int i = 0; i < 500 && !open.back(); i++, pause(0.02))  // rank 0 may not listen yet
+            open.back() = ranks::connect_to("127.0.0.1", port, 5, problem);
         ASSERT_TRUE(open.back()) << problem;
         [[maybe_unused]] const ssize_t sent = send(open.back().get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     }

@@ -57,6 +57,10 @@ class Started {
     std::string code() { return process_->said(); }
     double seconds() { return process_->seconds(); }
     std::string errors() { return process_->errors(); }
+    // Waits until the ranks have written so many lines to standard output.
+    void await_lines(size_t count) const {
+        for (int i = 0; i < 1000 && sorted_lines(output()).size() < count; i++) pause(0.01);
+    }
     std::string output() const {
         std::ifstream file(path_);
         return {std::istreambuf_iterator<char>(file), {}};
@@ -123,8 +127,9 @@ TEST(Starter, OthersAreKilledInTheEnd) {
 TEST(Starter, SignalsGoOnOnce) {
     for (const auto& [signal, name] : {std::pair{SIGINT, "INT"}, {SIGTERM, "TERM"}, {SIGUSR1, "USR1"}}) {
         const std::string code = std::to_string(128 + signal);
-        Started ranks(2, Started::shell(str("trap 'echo got >&2' ", name, "; sleep 1 & wait $!; wait; exit ", code)));
-        pause(0.4);
+        Started ranks(
+            2, Started::shell(str("trap 'echo got >&2' ", name, "; echo ready; sleep 1 & wait $!; wait; exit ", code)));
+        ranks.await_lines(2);
         // A terminal sends to the whole group of the starter.
         kill(-ranks.pid(), signal);
         EXPECT_EQ(ranks.code(), code);
@@ -134,9 +139,10 @@ TEST(Starter, SignalsGoOnOnce) {
 
 TEST(Starter, StopsTakeTheTimeTheyNeed) {
     // Both stop at the signal, one much later than the other.
-    Started ranks(2, Started::shell("trap '[ $RELORA_RANK = 1 ] || sleep 3; kill $!; echo saved >&2; exit 143' TERM;"
-                                    "sleep 100 & wait $!"));
-    pause(0.4);
+    Started ranks(
+        2, Started::shell("trap '[ $RELORA_RANK = 1 ] || sleep 3; kill $!; echo saved >&2; exit 143' TERM; echo ready;"
+                          "sleep 100 & wait $!"));
+    ranks.await_lines(2);
     kill(ranks.pid(), SIGTERM);
     EXPECT_EQ(ranks.code(), "143");
     EXPECT_EQ(sorted_lines(ranks.errors()), (Lines{"rank 0: saved", "rank 1: saved"}));
@@ -145,7 +151,7 @@ TEST(Starter, StopsTakeTheTimeTheyNeed) {
 
 TEST(Starter, NoRankOutlivesIt) {
     Started ranks(2, Started::shell("echo $$; exec sleep 100"));
-    pause(0.5);
+    ranks.await_lines(2);
     const Lines pids = sorted_lines(ranks.output());
     ASSERT_EQ(pids.size(), 2u);
     kill(ranks.pid(), SIGKILL);
