@@ -77,21 +77,24 @@ Folders package_folders(const fs::path& prefix) {
     return found;
 }
 
-Folders library_folders(const std::string& package, int major) {
+Folders library_folders(const CudaLibraryName& name) {
     Folders folders;
-    for (const fs::path& toolkit : toolkits(major))
+    for (const fs::path& toolkit : toolkits(name.cuda_major))
         for (const char* const lib : {"lib64", "lib", "targets/x86_64-linux/lib"}) add(folders, toolkit / lib);
-    // NVIDIA's packages share a folder since CUDA 13, and had one each in CUDA 12.
-    const fs::path within = fs::path("nvidia") / (major >= 13 ? str("cu", major) : package) / "lib";
     for (const fs::path& python : pythons())
-        for (const fs::path& packages : package_folders(python)) add(folders, packages / within);
+        for (const fs::path& packages : package_folders(python))
+            add(folders, packages / "nvidia" / name.folder / "lib");
     return folders;
 }
 
 }  // namespace
 
-CudaLibrary open_cuda_library(const std::string& name, const std::string& package, int major) {
-    const std::string file = str("lib", name, ".so.", major);
+CudaLibraryName toolkit_library(const std::string& name, const std::string& package, int cuda_major) {
+    return {str("lib", name, ".so.", cuda_major), cuda_major >= 13 ? str("cu", cuda_major) : package, cuda_major};
+}
+
+CudaLibrary open_cuda_library(const CudaLibraryName& name) {
+    const std::string& file = name.file;
     CudaLibrary library;
     const auto open = [&](const fs::path& path) {
         library.handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -100,7 +103,7 @@ CudaLibrary open_cuda_library(const std::string& name, const std::string& packag
     };
     if (open(file)) return library;
     std::string looked_in;
-    for (const fs::path& folder : library_folders(package, major)) {
+    for (const fs::path& folder : library_folders(name)) {
         std::error_code error;
         if (fs::exists(folder / file, error) && open(folder / file)) return library;
         looked_in += str(looked_in.empty() ? "" : ", ", folder.string());

@@ -41,8 +41,9 @@ class CudaLibrarySearch : public testing::Test {
         fs::copy_file(root_ / "compiled.so", root_ / folder / str("libanywhere.so.", major));
     }
     // Opens the library; returns its folder, from the root on, or the problem.
-    std::string opened(int major = 13) {
-        const CudaLibrary library = open_cuda_library("anywhere", "cublas", major);
+    std::string opened(int major = 13) { return opened(toolkit_library("anywhere", "cublas", major)); }
+    std::string opened(const CudaLibraryName& name) {
+        const CudaLibrary library = open_cuda_library(name);
         if (!library.handle) return library.problem;
         const auto path = reinterpret_cast<const char* (*)()>(dlsym(library.handle, "path_of_library"));
         const std::string found =
@@ -132,6 +133,20 @@ TEST_F(CudaLibrarySearch, TakesTheMajorVersionThatItIsAskedFor) {
     set("CUDA_HOME", "toolkit");
     EXPECT_EQ(opened(12), "toolkit/lib64");
     EXPECT_NE(opened(13).find("libanywhere.so.13: cannot open shared object file"), std::string::npos);
+}
+
+// NCCL counts its own versions, and its package has a folder of its own in all versions of CUDA.
+TEST_F(CudaLibrarySearch, FindsALibraryThatIsNoPartOfAToolkit) {
+    const CudaLibraryName name{"libanywhere.so.2", "nccl", 13};
+    put("venv/lib/python3.12/site-packages/nvidia/cu13/lib", 2);
+    set("VIRTUAL_ENV", "venv");
+    EXPECT_NE(opened(name).find("venv/lib/python3.12/site-packages/nvidia/nccl/lib"), std::string::npos);
+    put("venv/lib/python3.12/site-packages/nvidia/nccl/lib", 2);
+    EXPECT_EQ(opened(name), "venv/lib/python3.12/site-packages/nvidia/nccl/lib");
+    put("toolkit/lib64", 2);
+    set("CUDA_HOME", "toolkit");
+    EXPECT_EQ(opened(name), "toolkit/lib64");
+    EXPECT_NE(opened({"libanywhere.so.3", "nccl", 13}).find("/usr/local/cuda-13/lib64"), std::string::npos);
 }
 
 TEST_F(CudaLibrarySearch, SaysWhereItLooked) {

@@ -12,7 +12,7 @@ namespace {
 // The library of the headers' own major version, within which calls and constants stay the same.
 const CudaLibrary& library() {
     static const CudaLibrary library = [] {
-        CudaLibrary opened = open_cuda_library("cublasLt", "cublas", CUBLAS_VER_MAJOR);
+        CudaLibrary opened = open_cuda_library(toolkit_library("cublasLt", "cublas", CUBLAS_VER_MAJOR));
         if (!opened.handle)
             opened.problem +=
                 str("; set CUDA_HOME to a toolkit of CUDA ", CUBLAS_VER_MAJOR, ", or install one, or pip install ",
