@@ -22,7 +22,7 @@ using namespace nccl;
 
 namespace {
 
-// What a unique id holds. The process that made it lets the others find each other, so it has to live until then.
+// What a unique id holds.
 struct Id {
     static constexpr char kMark[16] = "CUDA on CPU id.";
     char mark[16];
@@ -49,19 +49,16 @@ ncclResult_t init(ncclComm_t* comm, int ranks, const ncclUniqueId& unique_id, in
     memcpy(static_cast<void*>(&id), &unique_id, sizeof id);
     if (memcmp(id.mark, Id::kMark, sizeof id.mark) != 0)
         return refuse(ncclInvalidArgument, "ncclCommInitRank: the unique id is not from ncclGetUniqueId");
-    if (!id.maker.alive())
-        return refuse(ncclSystemError, "ncclCommInitRank: the process that made the unique id has ended");
     int device = 0;
     cudaGetDevice(&device);
     const auto communicator = std::make_shared<Communicator>(ranks, rank, device, id.name(), blocking);
     if (!blocking) {
         *comm = new_handle(communicator);
-        std::thread([communicator] { communicator->connect(); }).detach();
+        std::thread([communicator, maker = id.maker] { communicator->connect(maker); }).detach();
         serve_other_ranks();
         return ncclInProgress;
     }
-    communicator->connect();
-    if (const ncclResult_t result = communicator->state(); result != ncclSuccess) return result;
+    if (const ncclResult_t result = communicator->connect(id.maker); result != ncclSuccess) return result;
     *comm = new_handle(communicator);
     serve_other_ranks();
     return ncclSuccess;

@@ -46,6 +46,16 @@ void expect_sum(const std::vector<T>& result, size_t first, int ranks) {
     EXPECT_EQ(wrong, 0u) << "of " << result.size();
 }
 
+// The shared memory's name, as it is made of the unique id.
+fs::path file_of(const ncclUniqueId& id) {
+    uint64_t random[2];
+    memcpy(random, id.internal + 16, sizeof random);
+    char name[64];
+    snprintf(name, sizeof name, "/dev/shm/executor_nccl_%016lx%016lx", (unsigned long)random[0],
+             (unsigned long)random[1]);
+    return name;
+}
+
 // A number that crosses the channels' ring and the parts of a sum, and some that don't fill a part.
 constexpr size_t kCounts[] = {1, 37, 1001, 600003};
 
@@ -435,20 +445,23 @@ TEST(NcclInit, CanBeAbortedWithoutBlocking) {
 // ---- what is refused ---------------------------------------------------------------------------------------------
 
 TEST(NcclInit, RefusesTwoRanksOnOneDevice) {
-    const auto body = [](const Rank& r) {
+    in_every_rank(2,
+                  [](const Rank& r) {
+                      ncclComm_t comm;
+                      EXPECT_EQ(ncclCommInitRank(&comm, r.ranks, r.id, r.rank), ncclInvalidUsage);
+                      EXPECT_EQ(comm, nullptr);
+                      EXPECT_STREQ(ncclGetLastError(nullptr), "Duplicate GPU: rank 0 and rank 1 are both on device 0");
+                      EXPECT_FALSE(fs::exists(file_of(r.id)));
+                  },
+                  {.environment = {{"EXECUTOR_SHARED_GPU", "0"}}});
+}
+TEST(NcclInit, RefusesRanksThatDoNotKnowHowManyTheyAre) {
+    in_every_rank(2, [](const Rank& r) {
         ncclComm_t comm;
-        const char* const shared = getenv("EXECUTOR_SHARED_GPU");
-        const ncclResult_t result = ncclCommInitRank(&comm, r.ranks, r.id, r.rank);
-        if (shared) {
-            EXPECT_EQ(result, ncclSuccess);
-            EXPECT_EQ(ncclCommDestroy(comm), ncclSuccess);
-        } else {
-            EXPECT_TRUE(result == ncclInvalidUsage || result == ncclRemoteError) << result;
-            EXPECT_EQ(comm, nullptr);
-        }
-    };
-    if (getenv("EXECUTOR_SHARED_GPU")) GTEST_SKIP() << "two ranks may share a device";
-    in_every_rank(2, body);
+        EXPECT_EQ(cudaSetDevice(r.rank), cudaSuccess);
+        EXPECT_EQ(ncclCommInitRank(&comm, r.ranks + r.rank, r.id, r.rank), ncclInvalidUsage);
+        EXPECT_FALSE(fs::exists(file_of(r.id)));
+    });
 }
 TEST(NcclInit, LetsTwoRanksShareADeviceWhereThatIsAllowed) {
     in_every_rank(2,
@@ -493,15 +506,6 @@ TEST(NcclCalls, RefuseWhatCannotBeMeant) {
 
 // ---- what is left ------------------------------------------------------------------------------------------------
 
-// The shared memory's name, as it is made of the unique id.
-fs::path file_of(const ncclUniqueId& id) {
-    uint64_t random[2];
-    memcpy(random, id.internal + 16, sizeof random);
-    char name[64];
-    snprintf(name, sizeof name, "/dev/shm/executor_nccl_%016lx%016lx", (unsigned long)random[0],
-             (unsigned long)random[1]);
-    return name;
-}
 TEST(NcclInit, LeavesNothingBehind) {
     in_every_rank(2,
                   [](const Rank& r) {
