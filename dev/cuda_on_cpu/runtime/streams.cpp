@@ -112,18 +112,24 @@ cudaError_t submit_work(CUstream_st* stream, std::function<void()> work) {
     return submit_work(stream, run, {});
 }
 
+// No stream is held while another one is run for its sake.
 Advance advance(const Mark& mark) {
     if (!mark.stream || is_over(mark)) return Advance::reached;
     CUstream_st& stream = *mark.stream;
-    std::lock_guard<std::recursive_mutex> drain(stream.draining);
-    if (is_over(mark)) return Advance::reached;  // another host thread has been here
     CUstream_st::Operation* operation;
+    uint64_t position;
+    std::vector<Mark> dependencies;
     {
         std::lock_guard<std::recursive_mutex> lock(stream_mutex());
+        if (is_over(mark)) return Advance::reached;
+        position = stream.done;
         operation = &stream.queue.front();  // it stays where it is when others join the queue
+        dependencies = operation->after;
     }
-    for (const Mark& dependency : operation->after)
+    for (const Mark& dependency : dependencies)
         if (!try_until(dependency)) return Advance::blocked;
+    std::lock_guard<std::recursive_mutex> drain(stream.draining);
+    if (stream.done != position) return Advance::moved;  // another host thread has been here
     if (!operation->begun) {
         operation->begun = true;
         operation->step = operation->work();
