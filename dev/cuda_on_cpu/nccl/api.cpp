@@ -54,8 +54,8 @@ ncclResult_t init(ncclComm_t* comm, int ranks, const ncclUniqueId& unique_id, in
     const auto communicator = std::make_shared<Communicator>(ranks, rank, device, id.name(), blocking);
     if (!blocking) {
         *comm = new_handle(communicator);
-        std::thread([communicator, maker = id.maker] { communicator->connect(maker); }).detach();
         serve_other_ranks();
+        std::thread([communicator, maker = id.maker] { communicator->connect(maker); }).detach();
         return ncclInProgress;
     }
     if (const ncclResult_t result = communicator->connect(id.maker); result != ncclSuccess) return result;

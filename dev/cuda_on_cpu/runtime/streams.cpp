@@ -8,6 +8,7 @@
 
 #include "dev/cuda_on_cpu/executor/options.h"
 #include "dev/cuda_on_cpu/executor/report.h"
+#include "dev/cuda_on_cpu/executor/sanitizers.h"
 
 namespace executor {
 
@@ -68,7 +69,12 @@ bool run_some_of_anything() {
     return advance({stream, stream->done + 1}) == Advance::moved;
 }
 
-bool is_over(const Mark& mark) { return mark.stream->done >= mark.position; }
+// Whoever learns that work is over sees what it did, also where another host thread ran it.
+bool is_over(const Mark& mark) {
+    if (mark.stream->done < mark.position) return false;
+    acquire(&mark.stream->done);
+    return true;
+}
 void forget_what_is_over(CallOrder& order) {
     while (!order.pending.empty() && is_over(order.pending.front())) order.pending.pop_front();
 }
@@ -140,6 +146,7 @@ Advance advance(const Mark& mark) {
         std::lock_guard<std::recursive_mutex> lock(stream_mutex());
         finished = std::move(stream.queue.front());
         stream.queue.pop_front();
+        release(&stream.done);
         stream.done++;
     }
     return Advance::moved;
