@@ -64,9 +64,8 @@ ncclResult_t init(ncclComm_t* comm, int ranks, const ncclUniqueId& unique_id, in
     return ncclSuccess;
 }
 
-ncclResult_t reduction(Call call, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-    if (op == ncclSum && (can_sum(call.type) || type_bytes(call.type) == 0))
-        return add_to_group(std::move(call), comm, stream);
+ncclResult_t reduction(const Call& call, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
+    if (op == ncclSum && (can_sum(call.type) || type_bytes(call.type) == 0)) return add_to_group(call, comm, stream);
     return refuse(ncclInvalidArgument,
                   call.text() + ": the stand-in knows sums of int32, int64, float32, float64 and bfloat16");
 }
@@ -139,15 +138,15 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
     end(comm, "ncclCommAbort")->abort();
     return ncclSuccess;
 }
-ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
+ncclResult_t ncclCommCount(ncclComm_t comm, int* count) {
     *count = open(comm, "ncclCommCount")->ranks;
     return ncclSuccess;
 }
-ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
+ncclResult_t ncclCommUserRank(ncclComm_t comm, int* rank) {
     *rank = open(comm, "ncclCommUserRank")->rank;
     return ncclSuccess;
 }
-ncclResult_t ncclCommCuDevice(const ncclComm_t comm, int* device) {
+ncclResult_t ncclCommCuDevice(ncclComm_t comm, int* device) {
     *device = open(comm, "ncclCommCuDevice")->device;
     return ncclSuccess;
 }
