@@ -511,9 +511,14 @@ int train(Options& options, int threads, const Place& place) {
 }
 
 int run(int argc, char** argv) {
-    Options options;
-    if (!options.parse(argc, argv)) return 0;
     const Place place = find_place();
+    Options options;
+    try {
+        if (!options.parse(argc, argv)) return 0;
+    } catch (const Error& error) {
+        // All ranks have the same command line: one of them says what is wrong with it.
+        return place.rank == 0 ? report(error) : error.exit_code;
+    }
     if (options.gpus > 0 && place.starter.empty()) return start_ranks(int(options.gpus), argv);
     options.take_place(place);
     const int threads = kernels::set_threads(int(options.threads));

@@ -17,6 +17,7 @@
 #include "model/gpt2.h"
 #include "optimizer/masters.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/whole.h"
 #include "train/profile.h"
 #include "train/routes.h"
 
@@ -270,7 +271,9 @@ int main(int argc, char** argv) {
                 if (model.wrapped()) {
                     model.merge();
                     model.initialise_adapters(1, 1);
-                    model.reset_moments({}, 1, steps);
+                    model.reset_moments({}, 1, steps, [](Parameter& p, Tensor Parameter::*moment, const auto& change) {
+                        Whole().change(p, moment, change);
+                    });
                 }
                 device::wait(device);
                 std::cout << "{\"restart_seconds\": " << seconds_now() - start << "}" << std::endl;

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034  # the scripts that source this use the variables
 source "$(dirname "${BASH_SOURCE[0]}")/../end_to_end/common.bash"
 if [ "${RANKS_ON:-cpu}" = cpu ]; then
-    if ! command -v mpirun >/dev/null || ! ldd ./train_relora | grep -q libmpi; then
+    if ! command -v mpirun >/dev/null || ! ldd ./train_relora | grep libmpi >/dev/null; then
         echo 'no MPI: mpirun is not there, or ./train_relora was built without it'
         exit 77
     fi

@@ -36,13 +36,16 @@ for ranks in 2 3 4; do
     done
 done
 
-# A whole run: the numbers of one rank, to rounding, and the same on every repetition.
+# A whole run: the numbers of one rank, to rounding, and the same on every repetition. Where the sums of many micro-batches
+# have another order, a reset may keep other moments of those that are about as large: that is what the CUDA half shows.
 echo '== whole runs'
+near=3e-6
+[ "$device" = cpu ] || near=1e-4
 must_run 0 one "${method[@]}"
 for ranks in 1 2 3 4; do
     must_run $ranks "ranks$ranks" "${method[@]}" --save-every 1 --keep 0
-    close "ranks$ranks" one loss 3e-6
-    close "ranks$ranks" one val_loss 3e-6
+    close "ranks$ranks" one loss $near
+    close "ranks$ranks" one val_loss $near
     close "ranks$ranks" one zeroed_fraction 0
     [ "$(field event "$work/ranks$ranks/metrics.jsonl" | grep -c restart)" -eq 3 ] || differs "$ranks ranks: expected 3 restarts"
 done
@@ -56,13 +59,13 @@ same_bits whole ranks3 12
 for reset in zero random:0.9; do
     must_run 0 "one_$reset" "${method[@]}" --reset $reset --reset-adam-step
     must_run 3 "ranks_$reset" "${method[@]}" --reset $reset --reset-adam-step
-    close "ranks_$reset" "one_$reset" loss 3e-6
+    close "ranks_$reset" "one_$reset" loss $near
     close "ranks_$reset" "one_$reset" zeroed_fraction 0
 done
 # Dropout draws by micro-batch, whoever has it.
 must_run 0 one_dropout "${method[@]/merged/factored}" --lora-dropout 0.2
 must_run 3 dropout "${method[@]/merged/factored}" --lora-dropout 0.2
-close dropout one_dropout loss 3e-6
+close dropout one_dropout loss $near
 
 # bf16: masters are shared, too. On a CPU a rank that has all of them adds adapters to these, another one to the weights,
 # which are rounded.
@@ -100,7 +103,7 @@ resumed ranks_bf16 8 3 same_bf16 --dtype bf16
 same_bits same_bf16 ranks_bf16 12
 for ranks in 0 2 4; do
     resumed ranks3 5 $ranks "on$ranks"
-    close "on$ranks" one loss 3e-6
+    close "on$ranks" one loss $near
     [ "$(grep -A 3 '"data"' "$work/on$ranks/step_00000012/state.json")" = "$(grep -A 3 '"data"' "$work/one/step_00000012/state.json")" ] ||
         differs "resumed on $ranks ranks: another place in the data"
 done
