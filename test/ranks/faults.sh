@@ -139,7 +139,7 @@ says other_weights 'no longer have the same weights at the start: transformer.wt
 
 if [ "$device" = cpu ]; then
     # One rank has no memory, the other's disk is full.
-    echo 'ulimit -v 900000' >"$work/here1/limits"
+    echo 'ulimit -v 550000' >"$work/here1/limits"
     small=("${shape[@]}") shape=(--layers 12 --heads 2 --channels 32 --seq-len 32 --batch-size 512)
     each_in no_memory "${method[@]/384/32768}" --train-data 'data/train_*.bin'
     shape=("${small[@]}")
