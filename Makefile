@@ -72,13 +72,19 @@ MPICC         ?= $(shell command -v mpicc 2>/dev/null)
 MPI           ?= $(if $(MPICC),1,0)
 ifeq ($(MPI),1)
 MPI_CPPFLAGS  := -DOMPI_SKIP_MPICXX=1 -DMPICH_SKIP_MPICXX=1 $(addprefix -isystem ,$(shell $(MPICC) --showme:incdirs))
-LDLIBS        += $(addprefix -L,$(shell $(MPICC) --showme:libdirs)) $(addprefix -l,$(shell $(MPICC) --showme:libs))
+LDLIBS        += $(addprefix -L,$(shell $(MPICC) --showme:libdirs)) -Wl,--push-state,--as-needed \
+                 $(addprefix -l,$(shell $(MPICC) --showme:libs)) -Wl,--pop-state
 endif
 
 # Everything is compiled anew when the flags change.
-FLAGS     := $(strip NCCL=$(NCCL) MPI=$(MPI) $(MPI_CPPFLAGS) $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS) $(GENCODE))
+FLAGS     := $(strip NCCL=$(NCCL) $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS) $(GENCODE))
 ifneq ($(FLAGS),$(strip $(shell cat $(BUILD)/flags 2>/dev/null)))
 $(shell mkdir -p $(BUILD) && echo '$(FLAGS)' >$(BUILD)/flags)
+endif
+# MPI, which may come later, concerns two files only.
+MPI_FLAGS := $(strip MPI=$(MPI) $(MPI_CPPFLAGS))
+ifneq ($(MPI_FLAGS),$(strip $(shell cat $(BUILD)/mpi_flags 2>/dev/null)))
+$(shell mkdir -p $(BUILD) && echo '$(MPI_FLAGS)' >$(BUILD)/mpi_flags)
 endif
 
 KERNELS   := $(wildcard src/kernels/cuda/*.cu)
@@ -128,7 +134,7 @@ $(BUILD)/bench/%: $(BUILD)/dev/bench/%.cpp.o $(LIB)
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) rcs $@ $(filter %.o,$^)
 # The program itself holds no device code: the C++ compiler takes it as it is.
 $(BUILD)/train_relora.o: train_relora.cu $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -149,7 +155,7 @@ release:
 # their libraries from where they lie themselves. bundle-on-cpu takes programs with the CUDA half executed on the CPU instead,
 # for dev/rehearse_gpu.sh.
 BUNDLE       := $(BUILD)/bundle
-BUNDLE_MAKE   = $(MAKE) BUILD=$(BUNDLE) CUDA=1 PORTABLE=$(if $(filter x86_64,$(shell uname -m)),x86-64-v3,1) \
+BUNDLE_MAKE   = $(MAKE) BUILD=$(BUNDLE) CUDA=1 MPI=0 PORTABLE=$(if $(filter x86_64,$(shell uname -m)),x86-64-v3,1) \
                 RPATHS='$$$$ORIGIN/lib $$$$ORIGIN/../lib $$$$ORIGIN/../../lib'
 BUNDLED       = train_relora=$(1)train_relora data/tokenize=$(BUNDLE)/data/tokenize build/kernel_tests=$(1)kernel_tests \
                 build/kernel_bench=$(1)kernel_bench build/bench/step=$(1)$(2)step
@@ -204,6 +210,7 @@ $(ON_CPU)/host/dev/cuda_on_cpu/%.o: private CXXFLAGS += -O2
 $(foreach folder,$(BUILD) $(VARIANTS:%=$(ON_CPU)/%) $(ON_CPU)/host,$(NCCL_AWARE:%=$(folder)/%.o)): private CXXFLAGS += -DRELORA_NCCL=$(NCCL)
 $(BUILD)/src/runtime/ranks.cpp.o $(ON_CPU)/host/src/runtime/ranks.cpp.o: private CXXFLAGS += -DRELORA_MPI=$(MPI)
 $(BUILD)/src/runtime/cpu/mpi.cpp.o: private CPPFLAGS += $(MPI_CPPFLAGS)
+$(addprefix $(BUILD)/src/runtime/,ranks.cpp.o cpu/mpi.cpp.o) $(ON_CPU)/host/src/runtime/ranks.cpp.o $(LIB): $(BUILD)/mpi_flags
 $(ON_CPU)/host/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
@@ -278,6 +285,7 @@ help:
 	@echo 'dev/gpu_check.sh    on a machine with a GPU: test, train, measure and sanitize, with a report (--help)'
 	@echo 'make clean          remove everything that was built'
 	@echo 'DEBUG=1             to find mistakes: with ASan, UBSan and checked containers, into build/debug; WERROR=1: warnings are errors'
+	@echo 'MPI=0, MPI=1        without or with several ranks on CPUs (default: with, where mpicc is)'
 	@echo 'CUDA=0, CUDA=1      without or with the CUDA half (default: with, where nvcc is)'
 	@echo 'NCCL=0, NCCL=1      without or with what needs nccl.h (default: with, where the compiler finds it)'
 	@echo 'ARCHS="80 90"       GPU architectures to build for (default: of the GPU that is present, else 80)'

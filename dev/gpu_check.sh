@@ -3,13 +3,15 @@
 # verdict at once, PASS or FAIL, the most valuable first; the next one runs in any case, and the exit code is 1 if any failed.
 #
 #   dev/gpu_check.sh first        at most 300 s: tests, training and parity side by side, then throughput
-#   dev/gpu_check.sh second       at most 420 s: kernels, sizes, text, pytorch, then memcheck beside racecheck
+#   dev/gpu_check.sh second       at most 420 s: ranks, kernels, sizes, text, pytorch, then memcheck beside racecheck
 #   dev/gpu_check.sh STAGE…       some of these, in this order; A+B runs them side by side
 #
 #   tests       every kernel on the GPU against the CPU op
 #   training    losses beside the CPU's, restarts, graphs on and off, resume, bit for bit (test/cuda_on_cpu/training.sh)
 #   parity      GPT-2 124M through a switch, merges and resets beside PyTorch on the same GPU (dev/gpu_parity.py)
 #   throughput  tokens/s of gpt2 and gpt2-xl, full-rank and low-rank, beside the model's prediction (dev/bench/compare.py)
+#   ranks       NCCL: one process with it has the bits of one without; where there are two GPUs, two processes reduce, and
+#               --shard-optimizer changes no bit
 #   kernels     time of every op in bf16 at the shapes of training (build/kernel_bench)
 #   sizes       the throughput of gpt2-medium and gpt2-large
 #   text        ReLoRA on the quickstart's text, in fp32 against its loss, and in bf16 with heads of 64
@@ -28,7 +30,7 @@ cd "$(dirname "$0")/.."
 . test/cuda_on_cpu/small_cases.bash
 . scripts/recipe.bash
 
-declare -A limits=([tests]=150 [training]=150 [parity]=200 [throughput]=150 [kernels]=100 [sizes]=90 [text]=60 [pytorch]=170
+declare -A limits=([tests]=150 [training]=150 [parity]=200 [throughput]=150 [kernels]=100 [sizes]=90 [text]=60 [ranks]=60 [pytorch]=170
     [memcheck]=120 [racecheck]=120 [initcheck]=120 [synccheck]=120)
 peer=${PEER_PYTHON:-python3}
 if [ -z "${REHEARSAL:-}" ]; then
@@ -183,6 +185,35 @@ stage_text() {
     done
 }
 
+# ranked NAME OPTION…: a short run through the switch, a merge and a reset.
+ranked() {
+    local name=$1
+    shift
+    run ./train_relora --device cuda --mode relora "${data[@]}" --layers 2 --heads 2 --channels 128 --seq-len 64 \
+        --batch-size 4 --total-batch-tokens 1024 --rank 8 --max-steps 24 --warm-start-steps 8 --merge-every 8 --eval-every 8 \
+        --eval-batches 4 --adapter-route merged --sample-tokens 0 --check-every 1 --out "$TMPDIR/$name" "$@" \
+        >"$TMPDIR/$name.log" 2>&1 || { tail -n 20 "$TMPDIR/$name.log"; fail "$name failed"; }
+    cat "$TMPDIR/$name.log" >>"$log"
+    grep -aE 'sends|reduced in|merge' "$TMPDIR/$name.log" | cut -c1-200 || true
+    sed -nE 's/.*"loss":([^,]*),.*/\1/p' "$TMPDIR/$name/metrics.jsonl" >"$TMPDIR/$name.losses"
+}
+equal() { cmp "$TMPDIR/$1.losses" "$TMPDIR/$2.losses" || fail "$1 and $2 have other losses"; }
+stage_ranks() {
+    need ./train_relora
+    ranked without
+    ranked one --gpus 1
+    equal one without
+    ranked one_bf16_reduced --gpus 1 --reduce-dtype bf16 --no-cuda-graph
+    echo 'one process with NCCL: the losses of one without'
+    [ "$(nvidia-smi --query-gpu=name --format=csv,noheader | wc -l)" -gt 1 ] || { echo 'one GPU: two processes were not tried'; return; }
+    ranked two --gpus 2
+    ranked two_whole --gpus 2 --shard-optimizer off
+    equal two two_whole
+    paste "$TMPDIR/two.losses" "$TMPDIR/without.losses" | awk '
+        { d = $1 - $2; d = d < 0 ? -d : d; if (d > most) most = d }
+        END { printf "two processes: losses within %g of those of one\n", most; exit most > 1e-3 }'
+}
+
 # sanitized TOOL FILTER [OPTION…]
 sanitized() {
     need build/kernel_tests
@@ -229,7 +260,7 @@ case "${1:-}" in '' | -h | --help) sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "$0
 call=stages total=${LIMIT:-1800} groups=("$@")
 case $* in
     first) call=first total=${LIMIT:-300} groups=(tests+training+parity throughput) ;;
-    second) call=second total=${LIMIT:-420} groups=(kernels sizes text pytorch memcheck+racecheck) ;;
+    second) call=second total=${LIMIT:-420} groups=(ranks kernels sizes text pytorch memcheck+racecheck) ;;
 esac
 for stage in $(tr + ' ' <<<"${groups[*]}"); do
     [ -n "${limits[$stage]:-}" ] || { echo "dev/gpu_check.sh: no stage '$stage'; there are: first, second, ${!limits[*]}" >&2; exit 2; }

@@ -19,6 +19,8 @@ test_needs='
 libgtest-dev        | gtest/gtest.h gtest                        | GoogleTest: the tests
 libboost-context-dev | boost/context/fiber.hpp boost_context      | Boost.Context: CUDA threads on the CPU, in the tests
 liblapack-dev       | c lapack                                   | LAPACK: singular values, in the tests
+libopenmpi-dev      | command mpicc                              | Open MPI: several processes on CPUs, in the tests
+openmpi-bin         | command mpirun                             | mpirun: starts them
 python3             | command python3                            | Python: compares runs with recorded ones, in the tests'
 lint_needs='
 clang-format        | command clang-format                       | clang-format: how the sources are laid out
