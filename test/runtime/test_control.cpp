@@ -255,8 +255,8 @@ TEST(Control, NobodyGetsOn) {
 }
 
 TEST(Control, SlowRanksDoNotHang) {
-    Ranks ranks(2, {.timeout = 2}, [](int rank, Control& control) -> std::string {
-        for (int step = 1; step <= 4; step++) {
+    Ranks ranks(2, {.timeout = 4}, [](int rank, Control& control) -> std::string {
+        for (int step = 1; step <= 5; step++) {
             pause(rank == 1 ? 1.2 : 0.1);
             control.note(step);
         }

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -102,8 +103,8 @@ TEST(Meeting, NameOfNoMachine) {
 TEST(Meeting, AnotherJobOnThePort) {
     const int port = free_port();
     RankProcess rank_0(meets(place_of(0, 2, port, "A"), {.patience = 30}));
-    RankProcess stranger(meets(place_of(1, 2, port, "B"), {.patience = 2}));
-    RankProcess larger(meets(place_of(2, 3, port, "A"), {.patience = 2}));
+    RankProcess stranger(meets(place_of(1, 2, port, "B"), {.patience = 6}));
+    RankProcess larger(meets(place_of(2, 3, port, "A"), {.patience = 6}));
     EXPECT_EQ(stranger.said(), str("Error 2: rank 1: port ", port,
                                    " of 127.0.0.1 belongs to another job: rank 1 is of start 'B', not of 'A'"));
     EXPECT_EQ(larger.said(), str("Error 2: rank 2: port ", port,
@@ -257,9 +258,10 @@ TEST(Meeting, AnotherProgramListens) {
     std::string problem, peer;
     const ranks::Descriptor listener = ranks::listen_on("127.0.0.1", 0, problem);
     const int port = ranks::port_of(listener);
-    RankProcess rank_1(meets(place_of(1, 2, port), {.patience = 3}));
+    RankProcess rank_1(meets(place_of(1, 2, port), {.patience = 6}));
+    std::atomic<bool> done = false;
     std::thread server([&] {
-        for (int i = 0; i < 50; i++, pause(0.05)) {
+        for (; !done; pause(0.02)) {
             const ranks::Descriptor fd = ranks::accept_from(listener, peer);
             if (fd) [[maybe_unused]]
                 const ssize_t sent = send(fd.get(), "HTTP/1.1 400 Bad Request\r\n\r\n", 28, MSG_NOSIGNAL);
@@ -267,6 +269,7 @@ TEST(Meeting, AnotherProgramListens) {
     });
     EXPECT_EQ(rank_1.said(),
               str("Error 2: rank 1: 127.0.0.1:", port, " belongs to another program; set MASTER_PORT to a free port"));
+    done = true;
     server.join();
 }
 

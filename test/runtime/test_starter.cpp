@@ -60,6 +60,7 @@ class Started {
     // Waits until the ranks have written so many lines to standard output.
     void await_lines(size_t count) const {
         for (int i = 0; i < 1000 && sorted_lines(output()).size() < count; i++) pause(0.01);
+        EXPECT_EQ(sorted_lines(output()).size(), count) << "the ranks are not ready in time";
     }
     std::string output() const {
         std::ifstream file(path_);

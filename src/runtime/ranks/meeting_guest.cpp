@@ -38,8 +38,11 @@ class Guest {
             }
             const double now = seconds_now();
             if (!refused_) refused_since_ = now;
-            CHECK(now < start_ + meeting_.patience, nobody());
-            USAGE_CHECK(now < refused_since_ + std::min(kRefusedWithin, meeting_.patience / 2), refusal_);
+            const double end = start_ + meeting_.patience;
+            USAGE_CHECK(
+                !refused_ || now < std::min(refused_since_ + std::min(kRefusedWithin, meeting_.patience / 2), end),
+                refusal_);
+            CHECK(now < end, nobody());
             poll(nullptr, 0, int(kPause * 1000));
             look_up();
         }
