@@ -326,6 +326,7 @@ class Trainer {
         const PendingReport report = *pending_;
         pending_.reset();
         const Optimizer::Result result = optimizer_.result(report.result);
+        ranks_.check();  // the numbers of an update that another rank's failure has ended mean nothing
         // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
         if (!result.finite) {
             skipped_++;

@@ -89,8 +89,8 @@ TEST(Segments, CoverEveryBucketOnceForAnyNumberOfRanks) {
         EXPECT_EQ(stage, kConfig.layers);
         EXPECT_EQ(found[kAlwaysTrained].size(), 1u);
         EXPECT_EQ(found[kAdapters].size(), 3u);
-        EXPECT_EQ(found[kLinearBuckets + kMlpProj].size(), 3u);
-        EXPECT_EQ(found.count(kLinearBuckets + kMlpFc), 0u);
+        EXPECT_EQ(found[int(kLinearBuckets) + int(kMlpProj)].size(), 3u);
+        EXPECT_EQ(found.count(int(kLinearBuckets) + int(kMlpFc)), 0u);
         for (const auto& [bucket, segments] : found) {
             int64_t end = 0, elements = 0;
             for (const auto& [first, size] : segments) {

@@ -123,6 +123,10 @@ class Hub : public Side {
     void judge(int64_t progress, double now) override {
         set_progress(0, progress);
         if (now <= grown_ + meeting_.timeout) return;
+        // A rank of which nothing comes any more is the reason, whatever the others wait for.
+        for (size_t peer = 1; peer < met_.lines.size(); peer++)
+            if (met_.lines[peer] && now > heard_[peer] + kMissedBeats * kBeat)
+                return lost(int(peer), str("has not been heard of for ", int64_t(now - heard_[peer]), " s"));
         const auto [least, most] = std::minmax_element(states_.begin(), states_.end(),
                                                        [](const State& a, const State& b) { return key(a) < key(b); });
         std::vector<int> behind;

@@ -84,21 +84,26 @@ class Finder {
 
     // ---- starters
 
-    // Rank and size, and among those of this machine both or none. Where these are missing, ranks that meet at a
-    // loopback address are all on this machine, and any other rank is taken for the only one of its machine.
+    // Rank and size, and those among the ranks of this machine. Where these are missing, ranks that meet at a loopback
+    // address are all on this machine, and any other rank is taken for the last one of its machine.
     Place by(const Names& names, const char* starter) const {
         Place place;
         place.starter = starter;
         place.size = needed(names.size, 1, names.rank);
         place.rank = needed(names.rank, 0, names.size);
         check_below(names.rank, place.rank, names.size, place.size);
-        if (has(names.local_rank) || has(names.local_size)) {
+        const bool meets_here = ranks::is_loopback(text("MASTER_ADDR"));
+        if (has(names.local_rank) && !has(names.local_size)) {
+            place.local_rank = *number(names.local_rank, 0);
+            place.local_size = meets_here ? place.size : place.local_rank + 1;
+            check_below(names.local_rank, place.local_rank, names.size, place.size);
+        } else if (has(names.local_size)) {
             place.local_size = needed(names.local_size, 1, names.local_rank);
             place.local_rank = needed(names.local_rank, 0, names.local_size);
             check_below(names.local_rank, place.local_rank, names.local_size, place.local_size);
             USAGE_CHECK(place.local_size <= place.size, names.local_size, " is ", place.local_size, ", but ",
                         names.size, " only ", place.size);
-        } else if (ranks::is_loopback(text("MASTER_ADDR"))) {
+        } else if (meets_here) {
             place.local_rank = place.rank;
             place.local_size = place.size;
         }

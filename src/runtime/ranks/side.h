@@ -18,6 +18,10 @@ namespace ranks {
 enum class Call : int64_t { gather, broadcast, barrier, leave };
 const char* name_of(Call call);
 
+// Seconds between two signs of life, less where silence is judged sooner; and how many may fail to come.
+inline constexpr double kBeat = 1;
+inline constexpr int kMissedBeats = 3;
+
 // A failure as this process sees it.
 struct Failure {
     FailureNews news;

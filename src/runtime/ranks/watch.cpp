@@ -17,7 +17,6 @@ namespace ranks {
 
 namespace {
 
-constexpr double kBeat = 1;  // seconds between two signs of life; less where silence is judged sooner
 
 // Threads that are started meanwhile get no signals: those are the main thread's.
 class SignalsBlocked {
