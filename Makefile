@@ -192,7 +192,8 @@ EXECUTOR    := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out $(NO_NCCL),$(wildcar
                runtime/*.cpp nccl/*.cpp))))
 ON_CPU_HOST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out %/cublaslt_library.cpp %/nccl_library.cpp,$(CUDA_HOST)) \
                $(CUDA_AWARE) $(wildcard dev/cuda_on_cpu/cublaslt/*.cpp)) $(EXECUTOR)
-ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(filter-out $(NO_NCCL),$(KERNEL_TEST) $(wildcard test/cuda_on_cpu/*/test_*.cpp)))
+ON_CPU_TEST := $(patsubst %,$(ON_CPU)/host/%.o,$(KERNEL_TEST) $(filter-out $(NO_NCCL),$(wildcard $(addprefix test/cuda_on_cpu/,*/test_*.cpp \
+               nccl/ranks.cpp))))
 PLANTED     := $(filter-out $(NO_NCCL),$(wildcard test/cuda_on_cpu/planted_bugs/*.cpp))
 ON_CPU_LIBS := -lboost_context $(filter-out -lcudart_static,$(LDLIBS)) -ldl -lrt
 VARIANTS := plain asan tsan
@@ -278,6 +279,7 @@ help:
 	@echo 'make clean          remove everything that was built'
 	@echo 'DEBUG=1             to find mistakes: with ASan, UBSan and checked containers, into build/debug; WERROR=1: warnings are errors'
 	@echo 'CUDA=0, CUDA=1      without or with the CUDA half (default: with, where nvcc is)'
+	@echo 'NCCL=0, NCCL=1      without or with what needs nccl.h (default: with, where the compiler finds it)'
 	@echo 'ARCHS="80 90"       GPU architectures to build for (default: of the GPU that is present, else 80)'
 	@echo 'PORTABLE=1          a binary for any CPU of this architecture, or for the one named as -march does (default: native)'
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'

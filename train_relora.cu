@@ -111,7 +111,8 @@ class Trainer {
     }
 
     void start() {
-        kernels::set_autotune(o_.autotune);
+        // What only one rank measures is measured before choices become everyone's.
+        kernels::set_autotune(o_.autotune && ranks_.alone());
         ceilings_.flops_per_s = measure_product(o_.run_device, o_.compute_type());
         if (o_.profile) ceilings_.bytes_per_s = measure_copy(o_.run_device);
         if (o_.chooses_routes()) {
@@ -119,6 +120,10 @@ class Trainer {
             const auto chosen = [&] { return resumed ? *resumed : to_string(choose_routes(o_, threads_, console_)); };
             o_.lora.routes = routes_from(ranks_.broadcast(ranks_.first() ? chosen() : ""));
         }
+        if (!ranks_.alone())
+            kernels::set_autotune(o_.autotune, [this](int own) {
+                return alone_for_now_ ? own : std::stoi(ranks_.broadcast(std::to_string(own)));
+            });
         model_.allocate_weights();
         if (o_.has_masters()) masters_.allocate(model_.parameters());
         if (o_.resume) {
@@ -374,8 +379,10 @@ class Trainer {
 
     void print_sample(int64_t done) {
         if (!sampler_ || !ranks_.first()) return;
+        alone_for_now_ = true;
         console_.line(format("step %lld: sample", (long long)done));
         console_.line(profile_.time("sample", [&] { return sampler_->text(model_, uint64_t(done)); }));
+        alone_for_now_ = false;
     }
 
     // ---- end
@@ -458,7 +465,8 @@ class Trainer {
     };
     std::optional<PendingReport> pending_;
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, restarts_ = 0, skipped_ = 0;
-    bool stop_ = false;  // some rank has got a signal
+    bool stop_ = false;            // some rank has got a signal
+    bool alone_for_now_ = false;  // the others don't see the products of this moment
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0;
 };
@@ -506,7 +514,7 @@ int run(int argc, char** argv) {
     Options options;
     if (!options.parse(argc, argv)) return 0;
     const Place place = find_place();
-    if (options.gpus > 1 && place.starter.empty()) return start_ranks(int(options.gpus), argv);
+    if (options.gpus > 0 && place.starter.empty()) return start_ranks(int(options.gpus), argv);
     options.take_place(place);
     const int threads = kernels::set_threads(int(options.threads));
     if (!options.export_dir.empty()) {

@@ -5,6 +5,7 @@
 // to the output instead of overwriting it. All results are bit-reproducible for a fixed thread count.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -259,9 +260,9 @@ void clock_stop(const Tensor& clock, const Tensor& seconds);  // (1, 1) fp32
 
 // Why the ops can't run on a device, or "" if they can.
 std::string device_problem(Device device);
-// Whether a GPU times several algorithms at the first use of each shape of a product. Such a run need not give the same
-// bits twice.
-void set_autotune(bool on);
+// Whether a GPU times several algorithms at the first use of each shape of a product, from now on. Such a run need not
+// give the same bits twice. Ranks agree on each choice: `agree` is given this one's, and returns that of all.
+void set_autotune(bool on, std::function<int(int)> agree = {});
 
 // Use this many threads from now on (0: all that the machine offers). Returns the number in use.
 int set_threads(int threads);

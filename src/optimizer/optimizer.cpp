@@ -39,7 +39,7 @@ void Optimizer::plan(MemoryPlan& plan, const std::vector<Parameter*>& trained) {
         workspace(own_gradients_.table, DType::i32, kernels::gradient_table_ints(int64_t(segments_.size())));
     }
     workspace(scalars_, DType::f32, kernels::kStepScalars);
-    reduction_.plan(plan, segments_, sharing.ranks);
+    if (sharing.reduces) reduction_.plan(plan, segments_, sharing.ranks);
 }
 
 void Optimizer::allocate(const std::vector<Parameter*>& trained, const Buckets& weights) {

@@ -21,7 +21,6 @@ Reduction::Reduction(const Ranks& ranks, Device device, DType wire, bool to_all)
     : ranks_(ranks), device_(device), wire_(wire), to_all_(to_all) {}
 
 void Reduction::plan(MemoryPlan& plan, const std::vector<Segment>& segments, int ranks) {
-    if (ranks == 1) return;
     int64_t part = 0;
     for (const Segment& s : segments) part = std::max(part, part_of_share(s.share, ranks, wire_));
     plan.add(&received_, MemoryCategory::workspaces, wire_, 1, ranks * part);

@@ -44,6 +44,6 @@ void Sharing::divide(const std::vector<Parameter*>& parameters) const {
             if (segment.first != s.first) return;
             p.division = {.share = s.share, .offset = place};
             p.part = p.division.range(rank, p.size());
-            p.shared = on && ranks > 1;
+            p.shared = on;
         });
 }

@@ -17,9 +17,10 @@ struct Segment {
 // The segments of these parameters among so many ranks, those first whose gradients are complete first.
 std::vector<Segment> segments_of(const std::vector<Parameter*>& parameters, int ranks);
 
-// Among which ranks a run is divided, and whether each keeps only its share of masters and moments.
+// Among which ranks a run is divided. `on`: each keeps only its share of masters and moments.
 struct Sharing {
     int rank = 0, ranks = 1;
+    bool reduces = false;  // whether gradients go to other ranks; one rank may try what several do
     bool on = false;
 
     // Divides parameters, all of those that lie side by side in their buckets.

@@ -4,7 +4,7 @@
 #include "runtime/device.h"
 
 Ranks::Ranks(const Place& place, const Meeting& meeting, Device device) : place_(place) {
-    if (place.size == 1) return;
+    if (place.size == 1 && place.starter != kOwnStarter) return;
     if (device == Device::cpu)
         USAGE_CHECK(kBuiltWithMpi, "several processes on CPUs need MPI, and this binary was built without: install ",
                     "libopenmpi-dev and build again");

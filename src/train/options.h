@@ -50,7 +50,7 @@ struct Options {
     bool resume = false, dry_run = false, print_schedule = false, profile = false, autotune = false,
          no_cuda_graph = false;
     // ranks
-    int64_t gpus = 1, ranks = 1, check_every = 100;
+    int64_t gpus = -1, ranks = 1, check_every = 100;
     std::string shard_optimizer = "on", reduce_dtype = "fp32";
     double rank_patience = 300, rank_timeout = 600;
 
@@ -66,7 +66,8 @@ struct Options {
     DType compute_type() const { return dtype == "bf16" ? DType::bf16 : DType::f32; }
 
     Sharing sharing(int rank) const {
-        return {.rank = rank, .ranks = int(ranks), .on = ranks > 1 && shard_optimizer == "on"};
+        const bool reduces = ranks > 1 || gpus == 1;
+        return {.rank = rank, .ranks = int(ranks), .reduces = reduces, .on = reduces && shard_optimizer == "on"};
     }
     DType reduced_as() const { return reduce_dtype == "bf16" ? DType::bf16 : DType::f32; }
     bool has_masters() const { return masters == "fp32"; }

@@ -219,7 +219,7 @@ void Options::resolve_method() {
 }
 
 void Options::take_place(const Place& place) {
-    USAGE_CHECK(gpus == 1 || place.starter.empty() || place.starter == "this program", "--gpus ", gpus,
+    USAGE_CHECK(gpus < 0 || place.starter.empty() || place.starter == kOwnStarter, "--gpus ", gpus,
                 " starts processes by itself, and ", place.starter, " has started this one: leave one of the two out");
     USAGE_CHECK(ranks == 1 || dry_run, "--ranks ", ranks,
                 " only says what --dry-run reports; --gpus, mpirun, srun or torchrun start ranks");

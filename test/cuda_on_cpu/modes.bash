@@ -13,7 +13,7 @@ products='*matmul*:*Matmul*:CublasLt.*'
 modes=(
     "forward|plain|EXECUTOR_LEAKS=error|*"
     "address and undefined behaviour|asan||*-$large"
-    "data races|tsan||$small_cases-*adamw*_many_m*:*50257*"
+    "data races|tsan||$small_cases:*Nccl*.AGraph*/3:*Nccl*.Abort*/2-*adamw*_many_m*:*50257*"
     "random order|plain|EXECUTOR_ORDER=random|*-$large:$products"
     "reverse order|plain|EXECUTOR_ORDER=reverse|*-$large:$products:$placements"
     "deferred streams|plain|EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=1|*-$large:$placements"

@@ -1,10 +1,12 @@
 // Processes for the tests of ranks: each runs a function after a fork, and tells the test what came of it.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -18,12 +20,13 @@ class RankProcess {
   public:
     explicit RankProcess(const std::function<std::string()>& function) {
         int out[2], errors[2];
-        if (pipe(out) != 0 || pipe(errors) != 0) std::abort();
+        if (pipe2(out, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC) != 0) std::abort();
         start_ = seconds_now();
         pid_ = fork();
         if (pid_ == 0) {
             alarm(120);  // no test leaves a process behind for long
             setpgid(0, 0);
+            std::signal(SIGINT, SIG_DFL);  // a shell makes its jobs in the background ignore it
             dup2(errors[1], STDERR_FILENO);
             const std::string said = outcome(function);
             [[maybe_unused]] const ssize_t written = write(out[1], said.data(), said.size());
@@ -92,7 +95,7 @@ class RankProcess {
 // A port of the loopback interface that was free a moment ago.
 inline int free_port() {
     std::string problem;
-    return ranks::port_of(ranks::listen_on(0, true, problem));
+    return ranks::port_of(ranks::listen_on("127.0.0.1", 0, problem));
 }
 
 inline Place place_of(int rank, int size, int port, const std::string& nonce = "test") {

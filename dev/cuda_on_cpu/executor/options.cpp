@@ -27,6 +27,7 @@ Options from_environment() {
     if (!streams.empty() && streams != "immediate" && streams != "deferred")
         die("EXECUTOR_STREAMS is " + streams + ", not immediate or deferred");
     options.deferred = streams == "deferred";
+    options.shared_gpu = variable("EXECUTOR_SHARED_GPU") == "1";
     options.guard = variable("EXECUTOR_GUARD") != "0";
     if (const std::string seed = variable("EXECUTOR_SEED"); !seed.empty()) options.seed = unsigned(std::stoul(seed));
     const std::string capabilities = variable("EXECUTOR_CAPABILITY");

@@ -21,8 +21,9 @@ struct Options {
     struct Product {
         long rows = 0, cols = 0, inner = 0;
     } without_algorithm;
-    size_t memory_mib = 0;  // EXECUTOR_MEMORY: the device's memory in MiB; 0: as much as the host's
-    bool guard = true;      // EXECUTOR_GUARD=0: do not lock device memory while the host runs
+    size_t memory_mib = 0;    // EXECUTOR_MEMORY: the device's memory in MiB; 0: as much as the host's
+    bool shared_gpu = false;  // EXECUTOR_SHARED_GPU=1: several ranks of an NCCL communicator may have one device
+    bool guard = true;        // EXECUTOR_GUARD=0: do not lock device memory while the host runs
 };
 const Options& options();
 

@@ -22,7 +22,7 @@ using namespace nccl;
 
 namespace {
 
-// What a unique id holds. The process that made it lets the others find each other, so it has to live until then.
+// What a unique id holds.
 struct Id {
     static constexpr char kMark[16] = "CUDA on CPU id.";
     char mark[16];
@@ -49,27 +49,23 @@ ncclResult_t init(ncclComm_t* comm, int ranks, const ncclUniqueId& unique_id, in
     memcpy(static_cast<void*>(&id), &unique_id, sizeof id);
     if (memcmp(id.mark, Id::kMark, sizeof id.mark) != 0)
         return refuse(ncclInvalidArgument, "ncclCommInitRank: the unique id is not from ncclGetUniqueId");
-    if (!id.maker.alive())
-        return refuse(ncclSystemError, "ncclCommInitRank: the process that made the unique id has ended");
     int device = 0;
     cudaGetDevice(&device);
     const auto communicator = std::make_shared<Communicator>(ranks, rank, device, id.name(), blocking);
     if (!blocking) {
         *comm = new_handle(communicator);
-        std::thread([communicator] { communicator->connect(); }).detach();
         serve_other_ranks();
+        std::thread([communicator, maker = id.maker] { communicator->connect(maker); }).detach();
         return ncclInProgress;
     }
-    communicator->connect();
-    if (const ncclResult_t result = communicator->state(); result != ncclSuccess) return result;
+    if (const ncclResult_t result = communicator->connect(id.maker); result != ncclSuccess) return result;
     *comm = new_handle(communicator);
     serve_other_ranks();
     return ncclSuccess;
 }
 
-ncclResult_t reduction(Call call, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-    if (op == ncclSum && (can_sum(call.type) || type_bytes(call.type) == 0))
-        return add_to_group(std::move(call), comm, stream);
+ncclResult_t reduction(const Call& call, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
+    if (op == ncclSum && (can_sum(call.type) || type_bytes(call.type) == 0)) return add_to_group(call, comm, stream);
     return refuse(ncclInvalidArgument,
                   call.text() + ": the stand-in knows sums of int32, int64, float32, float64 and bfloat16");
 }
@@ -142,15 +138,15 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
     end(comm, "ncclCommAbort")->abort();
     return ncclSuccess;
 }
-ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
+ncclResult_t ncclCommCount(ncclComm_t comm, int* count) {
     *count = open(comm, "ncclCommCount")->ranks;
     return ncclSuccess;
 }
-ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
+ncclResult_t ncclCommUserRank(ncclComm_t comm, int* rank) {
     *rank = open(comm, "ncclCommUserRank")->rank;
     return ncclSuccess;
 }
-ncclResult_t ncclCommCuDevice(const ncclComm_t comm, int* device) {
+ncclResult_t ncclCommCuDevice(ncclComm_t comm, int* device) {
     *device = open(comm, "ncclCommCuDevice")->device;
     return ncclSuccess;
 }

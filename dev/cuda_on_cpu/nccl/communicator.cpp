@@ -30,28 +30,34 @@ const char* last_error() { return last_error_text.c_str(); }
 
 // ---- the beginning -----------------------------------------------------------------------------------------------
 
-void Communicator::connect() {
-    const auto lock_and_look = [this] {
-        const std::unique_lock held = lock();
-        if (aborted_) return true;
-        if (!shared_) shared_ = std::make_unique<Shared>(name, ranks, rank, device);
-        error_text_ = shared_->problem();
-        if (!error_text_.empty()) {
-            error_ = shared_->duplicate_device() ? ncclInvalidUsage : ncclSystemError;
-        } else if (shared_->everyone_came()) {
-            phase_ = Phase::ready;
-            return true;
-        } else if (error_text_ = shared_->broken(); !error_text_.empty()) {
-            error_ = ncclRemoteError;
-        } else {
-            return false;
-        }
+ncclResult_t Communicator::connect(const Process& maker) {
+    const auto broken = [this](ncclResult_t error, const std::string& text) {
+        error_ = error;
+        error_text_ = text;
         phase_ = Phase::broken;
-        if (error_ != ncclRemoteError) executor::complain(error_text_);
         shared_.reset();  // the others learn that this rank does not come
-        return true;
+        return error;
     };
-    while (!lock_and_look()) usleep(1000);
+    const auto look = [&]() -> ncclResult_t {
+        const std::unique_lock held = lock();
+        if (aborted_) return ncclRemoteError;
+        if (!shared_) shared_ = std::make_unique<Shared>(name, ranks, rank, device);
+        if (!shared_->problem().empty()) return broken(ncclSystemError, shared_->problem());
+        if (const std::string why = shared_->refused(); !why.empty()) {
+            executor::complain(why);
+            return broken(ncclInvalidUsage, why);
+        }
+        if (shared_->everyone_came()) {
+            phase_ = Phase::ready;
+            return ncclSuccess;
+        }
+        if (const std::string why = shared_->broken(); !why.empty()) return broken(ncclRemoteError, why);
+        if (!maker.alive()) return broken(ncclSystemError, "the process that made the unique id has ended");
+        return ncclInProgress;
+    };
+    ncclResult_t result;
+    while ((result = look()) == ncclInProgress) usleep(1000);
+    return result == ncclSuccess ? result : failed(result, error_text_);
 }
 
 // ---- calls -------------------------------------------------------------------------------------------------------

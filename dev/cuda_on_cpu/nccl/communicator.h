@@ -29,8 +29,9 @@ struct Communicator : std::enable_shared_from_this<Communicator> {
     Communicator(int ranks, int rank, int device, std::string name, bool blocking)
         : ranks(ranks), rank(rank), device(device), name(std::move(name)), blocking(blocking) {}
 
-    // Joins the others and waits until all have come, or until abort().
-    void connect();
+    // Joins the others and waits until all have come, or until abort(). The process that made the unique id lets ranks
+    // find each other, so it has to live until then.
+    ncclResult_t connect(const Process& maker);
     // Why no call can be made now; ncclSuccess if one can.
     ncclResult_t ready(const char* function);
     // Puts the calls of one group on the stream, as one piece of work. If the communicator doesn't block, this happens

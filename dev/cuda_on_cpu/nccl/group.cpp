@@ -49,7 +49,7 @@ ncclResult_t add(Call call, ncclComm_t handle, cudaStream_t stream) {
     if (part->stream != stream)
         return refuse(ncclInvalidUsage,
                       "a group with two streams for one communicator, which the stand-in does not know");
-    part->calls.push_back(std::move(call));
+    part->calls.push_back(call);
     return ncclSuccess;
 }
 
@@ -76,9 +76,9 @@ ncclResult_t end_group() {
     return error == ncclSuccess ? submit(std::move(parts)) : error;
 }
 
-ncclResult_t add_to_group(Call call, ncclComm_t handle, cudaStream_t stream) {
+ncclResult_t add_to_group(const Call& call, ncclComm_t handle, cudaStream_t stream) {
     begin_group();
-    const ncclResult_t result = add(std::move(call), handle, stream);
+    const ncclResult_t result = add(call, handle, stream);
     if (result != ncclSuccess) group.error = result;
     const ncclResult_t end = end_group();
     return result != ncclSuccess ? result : end;

@@ -10,6 +10,6 @@ namespace nccl {
 void begin_group();
 ncclResult_t end_group();
 // Checks a call and adds it to the group, or makes it at once outside of one.
-ncclResult_t add_to_group(Call call, ncclComm_t handle, cudaStream_t stream);
+ncclResult_t add_to_group(const Call& call, ncclComm_t handle, cudaStream_t stream);
 
 }  // namespace nccl

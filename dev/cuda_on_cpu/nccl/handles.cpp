@@ -52,7 +52,7 @@ std::shared_ptr<Communicator> open(ncclComm_t handle, const char* function) {
 std::shared_ptr<Communicator> end(ncclComm_t handle, const char* function) {
     std::lock_guard lock(handles().mutex);
     find(handle, function)->ended = function;
-    return std::move(handle->communicator);
+    return handle->communicator;
 }
 std::vector<std::shared_ptr<Communicator>> live_communicators() {
     std::lock_guard lock(handles().mutex);

@@ -8,7 +8,7 @@
 
 #include "dev/cuda_on_cpu/nccl/communicator.h"
 
-// Its memory is kept, so that no later one has its address.
+// It is kept, so that no later one has its address, and so is the communicator, which several threads use.
 struct ncclComm {
     std::shared_ptr<nccl::Communicator> communicator;
     const char* ended = nullptr;  // the function that ended it

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "dev/cuda_on_cpu/executor/options.h"
+
 namespace nccl {
 
 const char* const kNamePrefix = "/executor_nccl_";
@@ -107,44 +109,36 @@ Shared::Shared(const std::string& name, int ranks, int rank, int device) : name_
         problem_ = "no shared memory " + name + ": " + strerror(errno);
         return;
     }
-    if (file.bytes() != 0 && file.bytes() != bytes()) {
-        problem_ = "rank " + std::to_string(rank) + " was told of " + std::to_string(ranks) +
-                   " ranks, and another one of another number";
-        shm_unlink(name.c_str());
-        if (auto* const header = static_cast<Header*>(file.map(sizeof(Header)))) {
-            header->failed = 1;
-            munmap(header, sizeof(Header));
-        }
-        return;
-    }
-    void* const memory = file.map(bytes());
+    void* const memory =
+        file.map(bytes());  // beyond the file's end, if other ranks know of fewer, where nothing is touched
     if (!memory) {
         problem_ = "the shared memory " + name + " cannot be mapped: " + strerror(errno);
         return;
     }
     header_ = static_cast<Header*>(memory);
     channels_ = reinterpret_cast<Channel*>(static_cast<char*>(memory) + whole_pages(sizeof(Header)));
-    join(device);
-    if (!problem_.empty()) header_->failed = 1;
-    if (!problem_.empty() || everyone_came()) shm_unlink(name.c_str());
+    if (file.bytes() != 0 && file.bytes() != bytes())
+        refuse("rank " + std::to_string(rank) + " was told of " + std::to_string(ranks) +
+               " ranks, and another one of another number");
+    else
+        join(device);
+    if (header_->refused || everyone_came()) shm_unlink(name.c_str());
+}
+
+void Shared::refuse(const std::string& why) {
+    if (header_->refused) return;
+    snprintf(header_->why, sizeof header_->why, "%s", why.c_str());
+    header_->refused = 1;
 }
 
 // With the file locked.
 void Shared::join(int device) {
-    header_->ranks = ranks_;
-    if (me().state != State::absent) {
-        problem_ = "another process is rank " + std::to_string(rank_) + " already";
-        return;
-    }
-    const char* const shared_gpu = getenv("EXECUTOR_SHARED_GPU");
+    if (me().state != State::absent) return refuse("two processes want to be rank " + std::to_string(rank_));
     for (int r = 0; r < ranks_; r++) {
         const Rank& other = header_->rank[r];
-        if (other.state == State::absent || other.device != device || (shared_gpu && !strcmp(shared_gpu, "1")))
-            continue;
-        problem_ = "Duplicate GPU: rank " + std::to_string(rank_) + " and rank " + std::to_string(r) +
-                   " are both on device " + std::to_string(device);
-        duplicate_device_ = true;
-        return;
+        if (other.state == State::absent || other.device != device || executor::options().shared_gpu) continue;
+        return refuse("Duplicate GPU: rank " + std::to_string(std::min(rank_, r)) + " and rank " +
+                      std::to_string(std::max(rank_, r)) + " are both on device " + std::to_string(device));
     }
     me().process = Process::mine();
     me().device = device;
@@ -155,7 +149,7 @@ void Shared::join(int device) {
 Shared::~Shared() {
     if (!header_) return;
     if (!everyone_came()) {
-        header_->failed = 1;
+        header_->left_early = 1;
         shm_unlink(name_.c_str());
     }
     munmap(header_, bytes());
@@ -169,7 +163,7 @@ std::string Shared::broken() const {
         if (rank.state == State::aborted) return who + " has aborted the communicator";
         if (rank.state == State::here && !rank.process.alive()) return who + " has ended";
     }
-    return header_->failed && !everyone_came() ? "another rank could not join the communicator" : "";
+    return header_->left_early && !everyone_came() ? "another rank could not join the communicator" : "";
 }
 
 bool Shared::demanded() const {

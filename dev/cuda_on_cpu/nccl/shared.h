@@ -45,15 +45,16 @@ class Shared {
         std::atomic<uint64_t> waits_for;  // a bit for each rank that this one's work waits for
     };
 
-    // Joins as one of the ranks. Where that fails, problem() says why, and the other ranks learn it.
+    // Joins as one of the ranks. Where that fails, refused() is the caller's mistake, which the other ranks learn as
+    // well, or problem() is what the system did not do.
     Shared(const std::string& name, int ranks, int rank, int device);
     ~Shared();
     Shared(const Shared&) = delete;
 
     const std::string& problem() const { return problem_; }
-    bool duplicate_device() const { return duplicate_device_; }
+    std::string refused() const { return header_ && header_->refused ? header_->why : ""; }
     bool everyone_came() const { return header_->came == ranks_; }
-    // What keeps the communicator from working: a rank that has failed, ended or aborted; empty if nothing.
+    // What keeps the communicator from working: a rank that has ended or aborted; empty if nothing.
     std::string broken() const;
     void leave(State how) { me().state = how; }
     Rank& me() { return header_->rank[rank_]; }
@@ -66,15 +67,16 @@ class Shared {
 
   private:
     struct Header {
-        std::atomic<int> ranks, came, failed;
+        std::atomic<int> came, refused, left_early;
+        char why[256];  // with refused
         Rank rank[kMostRanks];
     };
     size_t bytes() const;
     void join(int device);
+    void refuse(const std::string& why);
 
     std::string name_, problem_;
     int ranks_, rank_;
-    bool duplicate_device_ = false;
     Header* header_ = nullptr;
     Channel* channels_ = nullptr;
 };

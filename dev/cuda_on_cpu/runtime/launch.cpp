@@ -30,6 +30,13 @@ cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
     });
 }
 
+void prepare_for_threads() {
+    stream_mutex();
+    streams();
+    dynamic_shared_limit(nullptr);
+    DeviceAccess access;
+}
+
 bool is_device_pointer(const void* pointer, size_t bytes) { return device_range_fault(pointer, bytes).empty(); }
 
 }  // namespace executor

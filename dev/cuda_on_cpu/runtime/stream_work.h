@@ -32,6 +32,10 @@ void finish(CallOrder& order);
 // Ends the program at a later launch of a graph that holds work of the order, with this reason.
 void close(CallOrder& order, const std::string& reason);
 
+// Makes what host threads share, before a library starts one of its own: TSan would not see that one made it for
+// others.
+void prepare_for_threads();
+
 // Do all `bytes` at `pointer` lie in one live device allocation?
 bool is_device_pointer(const void* pointer, size_t bytes);
 

@@ -8,6 +8,7 @@
 
 #include "dev/cuda_on_cpu/executor/options.h"
 #include "dev/cuda_on_cpu/executor/report.h"
+#include "dev/cuda_on_cpu/executor/sanitizers.h"
 
 namespace executor {
 
@@ -68,7 +69,12 @@ bool run_some_of_anything() {
     return advance({stream, stream->done + 1}) == Advance::moved;
 }
 
-bool is_over(const Mark& mark) { return mark.stream->done >= mark.position; }
+// Whoever learns that work is over sees what it did, also where another host thread ran it.
+bool is_over(const Mark& mark) {
+    if (mark.stream->done < mark.position) return false;
+    acquire(&mark.stream->done);
+    return true;
+}
 void forget_what_is_over(CallOrder& order) {
     while (!order.pending.empty() && is_over(order.pending.front())) order.pending.pop_front();
 }
@@ -112,18 +118,24 @@ cudaError_t submit_work(CUstream_st* stream, std::function<void()> work) {
     return submit_work(stream, run, {});
 }
 
+// No stream is held while another one is run for its sake.
 Advance advance(const Mark& mark) {
     if (!mark.stream || is_over(mark)) return Advance::reached;
     CUstream_st& stream = *mark.stream;
-    std::lock_guard<std::recursive_mutex> drain(stream.draining);
-    if (is_over(mark)) return Advance::reached;  // another host thread has been here
     CUstream_st::Operation* operation;
+    uint64_t position;
+    std::vector<Mark> dependencies;
     {
         std::lock_guard<std::recursive_mutex> lock(stream_mutex());
+        if (is_over(mark)) return Advance::reached;
+        position = stream.done;
         operation = &stream.queue.front();  // it stays where it is when others join the queue
+        dependencies = operation->after;
     }
-    for (const Mark& dependency : operation->after)
+    for (const Mark& dependency : dependencies)
         if (!try_until(dependency)) return Advance::blocked;
+    std::lock_guard<std::recursive_mutex> drain(stream.draining);
+    if (stream.done != position) return Advance::moved;  // another host thread has been here
     if (!operation->begun) {
         operation->begun = true;
         operation->step = operation->work();
@@ -134,6 +146,7 @@ Advance advance(const Mark& mark) {
         std::lock_guard<std::recursive_mutex> lock(stream_mutex());
         finished = std::move(stream.queue.front());
         stream.queue.pop_front();
+        release(&stream.done);
         stream.done++;
     }
     return Advance::moved;

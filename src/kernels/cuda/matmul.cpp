@@ -31,6 +31,7 @@ constexpr int kMaxCandidates = 8;  // autotuning times as many
 constexpr int kTimedRuns = 5;      // each so often
 
 bool autotune = false;
+std::function<int(int)> agree_on_choice;
 
 // ---- what an algorithm is chosen for -----------------------------------------------------------------------------
 
@@ -213,13 +214,9 @@ struct DeviceMemory {
     ~DeviceMemory() { cudaFree(data); }
 };
 
-// The fastest candidate on the real operands; the first where timing is impossible, which is while the stream is being
-// captured (nothing runs then) and where memory is short. Timed runs write to c, which the real one is about to
+// The fastest candidate on the real operands; the first where memory is short. Timed runs write to c, which the real one is about to
 // overwrite; only where it adds to c, they write to zeroed memory of the same layout instead.
 int fastest(const Candidates& candidates, const Compiled& compiled, const Shape& shape, const Matmul& m) {
-    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    CUDA_CHECK(cudaStreamIsCapturing(gpu::stream(), &capture));
-    if (candidates.count == 1 || capture != cudaStreamCaptureStatusNone) return 0;
     DeviceMemory scratch;
     if (m.accumulate) {
         const int64_t span = (shape.batch - 1) * shape.c_distance + (shape.M - 1) * shape.c_ld + shape.N;
@@ -248,6 +245,16 @@ int fastest(const Candidates& candidates, const Compiled& compiled, const Shape&
     return best;
 }
 
+// The number of the candidate to use: the first where there is no choice, or no timing, which is while the stream is
+// being captured, when nothing runs.
+int choose(const Candidates& candidates, const Compiled& compiled, const Shape& shape, const Matmul& m) {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    CUDA_CHECK(cudaStreamIsCapturing(gpu::stream(), &capture));
+    if (candidates.count == 1 || capture != cudaStreamCaptureStatusNone) return 0;
+    const int own = fastest(candidates, compiled, shape, m);
+    return agree_on_choice ? agree_on_choice(own) : own;
+}
+
 cublasStatus_t prepare(Compiled& compiled, const Shape& shape, const Matmul& m) {
     CUBLAS_CHECK(create(compiled.operation, cublasLtMatmulDescCreate, CUBLAS_COMPUTE_32F, CUDA_R_32F), m);
     CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_TRANSA, m.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N), m);
@@ -263,7 +270,7 @@ cublasStatus_t prepare(Compiled& compiled, const Shape& shape, const Matmul& m) 
     describe_matrix(compiled.c, m.c, m.batch.c, m);
     Candidates candidates;
     const cublasStatus_t status = suggest(candidates, compiled, shape, m, autotune ? kMaxCandidates : 1);
-    if (status == CUBLAS_STATUS_SUCCESS) compiled.algorithm = candidates[fastest(candidates, compiled, shape, m)];
+    if (status == CUBLAS_STATUS_SUCCESS) compiled.algorithm = candidates[choose(candidates, compiled, shape, m)];
     return status;
 }
 
@@ -318,7 +325,12 @@ bool fuses(const Matmul& m) {
 
 }  // namespace
 
-void set_autotune(bool on) { autotune = on; }
+void set_autotune(bool on, std::function<int(int)> agree) {
+    // Choices that other ranks have not made are made anew.
+    if (on && agree) library().products.clear();
+    autotune = on;
+    agree_on_choice = std::move(agree);
+}
 
 std::string matmul_problem() {
     try {

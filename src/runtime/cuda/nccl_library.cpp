@@ -53,8 +53,8 @@ FORWARD(ncclCommGetAsyncError, (ncclComm_t comm, ncclResult_t* error), (comm, er
 FORWARD(ncclCommFinalize, (ncclComm_t comm), (comm))
 FORWARD(ncclCommDestroy, (ncclComm_t comm), (comm))
 FORWARD(ncclCommAbort, (ncclComm_t comm), (comm))
-FORWARD(ncclCommCount, (const ncclComm_t comm, int* count), (comm, count))
-FORWARD(ncclCommUserRank, (const ncclComm_t comm, int* rank), (comm, rank))
+FORWARD(ncclCommCount, (ncclComm_t comm, int* count), (comm, count))
+FORWARD(ncclCommUserRank, (ncclComm_t comm, int* rank), (comm, rank))
 FORWARD(ncclGroupStart, (), ())
 FORWARD(ncclGroupEnd, (), ())
 FORWARD(ncclSend, (const void* from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream),

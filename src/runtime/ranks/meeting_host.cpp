@@ -97,7 +97,7 @@ class Host {
         }
         std::string problem;
         const bool has_address = !place_.address.empty();
-        listener_ = listen_on(has_address ? place_.port : 0, has_address && is_loopback(place_.address), problem);
+        listener_ = listen_on(place_.address, has_address ? place_.port : 0, problem);
         if (has_address) {
             where_ = endpoint(place_.address, place_.port);
             USAGE_CHECK(listener_, "rank 0 cannot listen on port ", place_.port, " of ", place_.address, ": ", problem,
@@ -192,12 +192,15 @@ class Host {
     std::string why_not(const Hello& hello) const {
         if (hello.protocol != kProtocol)
             return str("another version of the program (protocol ", hello.protocol, ", not ", kProtocol, ")");
-        if (hello.nonce != place_.nonce) return str("the start is '", hello.nonce, "', not '", place_.nonce, "'");
-        if (announcement_ && hello.token != announcement_->token()) return "rank 0 was found by an older file";
-        if (hello.size != place_.size) return str("there are ", hello.size, " ranks, not ", place_.size);
-        if (hello.rank >= place_.size) return str("there is no rank ", hello.rank, " of ", place_.size);
+        const std::string rank = str("rank ", hello.rank);
+        if (hello.nonce != place_.nonce)
+            return str(rank, " is of start '", hello.nonce, "', not of '", place_.nonce, "'");
+        if (hello.token != (announcement_ ? announcement_->token() : std::string()))
+            return rank + " was sent here by the file of another start";
+        if (hello.size != place_.size) return str(rank, " is one of ", hello.size, ", not of ", place_.size);
+        if (hello.rank >= place_.size) return str("there is no ", rank, " of ", place_.size);
         if (const auto& there = guests_[size_t(hello.rank)])
-            return str("rank ", hello.rank, " has already come from ", there->hello.host);
+            return str(rank, " has already come from ", there->hello.host);
         return {};
     }
 

@@ -109,7 +109,7 @@ class Finder {
     }
 
     Place by_own_starter() const {
-        Place place = by(kOwn, "this program");
+        Place place = by(kOwn, kOwnStarter);
         place.nonce = text("RELORA_NONCE");
         place.address = "127.0.0.1";
         place.port = needed("RELORA_PORT", 1, kOwn.rank);
@@ -199,7 +199,7 @@ class Finder {
 
     // Job scripts often set WORLD_SIZE alone: it has to be right then.
     void check_world_size(const Place& place) const {
-        if (has(kTorchrun.rank) || place.starter == "this program") return;
+        if (has(kTorchrun.rank) || place.starter == kOwnStarter) return;
         const auto size = number(kTorchrun.size, 1);
         if (!size || *size == place.size) return;
         USAGE_CHECK(!place.starter.empty(), "WORLD_SIZE is ", *size, ", but RANK is not set");

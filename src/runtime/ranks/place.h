@@ -4,6 +4,9 @@
 #include <functional>
 #include <string>
 
+// Place::starter of ranks that this program has started itself.
+inline constexpr const char* kOwnStarter = "this program";
+
 // A process's place among the ranks, as whoever started them says by environment variables.
 struct Place {
     int rank = 0, size = 1;              // among all processes

@@ -1,5 +1,6 @@
 #include "runtime/ranks/socket.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -53,12 +54,20 @@ Descriptor listen_at(int family, const sockaddr* address, socklen_t length) {
     return fd;
 }
 
-Descriptor listen_ipv4(int port, in_addr_t address) {
-    sockaddr_in any{};
-    any.sin_family = AF_INET;
-    any.sin_port = htons(uint16_t(port));
-    any.sin_addr.s_addr = htonl(address);
-    return listen_at(AF_INET, reinterpret_cast<const sockaddr*>(&any), sizeof any);
+Descriptor listen_ipv4(const char* address, int port) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_port = htons(uint16_t(port));
+    inet_pton(AF_INET, address, &at.sin_addr);
+    return listen_at(AF_INET, reinterpret_cast<const sockaddr*>(&at), sizeof at);
+}
+// A socket of IPv6 for any address takes connections of IPv4, too.
+Descriptor listen_ipv6(const char* address, int port) {
+    sockaddr_in6 at{};
+    at.sin6_family = AF_INET6;
+    at.sin6_port = htons(uint16_t(port));
+    inet_pton(AF_INET6, address, &at.sin6_addr);
+    return listen_at(AF_INET6, reinterpret_cast<const sockaddr*>(&at), sizeof at);
 }
 
 // Whether a socket is connected with itself. Where nobody listens on a port of this machine, the kernel may choose that
@@ -97,17 +106,16 @@ std::string endpoint(const std::string& address, int port) {
     return (brackets ? "[" + address + "]" : address) + ":" + std::to_string(port);
 }
 
-Descriptor listen_on(int port, bool loopback_only, std::string& problem) {
+Descriptor listen_on(const std::string& address, int port, std::string& problem) {
     Descriptor listener;
-    if (loopback_only) {
-        listener = listen_ipv4(port, INADDR_LOOPBACK);
+    if (address == "::1") {
+        listener = listen_ipv6("::1", port);
+    } else if (is_loopback(address)) {
+        listener = listen_ipv4(address == "localhost" ? "127.0.0.1" : address.c_str(), port);
     } else {
-        // A socket of IPv6 takes connections of IPv4, too; a machine without IPv6 has only the other kind.
-        sockaddr_in6 any{};
-        any.sin6_family = AF_INET6;
-        any.sin6_port = htons(uint16_t(port));
-        listener = listen_at(AF_INET6, reinterpret_cast<const sockaddr*>(&any), sizeof any);
-        if (!listener && errno != EADDRINUSE && errno != EACCES) listener = listen_ipv4(port, INADDR_ANY);
+        listener = listen_ipv6("::", port);
+        // A machine without IPv6 has only the other kind.
+        if (!listener && errno != EADDRINUSE && errno != EACCES) listener = listen_ipv4("0.0.0.0", port);
     }
     if (!listener) problem = std::strerror(errno);
     return listener;

@@ -28,9 +28,9 @@ class Descriptor {
 // "ADDRESS:PORT", with brackets around an IPv6 address.
 std::string endpoint(const std::string& address, int port);
 
-// Listens on a port of all interfaces (0: any free port), or of the loopback one only. Leaves the reason in `problem`
-// and returns none where that can't be.
-Descriptor listen_on(int port, bool loopback_only, std::string& problem);
+// Listens on a port (0: any free one), of all interfaces unless `address` is one of the loopback interface. Leaves the
+// reason in `problem` and returns none where that can't be.
+Descriptor listen_on(const std::string& address, int port, std::string& problem);
 // Takes over a socket that was inherited as a number; none where it is no socket that listens.
 Descriptor inherit_listener(int fd);
 // The port that a socket listens on.

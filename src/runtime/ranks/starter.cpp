@@ -78,7 +78,8 @@ class SignalQueue {
 
 class Starter {
   public:
-    explicit Starter(char** argv) : argv_(argv) {}
+    Starter(char** argv, double stop_within, double kill_within)
+        : argv_(argv), stop_within_(stop_within), kill_within_(kill_within) {}
     // Whatever goes wrong, no rank stays behind.
     ~Starter() {
         tell_all(SIGKILL);
@@ -90,7 +91,7 @@ class Starter {
 
     int run(int count) {
         std::string problem;
-        listener_ = ranks::listen_on(0, true, problem);
+        listener_ = ranks::listen_on("127.0.0.1", 0, problem);
         CHECK(listener_, "cannot listen on the loopback interface: ", problem);
         for (int rank = 0; rank < count; rank++) start(rank, count);
         listener_ = Descriptor();
@@ -218,7 +219,7 @@ class Starter {
     void end_overdue() {
         if (first_failed_ == 0) return;
         const double since = seconds_now() - first_failed_;
-        const int due = since > kStopWithin + kKillWithin ? SIGKILL : since > kStopWithin ? SIGTERM : 0;
+        const int due = since > stop_within_ + kill_within_ ? SIGKILL : since > stop_within_ ? SIGTERM : 0;
         if (due != std::exchange(due_, due)) tell_all(due);
     }
 
@@ -232,6 +233,7 @@ class Starter {
     }
 
     char** argv_;
+    const double stop_within_, kill_within_;
     SignalQueue signals_;
     Descriptor listener_;
     const std::string nonce_ = ranks::random_word();
@@ -244,4 +246,6 @@ class Starter {
 
 }  // namespace
 
-int start_ranks(int count, char** argv) { return Starter(argv).run(count); }
+int start_ranks(int count, char** argv, double stop_within, double kill_within) {
+    return Starter(argv, stop_within, kill_within).run(count);
+}

@@ -19,4 +19,4 @@ inline constexpr double kKillWithin = 15;
 // first, which is 128 + signal for one that a signal has ended; this is then said on standard error. Else 0.
 //
 // To be called while the process has one thread.
-int start_ranks(int count, char** argv);
+int start_ranks(int count, char** argv, double stop_within = kStopWithin, double kill_within = kKillWithin);

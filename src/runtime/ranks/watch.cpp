@@ -40,7 +40,7 @@ std::chrono::duration<double> in_seconds(double seconds) { return std::chrono::d
 }  // namespace
 
 Watch::Watch(const Place& place, const Meeting& meeting, Met met)
-    : meeting_(meeting), waker_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : meeting_(meeting), started_(seconds_now()), waker_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     CHECK(waker_, "cannot make an event descriptor");
     const auto make = place.rank == 0 ? make_hub : make_spoke;
     side_ = make(place, meeting_, std::move(met),
@@ -121,7 +121,7 @@ void Watch::wake() {
 
 void Watch::run() {
     const double period = std::min(kBeat, meeting_.silence / 4);
-    double last = seconds_now(), next_beat = last;
+    double last = started_, next_beat = started_;
     for (;;) {
         std::vector<pollfd> polls{{.fd = waker_.get(), .events = POLLIN, .revents = 0}};
         side_->add_polls(polls);

@@ -55,6 +55,7 @@ class Watch {
     void wake();
 
     const Meeting meeting_;
+    const double started_;
     std::unique_ptr<Side> side_;
     Descriptor waker_;
     std::atomic<int64_t> progress_{0};

@@ -15,6 +15,7 @@ struct Bug {
 };
 std::vector<Bug> kernel_bugs();
 std::vector<Bug> host_bugs();
+std::vector<Bug> nccl_bugs();  // where NCCL's header is
 
 // Ends the program at an error that CUDA reports, as a careful program does.
 inline void check(cudaError_t error) {
@@ -54,6 +55,35 @@ struct Buffer {
     }
     float* data = nullptr;
     int n;
+};
+
+struct Stream {
+    explicit Stream(unsigned flags = cudaStreamNonBlocking) { check(cudaStreamCreateWithFlags(&stream, flags)); }
+    ~Stream() { cudaStreamDestroy(stream); }
+    operator cudaStream_t() const { return stream; }
+    void synchronize() const { check(cudaStreamSynchronize(stream)); }
+    cudaStream_t stream;
+};
+struct Event {
+    Event() { check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)); }
+    ~Event() { cudaEventDestroy(event); }
+    void record(cudaStream_t stream) const { check(cudaEventRecord(event, stream)); }
+    void wait(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, event, 0)); }
+    cudaEvent_t event;
+};
+// Work captured from one stream.
+struct Graph {
+    Graph(cudaStream_t stream, const std::function<void()>& work) {
+        check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+        work();
+        cudaGraph_t graph;
+        check(cudaStreamEndCapture(stream, &graph));
+        check(cudaGraphInstantiate(&executable, graph, 0));
+        check(cudaGraphDestroy(graph));
+    }
+    ~Graph() { cudaGraphExecDestroy(executable); }
+    void launch(cudaStream_t stream) const { check(cudaGraphLaunch(executable, stream)); }
+    cudaGraphExec_t executable;
 };
 
 template <class... Params, class... Args>

@@ -28,39 +28,11 @@ void set(float* out, float value, cudaStream_t stream) {
 }
 float counting(int i) { return float(i); }
 
-struct Stream {
-    explicit Stream(unsigned flags = cudaStreamNonBlocking) { check(cudaStreamCreateWithFlags(&stream, flags)); }
-    ~Stream() { cudaStreamDestroy(stream); }
-    operator cudaStream_t() const { return stream; }
-    void synchronize() const { check(cudaStreamSynchronize(stream)); }
-    cudaStream_t stream;
-};
-struct Event {
-    Event() { check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)); }
-    ~Event() { cudaEventDestroy(event); }
-    void record(cudaStream_t stream) const { check(cudaEventRecord(event, stream)); }
-    void wait(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, event, 0)); }
-    cudaEvent_t event;
-};
 struct Pinned {
     Pinned() { check(cudaMallocHost(reinterpret_cast<void**>(&data), kBytes)); }
     ~Pinned() { cudaFreeHost(data); }
     void fill(float value) { std::fill_n(data, kN, value); }
     float* data = nullptr;
-};
-// Work captured from one stream.
-struct Graph {
-    Graph(cudaStream_t stream, const std::function<void()>& work) {
-        check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
-        work();
-        cudaGraph_t graph;
-        check(cudaStreamEndCapture(stream, &graph));
-        check(cudaGraphInstantiate(&executable, graph, 0));
-        check(cudaGraphDestroy(graph));
-    }
-    ~Graph() { cudaGraphExecDestroy(executable); }
-    void launch(cudaStream_t stream) const { check(cudaGraphLaunch(executable, stream)); }
-    cudaGraphExec_t executable;
 };
 
 // ---- memory ------------------------------------------------------------------------------------------------------

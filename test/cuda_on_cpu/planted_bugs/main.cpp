@@ -6,6 +6,9 @@
 int main(int argc, char** argv) {
     std::vector<Bug> bugs = kernel_bugs();
     for (const Bug& bug : host_bugs()) bugs.push_back(bug);
+#if RELORA_NCCL
+    for (const Bug& bug : nccl_bugs()) bugs.push_back(bug);
+#endif
     for (const Bug& bug : bugs) {
         if (argc < 2)
             printf("%s|%s\n", bug.name,

@@ -1,3 +1,5 @@
+#include "test/cuda_on_cpu/nccl/ranks.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -11,8 +13,6 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
-
-#include "test/cuda_on_cpu/nccl/ranks.h"
 
 namespace fs = std::filesystem;
 
@@ -46,7 +46,8 @@ class Process {
     Process(const Rank& rank, const Launch& launch, const fs::path& output) : output_(output) {
         std::vector<std::string> environment;
         for (char** variable = environ; *variable; variable++)
-            if (strncmp(*variable, "EXECUTOR_CAPABILITY=", 20) != 0) environment.emplace_back(*variable);
+            if (strncmp(*variable, "EXECUTOR_CAPABILITY=", 20) != 0 && strncmp(*variable, "GTEST_", 6) != 0)
+                environment.emplace_back(*variable);
         std::string devices = "9.0";
         for (int i = 1; i < rank.ranks; i++) devices += ",9.0";
         environment.push_back("EXECUTOR_CAPABILITY=" + devices);
@@ -105,7 +106,9 @@ void in_every_rank(int ranks, const std::function<void(const Rank&)>& body, cons
         std::string id;
         std::istringstream(mine) >> rank.rank >> rank.ranks >> id;
         rank.id = from_hexadecimal(id);
-        if (rank.ranks == ranks) body(rank);
+        if (rank.ranks != ranks) return;
+        std::ofstream(fs::path(getenv("TEST_FOLDER")) / ("ran_" + std::to_string(rank.rank)));
+        body(rank);
         return;
     }
     ncclUniqueId id;
@@ -124,6 +127,8 @@ void in_every_rank(int ranks, const std::function<void(const Rank&)>& body, cons
         EXPECT_EQ(status, to_be_killed ? SIGKILL : 0)
             << "rank " << rank << " of " << ranks << (Clock::now() > end ? " took too long" : "") << ", which said:\n"
             << processes[size_t(rank)].said();
+        EXPECT_TRUE(fs::exists(fs::path(folder) / ("ran_" + std::to_string(rank))))
+            << "rank " << rank << " did nothing";
     }
     fs::remove_all(folder);
 }
