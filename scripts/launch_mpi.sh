@@ -11,7 +11,7 @@
 set -euo pipefail
 fail() { echo "launch_mpi.sh: $*" >&2; exit 2; }
 
-trainer=$(realpath "${TRAINER:-$(dirname "$0")/../train_relora}") number='' where=()
+trainer=$(realpath -m "${TRAINER:-$(dirname "$0")/../train_relora}") number='' where=()
 case ${1:-} in
     '' | -h | --help) sed -n '2,10s/^# //p' "$0"; exit 0 ;;
     *) number=$1; shift ;;
