@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
 export TRAINER=$PWD/$trainer
 
-# command EXIT_CODE COMMAND…: runs it, and keeps what it printed in $work/said.
+# command_ends EXIT_CODE COMMAND…: runs it, and keeps what it printed in $work/said.
 command_ends() {
     local code=0 expected=$1
     shift
