@@ -30,9 +30,9 @@ COLUMNS = [("ranks", "ranks", "{}"), ("gradients, MiB", "gradient_bytes", "MiB")
 
 
 def options_of(args, model, mode):
-    options = ["--device", "cpu", "--dtype", "fp32", "--threads", "1", "--model", model, "--mode", mode, "--batch-size",
-               str(args.batch_size), "--seq-len", str(args.seq_len), "--max-steps", "1000", "--train-data", args.train_data,
-               "--sample-tokens", "0", "--eval-every", "0", "--check-every", "0"]
+    options = ["--device", "cpu", "--dtype", "fp32", "--threads", "1", "--model", model, "--vocab-size", "50257", "--mode", mode,
+               "--batch-size", str(args.batch_size), "--seq-len", str(args.seq_len), "--max-steps", "1000",
+               "--train-data", args.train_data, "--sample-tokens", "0", "--eval-every", "0", "--check-every", "0"]
     if mode == "relora":
         options += ["--rank", str(args.rank), "--warm-start-steps", "0", "--merge-every", "1000", "--adapter-route", "merged"]
     return options
@@ -94,7 +94,7 @@ def measured(args, ranks, options, limit):
             said.seek(0)
             text = said.read().strip().splitlines()
     why = text[-1] if process.returncode not in (0, 137) and text else f"no {args.updates} updates within {args.timeout:.0f} s"
-    print(f"left out: {ranks} ranks {' '.join(options[6:10])}: {why}", file=sys.stderr)
+    print(f"left out: {ranks} ranks {' '.join(options[6:12])}: {why}", file=sys.stderr)
     return None
 
 
