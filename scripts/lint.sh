@@ -36,7 +36,7 @@ check-format() { ! find_tool clang-format 14 || listed "${cpp[@]}" | xargs -P "$
 scripts() {
     local compile='import sys; [compile(open(f, encoding="utf-8").read(), f, "exec") for f in sys.argv[1:]]'
     listed '*.py' | xargs python3 -c "$compile" || failed+=("$step: Python")
-    ! find_tool shellcheck 0.9 || listed '*.sh' '*.bash' .ci/run | xargs -P "$(nproc)" -n 8 "$tool" -x -P SCRIPTDIR -f gcc
+    ! find_tool shellcheck 0.9 || listed '*.sh' '*.bash' '*.sbatch' .ci/run | xargs -P "$(nproc)" -n 8 "$tool" -x -P SCRIPTDIR -f gcc
 }
 cppcheck() {
     # Version 2.10 cannot read template lambdas with a conditional in `if constexpr` (internalAstError).

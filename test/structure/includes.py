@@ -73,7 +73,7 @@ def sources(root):
     for folder, folders, names in os.walk(root):
         folders[:] = set(folders) - ({'build', 'runs', '.git'} if folder == str(root) else set())
         for path in (pathlib.Path(folder, name) for name in names):
-            if path.suffix in (*CPP, '.sh', '.bash', '.py') or path.name == 'Makefile' or path.match('.ci/run'):
+            if path.suffix in (*CPP, '.sh', '.bash', '.sbatch', '.py') or path.name == 'Makefile' or path.match('.ci/run'):
                 yield path
 
 

@@ -1,0 +1,18 @@
+#!/bin/bash
+# GPT-2 1558M with ReLoRA on 34 billion tokens.
+#   scripts/recipes/gpt2-1558m.sh --help
+#
+# Tokens       32,000 updates x 1,048,576 = 33.6 billion, 22 for each of 1,557,611,200 parameters, as llm.c's run of this size
+# Update       1,048,576 tokens, the batch of GPT-3's paper at this size and of llm.c: on 8 GPUs 8 x 8 x 16 x 1024
+# Warm start   8,000 updates, a quarter of the run, full-rank
+# Low rank     24,000 updates = 8 cycles of 3,000, each ends with a merge and a reset; rank 256 of 1600 columns
+# Rate         2e-4 full-rank (GPT-3's), 4e-4 at low rank (twice it, as in ReLoRA's paper), cosine to a tenth; 700 updates of
+#              warm-up (llm.c's), 100 after each reset
+# Memory       50 GiB for each of 8 GPUs, as --dry-run plans it
+# Time         23.5 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
+# Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.
+source "$(dirname "$0")/common.bash"
+model=gpt2-xl total_batch_tokens=1048576 batch_size=16
+max_steps=32000 warm_start_steps=8000 merge_every=3000 rank=256
+lr=2e-4 warmup_steps=700
+recipe "$@"

@@ -1,0 +1,18 @@
+#!/bin/bash
+# GPT-2 774M with ReLoRA on 16 billion tokens.
+#   scripts/recipes/gpt2-774m.sh --help
+#
+# Tokens       30,000 updates x 524,288 = 15.7 billion, 20 for each of 774,030,080 parameters (Chinchilla's)
+# Update       524,288 tokens, the batch of GPT-3's paper at this size: on 8 GPUs 8 x 4 x 16 x 1024
+# Warm start   7,500 updates, a quarter of the run, full-rank
+# Low rank     22,500 updates = 9 cycles of 2,500, each ends with a merge and a reset; rank 256 of 1280 columns
+# Rate         2.5e-4 full-rank (GPT-3's), 5e-4 at low rank (twice it, as in ReLoRA's paper), cosine to a tenth; 700 updates
+#              of warm-up (llm.c's), 100 after each reset
+# Memory       30 GiB for each of 8 GPUs, as --dry-run plans it
+# Time         6.2 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
+# Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.
+source "$(dirname "$0")/common.bash"
+model=gpt2-large total_batch_tokens=524288 batch_size=16
+max_steps=30000 warm_start_steps=7500 merge_every=2500 rank=256
+lr=2.5e-4 warmup_steps=700
+recipe "$@"
