@@ -376,8 +376,9 @@ inline void initialise(const Adapter& adapter, const Scratch& scratch, uint64_t 
     }
 }
 
-// W <- W + s B A in fp32, rounded to the compute type afterwards; of a master that ranks share, this rank's part. Returns
-// the squared Frobenius norm of s B A. A and B are left as they are: initialise() follows, except for a last export.
+// W <- W + s B A in fp32, rounded to the compute type afterwards; of a master that ranks share, this rank's part.
+// Returns the squared Frobenius norm of s B A. A and B are left as they are: initialise() follows, except for a last
+// export.
 inline double merge(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = low_rank_update(adapter, scratch);
     const double squared = kernels::norm_squared(delta);

@@ -308,9 +308,10 @@ class Trainer {
         GPT2 full(o_.config, o_.compute_type());
         const Optimizer::Traffic all = optimizer_.traffic(full.trained_parameters());
         const auto bytes = [](const Optimizer::Traffic& t) { return double(t.gradients + t.weights); };
-        console_.line(format("each rank sends %.1f MB of gradients and %.1f MB of weights in an update, %.0f %% of what "
-                             "full-rank training sends",
-                             double(now.gradients) * 1e-6, double(now.weights) * 1e-6, 100 * bytes(now) / bytes(all)));
+        console_.line(
+            format("each rank sends %.1f MB of gradients and %.1f MB of weights in an update, %.0f %% of what "
+                   "full-rank training sends",
+                   double(now.gradients) * 1e-6, double(now.weights) * 1e-6, 100 * bytes(now) / bytes(all)));
         log(MetricsLine()
                 .add("step", step_ + 1)
                 .add("event", "ranks")
@@ -405,10 +406,8 @@ class Trainer {
     void save(int64_t done) {
         if (done == saved_) return;  // by update(), before a signal ended the loop
         saved_ = done;
-        const std::string folder =
-            profile_.time("save", [&] {
-                return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep, whole());
-            });
+        const std::string folder = profile_.time(
+            "save", [&] { return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep, whole()); });
         console_.line("saved " + folder);
     }
 
@@ -466,7 +465,7 @@ class Trainer {
     };
     std::optional<PendingReport> pending_;
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, restarts_ = 0, skipped_ = 0;
-    bool stop_ = false;            // some rank has got a signal
+    bool stop_ = false;           // some rank has got a signal
     bool alone_for_now_ = false;  // the others don't see the products of this moment
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0;
@@ -500,8 +499,9 @@ int train(Options& options, int threads, const Place& place) {
     } catch (const PeerFailed& error) {
         return error.prints ? report(error) : error.exit_code;
     } catch (const OutOfMemory& error) {
-        return fail(advised(error, "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs "
-                                   "less"));
+        return fail(advised(error,
+                            "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs "
+                            "less"));
     } catch (const DiskFull& error) {
         return fail(advised(error, "; free space and run again with --resume"));
     } catch (const Error& error) {

@@ -186,8 +186,7 @@ void add_optimizer(Cases& cases, DType type, const Model& model) {
                 gradients.ranges.push_back({t.gradient.reuse(DType::f32, 1, n), units});
                 units += kernels::norm_units(n);
             }
-            gradients.table =
-                m.scratch(1, kernels::gradient_table_ints(int64_t(gradients.ranges.size())), DType::i32);
+            gradients.table = m.scratch(1, kernels::gradient_table_ints(int64_t(gradients.ranges.size())), DType::i32);
             gradients.prepare();
             const kernels::NormSums sums{m.scratch(1, kernels::norm_sums_ints(units, 1), DType::i32), units};
             return [=] {

@@ -33,8 +33,7 @@ void clock_start(const Tensor& clock) {
 
 void clock_stop(const Tensor& clock, const Tensor& seconds) {
     check("clock_stop", {{"clock", clock, 1, 2, DType::i32}, {"seconds", seconds, 1, 1, DType::f32}});
-    ON_DEVICE_OF(clock,
-                 clock_stop(reinterpret_cast<const int64_t*>(clock.get<int32_t>()), seconds.get<float>()));
+    ON_DEVICE_OF(clock, clock_stop(reinterpret_cast<const int64_t*>(clock.get<int32_t>()), seconds.get<float>()));
 }
 
 }  // namespace kernels

@@ -60,8 +60,8 @@ void gradient_squares(const NormSums& s, const GradientRanges& gradients, const 
     OpTimer timer("gradient_squares", {s.sums});
     for (const GradientRange& range : gradients.ranges) {
         const int64_t n = range.gradients.size();
-        check("gradient_squares", {{"scalars", scalars, 1, kStepScalars, DType::f32},
-                                   {"gradients", range.gradients, 1, n, DType::f32}});
+        check("gradient_squares",
+              {{"scalars", scalars, 1, kStepScalars, DType::f32}, {"gradients", range.gradients, 1, n, DType::f32}});
         CHECK(range.first >= 0 && range.first + norm_units(n) <= s.units, "gradient_squares: units ", range.first, "+",
               norm_units(n), " of ", s.units);
         timer.also_moves(double(range.gradients.bytes()));

@@ -157,7 +157,7 @@ enum StepScalar {
     kRate,           // learning rate
     kCorrections,    // for each counter, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
     kUpdate = kCorrections + 2 * kCounters,  // number of the update, an integer below 2^24: keys stochastic rounding
-    kStop,           // how many ranks want to stop after this update
+    kStop,                                   // how many ranks want to stop after this update
     kReduceSeconds,  // how long it took to reduce the gradients, and how much of that the backward pass did not hide
     kExposedSeconds,
     kStepScalars = 16

@@ -34,8 +34,8 @@ class GPT2 {
     // ---- weights
     // Draws the initial values of all but adapters.
     void initialise(uint64_t seed);
-    // Rounds the values of parameters to the weights, but of those that ranks share, and forms effective weights; call it
-    // after any change of values.
+    // Rounds the values of parameters to the weights, but of those that ranks share, and forms effective weights; call
+    // it after any change of values.
     void values_changed();
     void form_effective_weights();
 
@@ -57,8 +57,8 @@ class GPT2 {
     // Returns the mean loss over the batch.
     double forward(const TokenBatch& batch);
     // Adds gradient_scale * mean loss to `loss` (1, 1); its gradients are added to what is there (accumulate) or
-    // overwrite it. `loss` stays the same tensor throughout a phase, and so does what `completed` launches: it is called
-    // for each stage once the gradients of the parameters of that stage are launched, unless it is empty.
+    // overwrite it. `loss` stays the same tensor throughout a phase, and so does what `completed` launches: it is
+    // called for each stage once the gradients of the parameters of that stage are launched, unless it is empty.
     void forward_backward(const TokenBatch& batch, const Tensor& loss, float gradient_scale, bool accumulate,
                           const relora::Pass& pass, const std::function<void(int stage)>& completed = {});
     // Logits after token `position` of one sequence: (1, vocabulary) on the device.

@@ -1,5 +1,6 @@
-// The fp32 masters of bf16 weights, kept for the whole run, or, where ranks share them, this rank's parts. On a GPU those of frozen weights lie in page-locked host
-// memory: only merges and checkpoints touch them, and kernels reach them over the bus.
+// The fp32 masters of bf16 weights, kept for the whole run, or, where ranks share them, this rank's parts. On a GPU
+// those of frozen weights lie in page-locked host memory: only merges and checkpoints touch them, and kernels reach
+// them over the bus.
 #pragma once
 
 #include <memory>

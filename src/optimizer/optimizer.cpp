@@ -57,7 +57,7 @@ void Optimizer::allocate(const std::vector<Parameter*>& trained, const Buckets& 
         if (p->kept_size() == 0) continue;
         const Tensor weight = p->kept_of(p->weight);
         const auto row = [](const Tensor& t) { return t.reuse(t.dtype, 1, t.size()); };
-        trained_.tensors.push_back({.master = p->has_master           ? p->kept_of_master()
+        trained_.tensors.push_back({.master = p->has_master         ? p->kept_of_master()
                                               : type_ == DType::f32 ? weight
                                                                     : Tensor{},
                                     .weight = type_ == DType::f32 ? Tensor{} : weight,
@@ -72,12 +72,11 @@ void Optimizer::allocate(const std::vector<Parameter*>& trained, const Buckets& 
     own_gradients_.ranges.clear();
     int64_t units = 0;
     for (const Segment& s : segments_) {
-        // Of gradients that all have, each rank counts its share all the same.
+        // Each rank counts the gradients of its share, even where all have them all.
         const ElementRange part = s.part(config_.sharing.rank);
         if (part.count > 0)
-            own_gradients_.ranges.push_back(
-                {gradients_[size_t(s.bucket)].col_range(s.first + part.first, part.count),
-                 units + part.first / kernels::kNormUnit});
+            own_gradients_.ranges.push_back({gradients_[size_t(s.bucket)].col_range(s.first + part.first, part.count),
+                                             units + part.first / kernels::kNormUnit});
         units += kernels::norm_units(s.size);
     }
     if (device_ == Device::cuda) {

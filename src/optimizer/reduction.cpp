@@ -37,8 +37,7 @@ void Reduction::prepare(const std::vector<Segment>& segments, const Buckets& gra
     for (int stage = 0; stage <= last; stage++) {
         std::vector<std::pair<Segment, Tensor>> own;
         for (const Segment& s : segments)
-            if (s.stage == stage)
-                own.push_back({s, gradients[size_t(s.bucket)].col_range(s.first, s.size)});
+            if (s.stage == stage) own.push_back({s, gradients[size_t(s.bucket)].col_range(s.first, s.size)});
         if (own.empty()) continue;
         stages_[size_t(stage)] = [this, own, scalars] {
             kernels::clock_start(side_clock_);
@@ -67,8 +66,7 @@ void Reduction::reduce(const Segment& s, const Tensor& gradients) {
             const Tensor rows = sent_.reuse(wire_, ranks, cols);
             for (int q = 0; q < ranks; q++)
                 if (const int64_t n = std::clamp<int64_t>(left - q * s.share, 0, cols); n > 0)
-                    kernels::convert(rows.row_range(q, 1).col_range(0, n),
-                                     gradients.col_range(q * s.share + done, n));
+                    kernels::convert(rows.row_range(q, 1).col_range(0, n), gradients.col_range(q * s.share + done, n));
             sent = rows;
         }
         const Tensor received = received_.reuse(wire_, ranks, cols);

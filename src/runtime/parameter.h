@@ -17,17 +17,17 @@ struct Parameter {
     int64_t rows = 0, cols = 0;      // shape in memory; linear weights are [out, in], vectors have one row
     int64_t file_rows = 0;           // rows that files hold (the vocabulary is padded in memory only)
     float stddev = 0, constant = 0;  // initial values: N(0, stddev), or all `constant` where stddev is 0
-    int bucket = 0;  // parameters of one bucket lie side by side, and train or are frozen together
-    int stage = 0;   // the parameters whose gradients the backward pass completes at the same time, in its order
+    int bucket = 0;                  // parameters of one bucket lie side by side, and train or are frozen together
+    int stage = 0;  // the parameters whose gradients the backward pass completes at the same time, in its order
     bool trains = true;
     int64_t adam_step = 0;  // updates that its moments have seen
 
     Tensor weight;    // compute type
     Tensor gradient;  // fp32, while it trains
-    // What an update changes beside the weight: of all elements, or, where ranks share them, of this rank's `part` only,
-    // as one row, which may be empty.
-    Tensor master;  // fp32, where has_master says so
-    Tensor m, v;    // fp32 AdamW moments, while it trains
+    // What an update changes beside the weight: of all elements, or, where ranks share them, of this rank's `part`
+    // only, as one row, which may be empty.
+    Tensor master;            // fp32, where has_master says so
+    Tensor m, v;              // fp32 AdamW moments, while it trains
     bool has_master = false;  // whether there are masters: the weight is bf16, and not rounded stochastically
     bool shared = false;      // whether ranks share them
     Division division;        // of its elements among ranks

@@ -50,8 +50,7 @@ void WeightCheck::check(const std::string& when) const {
     const std::vector<std::string> all = ranks_.gather(bytes_of(own.data(), own.size()));
     for (size_t i = 0; i < own.size(); i++) {
         std::vector<std::string> prints;
-        for (const std::string& of_rank : all)
-            prints.push_back(of_rank.substr(i * sizeof(uint64_t), sizeof(uint64_t)));
+        for (const std::string& of_rank : all) prints.push_back(of_rank.substr(i * sizeof(uint64_t), sizeof(uint64_t)));
         const std::string others = ranks_where(prints, false);
         if (!others.empty())
             FAIL("the ranks no longer have the same weights ", when, ": ", parameters_[i]->name, " of rank ", others,

@@ -19,8 +19,8 @@ class WeightCheck {
 
     // Prepares the check of these parameters' weights.
     void prepare(const std::vector<Parameter*>& parameters);
-    // Throws, on every rank, where the weights differ: names the first parameter that does, and the ranks. `when` is for
-    // the message. Waits for the device.
+    // Throws, on every rank, where the weights differ: names the first parameter that does, and the ranks. `when` is
+    // for the message. Waits for the device.
     void check(const std::string& when) const;
 
   private:

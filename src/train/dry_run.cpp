@@ -42,8 +42,9 @@ std::string dry_run_report(const Options& o) {
         << c.vocab_size << " (" << c.padded_vocab() << " in memory), " << c.max_positions << " positions\n"
         << "parameters   " << c.num_parameters() << "\n";
     for (const PhaseEstimate& p : phases) out << "trained      " << p.trained << " in the " << p.name << " phase\n";
-    out << "batch        " << o.total_batch_tokens << " tokens per update = " << (o.ranks > 1 ? str(o.ranks, " ranks x ") : "")
-        << o.accumulation << " x " << o.batch_size << " x " << o.seq_len << "\n"
+    out << "batch        " << o.total_batch_tokens
+        << " tokens per update = " << (o.ranks > 1 ? str(o.ranks, " ranks x ") : "") << o.accumulation << " x "
+        << o.batch_size << " x " << o.seq_len << "\n"
         << "run          " << o.max_steps << " updates, " << o.max_steps * o.total_batch_tokens << " tokens";
     if (o.low_rank()) out << "; full-rank until update " << o.warm_start_steps;
     if (o.restarts()) out << ", then a merge every " << o.merge_every;

@@ -198,9 +198,10 @@ void Options::describe(CLI::App& app) {
               "update, merge and reset after), and exit");
     table.add("profile", profile, kRunOnly, any, "print at the end where the time went, by part of the loop and by op");
     table.group = "Ranks";
-    table.add("gpus", gpus, kThisStart, whole(1, 1024),
-              "start this many processes on this machine, one for each GPU (1: with NCCL all the same); for other ways, "
-              "and several machines, see scripts/launch_*.sh and scripts/slurm");
+    table.add(
+        "gpus", gpus, kThisStart, whole(1, 1024),
+        "start this many processes on this machine, one for each GPU (1: with NCCL all the same); for other ways, "
+        "and several machines, see scripts/launch_*.sh and scripts/slurm");
     table.add("ranks", ranks, kThisStart, whole(1, 1 << 20), "with --dry-run: as if started as this many processes");
     table.add("shard-optimizer", shard_optimizer, kRunOnly, one_of({"on", "off"}),
               "on: each rank keeps only its share of moments and fp32 masters (ZeRO, stage 1); the same numbers");

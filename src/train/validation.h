@@ -15,8 +15,8 @@ class Validation {
     Validation(const Options& options, const TokenDataset& train_set);
 
     bool has_data() const { return loader_ != nullptr; }
-    // Mean loss of the first batches of the validation set: always the same ones, of which each rank takes its share, and
-    // always the same sum.
+    // Mean loss of the first batches of the validation set: always the same ones, of which each rank takes its share,
+    // and always the same sum.
     double loss(GPT2& model, const Ranks& ranks);
     double fixed_loss(GPT2& model) { return model.forward(fixed_batch_); }
 

@@ -68,8 +68,8 @@ Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, doub
             const int64_t n = g.size(), share = kernels::norm_units(n) / ranks * kernels::kNormUnit;
             const int64_t begin = rank * share, end = rank + 1 == ranks ? n : begin + share;
             if (end > begin)
-                ranges.ranges.push_back({g.reuse(DType::f32, 1, n).col_range(begin, end - begin),
-                                         first + begin / kernels::kNormUnit});
+                ranges.ranges.push_back(
+                    {g.reuse(DType::f32, 1, n).col_range(begin, end - begin), first + begin / kernels::kNormUnit});
             first += kernels::norm_units(n);
         }
         scalars.set(kernels::kLoss, loss * (rank + 1));

@@ -54,8 +54,8 @@ struct Training {
         return double(*optimizer.loss().get<float>());
     }
     relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t update) {
-        return model.reset_moments(reset, 3, update,
-                                   [](Parameter& p, Tensor Parameter::*moment, const auto& change) { change(p.*moment); });
+        return model.reset_moments(
+            reset, 3, update, [](Parameter& p, Tensor Parameter::*moment, const auto& change) { change(p.*moment); });
     }
     void update() {
         optimizer.update([this] { model.form_effective_weights(); });

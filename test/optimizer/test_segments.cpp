@@ -62,8 +62,8 @@ TEST(Buckets, AreContiguousAndAlikeForGradientsAndWeights) {
         }
 }
 
-// Each element of a bucket is in one segment and belongs to one rank, shares begin at whole units, and the segments come
-// as the backward pass completes them.
+// Each element of a bucket is in one segment and belongs to one rank, shares begin at whole units, and the segments
+// come as the backward pass completes them.
 TEST(Segments, CoverEveryBucketOnceForAnyNumberOfRanks) {
     GPT2 model(kConfig, DType::f32);
     model.wrap(without_projection());

@@ -42,7 +42,8 @@ numbers() { sed -E 's/,"(tokens_per_s|mfu|reduce_s|reduce_hidden)":[^,}]*//g; /"
 
 # same_bits NAME EXPECTED STEP: numbers and checkpoint of two runs.
 same_bits() {
-    local file from=step_$(printf %08d "$3")
+    local file from
+    from=step_$(printf %08d "$3")
     cmp -s <(numbers "$work/$1") <(numbers "$work/$2") ||
         differs "$1: metrics differ from those of $2: $(diff <(numbers "$work/$1") <(numbers "$work/$2") | sed -n 2,4p)"
     for file in model adapters optimizer; do

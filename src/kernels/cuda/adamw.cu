@@ -1,6 +1,6 @@
 // The update: the global norm of the gradients and AdamW, each in one launch over all that is trained. A block takes a
-// chunk of one tensor, or of one range of gradients, and finds it in a table in device memory. `rows` (num_rows) is that
-// table.
+// chunk of one tensor, or of one range of gradients, and finds it in a table in device memory. `rows` (num_rows) is
+// that table.
 #include <vector>
 
 #include "kernels/adamw_factors.h"
@@ -73,8 +73,7 @@ __device__ Chunk<R> this_chunk(const R* rows, int num_rows) {
 
 // sums (units of all ranks, then what each rank tells). A block sums the units of its chunk one after the other: in
 // double, as on the CPU, since fp32 would overflow at gradients of 1e19, whose norm is finite.
-__global__ void __launch_bounds__(kThreads)
-    sum_units(double* sums, const GradientRow* rows, int num_rows) {
+__global__ void __launch_bounds__(kThreads) sum_units(double* sums, const GradientRow* rows, int num_rows) {
     const Chunk<GradientRow> chunk = this_chunk(rows, num_rows);
     for (int64_t unit = chunk.first; unit < chunk.last; unit += kNormUnit) {
         const int64_t last = unit + kNormUnit < chunk.last ? unit + kNormUnit : chunk.last;

@@ -214,8 +214,8 @@ struct DeviceMemory {
     ~DeviceMemory() { cudaFree(data); }
 };
 
-// The fastest candidate on the real operands; the first where memory is short. Timed runs write to c, which the real one is about to
-// overwrite; only where it adds to c, they write to zeroed memory of the same layout instead.
+// The fastest candidate on the real operands; the first where memory is short. Timed runs write to c, which the real
+// one is about to overwrite; only where it adds to c, they write to zeroed memory of the same layout instead.
 int fastest(const Candidates& candidates, const Compiled& compiled, const Shape& shape, const Matmul& m) {
     DeviceMemory scratch;
     if (m.accumulate) {

@@ -17,9 +17,9 @@ std::string error_text(int status) {
     return {text, size_t(length)};
 }
 
-#define MPI_CHECK(call)                                                                                \
-    do {                                                                                               \
-        const int mpi_status = (call);                                                                 \
+#define MPI_CHECK(call)                                                                       \
+    do {                                                                                      \
+        const int mpi_status = (call);                                                        \
         if (mpi_status != MPI_SUCCESS) FAIL(#call, ": MPI reports ", error_text(mpi_status)); \
     } while (0)
 

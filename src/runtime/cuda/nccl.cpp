@@ -77,9 +77,7 @@ class Nccl : public Transport {
         char* const staged = static_cast<char*>(staging.data);
         for (int64_t done = 0; done < division.share; done += most) {
             const int64_t count = std::min(most, division.share - done);
-            const auto left = [&](int q) {
-                return std::clamp<int64_t>(division.range(q, n).count - done, 0, count);
-            };
+            const auto left = [&](int q) { return std::clamp<int64_t>(division.range(q, n).count - done, 0, count); };
             const auto place = [&](int q) { return data + (q * division.share + done) * bytes; };
             if (left(rank_) > 0)
                 CUDA_CHECK(cudaMemcpyAsync(staged + rank_ * count * bytes, place(rank_), size_t(left(rank_) * bytes),

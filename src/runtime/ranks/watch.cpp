@@ -17,7 +17,6 @@ namespace ranks {
 
 namespace {
 
-
 // Threads that are started meanwhile get no signals: those are the main thread's.
 class SignalsBlocked {
   public:
