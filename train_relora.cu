@@ -202,6 +202,7 @@ class Trainer {
     bool wants_to_stop() const { return ranks_.alone() ? signals::pending != 0 : stop_; }
 
     void update() {
+        ranks_.check();
         ranks_.note_progress();
         if (schedule_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
         PendingReport report{.step = step_};

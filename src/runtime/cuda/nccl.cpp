@@ -5,11 +5,14 @@
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "runtime/cuda/gpu.h"
 #include "runtime/ranks.h"
 
 namespace {
+
+constexpr std::chrono::seconds kBeforeAbort{1};
 
 ncclDataType_t type_of(DType type) {
     return type == DType::bf16 ? ncclBfloat16 : type == DType::f32 ? ncclFloat32 : ncclInt32;
@@ -27,16 +30,14 @@ class Nccl : public Transport {
         const std::string shared = control.broadcast(rank_ == 0 ? std::string(id.internal, sizeof id.internal) : "");
         CHECK(shared.size() == sizeof id.internal, "rank 0 sent ", shared.size(), " bytes as NCCL's id");
         std::memcpy(id.internal, shared.data(), shared.size());
-        ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-        config.blocking = 0;
-        once("ncclCommInitRankConfig",
-             [&] { return ncclCommInitRankConfig(&communicator_, size_, id, rank_, &config); });
+        // Calls return when their work is launched, by the thread that captures it.
+        once("ncclCommInitRank", [&] { return ncclCommInitRank(&communicator_, size_, id, rank_); });
         watch_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
     }
     ~Nccl() override {
         watch_.request_stop();
         watch_.join();
-        const std::lock_guard lock(mutex_);
+        const std::lock_guard<std::timed_mutex> lock(mutex_);
         if (!communicator_) return;
         if (control_.failed()) {
             ncclCommAbort(communicator_);
@@ -106,11 +107,12 @@ class Nccl : public Transport {
     }
 
     void abort() override {
-        const std::lock_guard lock(mutex_);
-        if (!communicator_ || aborted_) return;
-        aborted_ = true;
-        ncclCommAbort(communicator_);
-        communicator_ = nullptr;
+        // A main thread that waits for nothing finds out by itself, and must not launch what is gone.
+        std::this_thread::sleep_for(kBeforeAbort);
+        // It may be stuck in a call, which this is to end.
+        const std::unique_lock lock(mutex_, kBeforeAbort);
+        if (!communicator_ || std::exchange(aborted_, true)) return;
+        ncclCommAbort(std::exchange(communicator_, nullptr));
     }
 
   private:
@@ -134,26 +136,18 @@ class Nccl : public Transport {
             return ncclGroupEnd();
         });
     }
-    // A call of a communicator that doesn't block may still be under way when it returns.
     template <class Call>
     void once(const char* name, const Call& call) {
-        const std::lock_guard lock(mutex_);
+        const std::lock_guard<std::timed_mutex> lock(mutex_);
         still_there();
-        ncclResult_t status = call();
-        while (status == ncclInProgress) {
-            control_.check();
-            std::this_thread::yield();
-            const ncclResult_t asked = ncclCommGetAsyncError(communicator_, &status);
-            if (asked != ncclSuccess) status = asked;
-        }
-        check(name, status);
+        check(name, call());
     }
     void still_there() const {
         control_.check();
         CHECK(!aborted_, "NCCL's communicator has been aborted");
     }
     void check(const char* call, ncclResult_t status) const {
-        if (status == ncclSuccess || status == ncclInProgress) return;
+        if (status == ncclSuccess) return;
         control_.check_soon();  // another rank's end is the better message
         FAIL(call, ": NCCL reports ", ncclGetErrorString(status), ": ", ncclGetLastError(communicator_));
     }
@@ -177,7 +171,7 @@ class Nccl : public Transport {
     const int rank_, size_;
     ncclComm_t communicator_ = nullptr;
     bool aborted_ = false;
-    std::mutex mutex_;  // held while the communicator is called
+    std::timed_mutex mutex_;  // held while the communicator is called
     std::jthread watch_;
 };
 
