@@ -304,7 +304,7 @@ class Trainer {
 
     // What this phase sends, and what it would if all parameters trained.
     void report_traffic() {
-        if (ranks_.alone()) return;
+        if (ranks_.size() == 1) return;
         const Optimizer::Traffic now = optimizer_.traffic(model_.trained_parameters());
         GPT2 full(o_.config, o_.compute_type());
         const Optimizer::Traffic all = optimizer_.traffic(full.trained_parameters());
@@ -522,8 +522,7 @@ int run(int argc, char** argv) {
         return place.rank == 0 ? report(error) : error.exit_code;
     }
     if (options.gpus > 0 && place.starter.empty()) return start_ranks(int(options.gpus), argv);
-    options.take_place(place);
-    const int threads = kernels::set_threads(int(options.threads));
+    const int threads = kernels::set_threads(options.take_place(place));
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
         export_checkpoint(options.init_from, options.export_dir);

@@ -3,6 +3,7 @@
 #include "kernels/kernels.h"
 
 Tensor Whole::of(const Parameter& p, Tensor Parameter::*kept) const {
+    ranks_.note_progress();  // others wait while the first rank writes what it gets
     const Tensor& own = p.*kept;
     if (!p.shared) return own;
     const Tensor memory = (p.gradient.empty() ? scratch_ : p.gradient).reuse(DType::f32, 1, p.size());

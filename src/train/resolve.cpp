@@ -218,23 +218,22 @@ void Options::resolve_method() {
     }
 }
 
-void Options::take_place(const Place& place) {
+int Options::take_place(const Place& place) {
     USAGE_CHECK(gpus < 0 || place.starter.empty() || place.starter == kOwnStarter, "--gpus ", gpus,
                 " starts processes by itself, and ", place.starter, " has started this one: leave one of the two out");
     USAGE_CHECK(ranks == 1 || dry_run, "--ranks ", ranks,
                 " only says what --dry-run reports; --gpus, mpirun, srun or torchrun start ranks");
-    if (place.size == 1) return;
+    if (place.size == 1) return int(threads);
     ranks = place.size;
-    if (threads == 0) {
-        // Whoever started the ranks may have given each its cores; all cores are shared out evenly.
-        const int all = int(sysconf(_SC_NPROCESSORS_ONLN)), own = int(std::thread::hardware_concurrency());
-        threads = own < all ? own : std::max(1, all / place.local_size);
-    }
-    if (device == "cpu" || !kernels::device_problem(Device::cuda).empty()) return;
+    // Whoever started the ranks may have given each its cores; else the machine's are shared out evenly.
+    const int all = int(sysconf(_SC_NPROCESSORS_ONLN)), own = int(std::thread::hardware_concurrency());
+    const int share = threads > 0 ? int(threads) : own < all ? own : std::max(1, all / place.local_size);
+    if (device == "cpu" || !kernels::device_problem(Device::cuda).empty()) return share;
     const int count = device::count(Device::cuda);
     USAGE_CHECK(count == 1 || place.local_rank < count, "rank ", place.rank, " is process ", place.local_rank + 1,
                 " of this machine, which has ", count, " GPUs: start one process for each GPU");
     device::use(Device::cuda, count == 1 ? 0 : place.local_rank);
+    return share;
 }
 
 void Options::resolve_device() {

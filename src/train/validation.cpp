@@ -22,6 +22,7 @@ double Validation::loss(GPT2& model, const Ranks& ranks) {
     for (int64_t i = ranks.rank(); i < num_batches_; i += ranks.size()) {
         if (i == 0 || ranks.size() > 1) loader_->restore({.position = i * batch_size_});
         const double loss = model.forward(loader_->next());
+        ranks.note_progress();
         own.append(reinterpret_cast<const char*>(&loss), sizeof loss);
     }
     const std::vector<std::string> all = ranks.gather(own);
