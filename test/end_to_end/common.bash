@@ -71,5 +71,15 @@ measured() {
 numbers() { sed -E 's/,"(tokens_per_s|mfu)":[^,}]*//g' "$1/metrics.jsonl"; }
 # field NAME FILE: the values of one key, a line each.
 field() { sed -nE 's/.*"'"$1"'":"?([^,}"]*).*/\1/p' "$2"; }
+# close NAME EXPECTED KEY TOLERANCE: whether the values of a key of two runs are that close, line by line.
+close() {
+    paste <(field "$3" "$work/$1/metrics.jsonl") <(field "$3" "$work/$2/metrics.jsonl") |
+        awk -v tolerance="$4" '
+            { d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= tolerance) || NF != 2) far++; if (d > most) most = d }
+            END { printf "largest difference %g, %d of %d above %g\n", most, far, NR, tolerance
+                  exit NR == 0 || far > 0 }' >"$work/close" ||
+        differs "$1: $3 is not as close to that of $2 as it should be: $(cat "$work/close")"
+    echo "$1, $3: $(cat "$work/close")"
+}
 # holds EXPRESSION: whether awk finds it true, e.g. holds '0.99 <= 1'.
 holds() { awk "BEGIN { exit !($1) }"; }

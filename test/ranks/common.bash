@@ -51,13 +51,3 @@ same_bits() {
         cmp "$work/$1/$from/$file.safetensors" "$work/$2/$from/$file.safetensors" || differs "$1: $file differs from that of $2"
     done
 }
-# close NAME EXPECTED KEY TOLERANCE: the values of a key, line by line.
-close() {
-    paste <(field "$3" "$work/$1/metrics.jsonl") <(field "$3" "$work/$2/metrics.jsonl") |
-        awk -v tolerance="$4" '
-            { d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= tolerance) || NF != 2) far++; if (d > most) most = d }
-            END { printf "largest difference %g, %d of %d above %g\n", most, far, NR, tolerance
-                  exit NR == 0 || far > 0 }' >"$work/close" ||
-        differs "$1: $3 is not as close to that of $2 as it should be: $(cat "$work/close")"
-    echo "$1, $3: $(cat "$work/close")"
-}
