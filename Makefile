@@ -254,7 +254,7 @@ test-mutants:
 format check-format lint:
 	scripts/lint.sh $(filter-out lint,$@)
 lint-flags:
-	@echo '$(CPPFLAGS) -DGTEST_DONT_DEFINE_FAIL=1 $(filter -std=% -fopenmp -I% -Wno-unknown-pragmas,$(CXXFLAGS))'
+	@echo '$(CPPFLAGS) $(MPI_CPPFLAGS) -DGTEST_DONT_DEFINE_FAIL=1 $(filter -std=% -fopenmp -I% -Wno-unknown-pragmas,$(CXXFLAGS))'
 lint-sources:
 	@printf '%s\n' train_relora.cu $(LIB_SRC) $(wildcard data/*.cpp) $(if $(CI),,$(TEST_SRC) $(wildcard dev/bench/*.cpp))
 

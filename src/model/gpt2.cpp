@@ -71,8 +71,9 @@ void GPT2::initialise(uint64_t seed) {
     }
     for (uint32_t id = 0; id < table_.rows.size(); id++) {
         const Parameter& p = *table_.rows[id];
-        const Tensor values = p.has_master && p.shared ? elsewhere.reuse(DType::f32, p.rows, p.cols) : p.value();
-        kernels::zero(values);
+        const bool drawn_elsewhere = p.has_master && p.shared;
+        const Tensor values = drawn_elsewhere ? elsewhere.reuse(DType::f32, p.rows, p.cols) : p.value();
+        if (drawn_elsewhere) kernels::zero(values);  // a tensor of its own is zero from the start
         if (p.stddev > 0)
             kernels::fill_normal(values.row_range(0, p.file_rows), p.stddev, {seed, rng::Purpose::init, id, 0});
         else if (p.constant != 0)

@@ -33,7 +33,7 @@ void Reduction::prepare(const std::vector<Segment>& segments, const Buckets& gra
     side_.prepare(device_);
     int last = 0;
     for (const Segment& s : segments) last = std::max(last, s.stage);
-    stages_.assign(size_t(last + 1), {});
+    stages_.assign(size_t(last) + 1, {});
     for (int stage = 0; stage <= last; stage++) {
         std::vector<std::pair<Segment, Tensor>> own;
         for (const Segment& s : segments)
