@@ -40,7 +40,7 @@ class Mpi : public Transport {
                     ", the environment says rank ", rank_, " of ", size_,
                     ": start processes on CPUs with the mpirun of the MPI that the program was built with");
         // As many as an exchange or an all-gather has under way.
-        requests_.resize(size_t(2 * size_));
+        requests_.resize(2 * size_t(size_));
     }
     // After a failure the others may not come to MPI's end, which would wait for them.
     ~Mpi() override {
