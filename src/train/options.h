@@ -86,7 +86,8 @@ struct Options {
     // Names and values of the options that decide the numbers of a run: a resume must have the same.
     std::vector<std::pair<std::string, std::string>> trajectory() const;
 
-    // Makes this process the one at its place: its GPU, the number of ranks. Returns how many threads it is to use; 0: all.
+    // Makes this process the one at its place: its GPU, the number of ranks. Returns how many threads it is to use; 0:
+    // all.
     int take_place(const Place& place);
 
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
