@@ -21,6 +21,7 @@ libboost-context-dev | boost/context/fiber.hpp boost_context      | Boost.Contex
 liblapack-dev       | c lapack                                   | LAPACK: singular values, in the tests
 libopenmpi-dev      | command mpicc                              | Open MPI: several processes on CPUs, in the tests
 openmpi-bin         | command mpirun                             | mpirun: starts them
+procps              | command pgrep                              | pgrep: finds the processes that tests disturb
 python3             | command python3                            | Python: compares runs with recorded ones, in the tests'
 lint_needs='
 clang-format        | command clang-format                       | clang-format: how the sources are laid out
