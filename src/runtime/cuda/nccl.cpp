@@ -21,10 +21,6 @@ ncclDataType_t type_of(DType type) {
 class Nccl : public Transport {
   public:
     Nccl(const Place& place, Control& control) : control_(control), rank_(place.rank), size_(place.size) {
-        int devices = 0;
-        CUDA_CHECK(cudaGetDeviceCount(&devices));
-        USAGE_CHECK(place.local_rank < devices, "rank ", rank_, " is process ", place.local_rank + 1,
-                    " of this machine, which has ", devices, " GPUs: start one process for each GPU");
         ncclUniqueId id{};
         if (rank_ == 0) check("ncclGetUniqueId", ncclGetUniqueId(&id));
         const std::string shared = control.broadcast(rank_ == 0 ? std::string(id.internal, sizeof id.internal) : "");
