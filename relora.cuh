@@ -351,14 +351,14 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
 // Rounds this rank's part of a master that has changed to the weight that computes; does nothing where there is no
 // master.
 inline void round_weight(const Parameter& p) {
-    if (p.has_master && p.kept_size() > 0) kernels::convert(p.kept_of(p.weight), p.kept_of_master());
+    if (p.has_master && p.kept_size() > 0) kernels::convert(p.kept_of(p.weight), p.master.as_row());
 }
 
 // Gives a parameter these values (rows, cols): rounded to the weight, and this rank's part to the master.
 inline void set_value(const Parameter& p, const Tensor& values) {
     if (values.data != p.weight.data) kernels::convert(p.weight, values);
     if (p.has_master && p.kept_size() > 0 && values.data != p.master.data)
-        kernels::convert(p.kept_of_master(), p.kept_of(values));
+        kernels::convert(p.master.as_row(), p.kept_of(values));
 }
 
 // Draws A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), and sets B = 0: at the switch (restart 0) and
@@ -386,7 +386,7 @@ inline double merge(const Adapter& adapter, const Scratch& scratch) {
     if (!w.has_master) {
         kernels::add(w.weight, w.weight, delta);
     } else if (w.kept_size() > 0) {
-        kernels::add(w.kept_of_master(), w.kept_of_master(), w.kept_of(delta));
+        kernels::add(w.master.as_row(), w.master.as_row(), w.kept_of(delta));
         round_weight(w);
     }
     return squared;

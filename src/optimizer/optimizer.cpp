@@ -56,14 +56,13 @@ void Optimizer::allocate(const std::vector<Parameter*>& trained, const Buckets& 
         p->adam_step = 0;
         if (p->kept_size() == 0) continue;
         const Tensor weight = p->kept_of(p->weight);
-        const auto row = [](const Tensor& t) { return t.reuse(t.dtype, 1, t.size()); };
-        trained_.tensors.push_back({.master = p->has_master         ? p->kept_of_master()
+        trained_.tensors.push_back({.master = p->has_master         ? p->master.as_row()
                                               : type_ == DType::f32 ? weight
                                                                     : Tensor{},
                                     .weight = type_ == DType::f32 ? Tensor{} : weight,
                                     .gradient = p->kept_of(p->gradient),
-                                    .m = row(p->m),
-                                    .v = row(p->v),
+                                    .m = p->m.as_row(),
+                                    .v = p->v.as_row(),
                                     .decays = p->is_matrix(),
                                     .counter = counter(*p),
                                     .id = uint32_t(i),

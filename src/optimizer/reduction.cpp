@@ -59,24 +59,27 @@ void Reduction::reduce(const Segment& s, const Tensor& gradients) {
     const bool converts = wire_ != DType::f32;
     const int64_t part = part_of_share(s.share, ranks, wire_);
     for (int64_t done = 0; done < s.share; done += part) {
-        const int64_t cols = std::min(part, s.share - done), left = s.size - done;
+        const int64_t cols = std::min(part, s.share - done);
         // Row q of what is sent: this part of rank q's share.
-        Tensor sent{static_cast<float*>(gradients.data) + done, DType::f32, device_, ranks, cols, s.share};
+        Transport::Exchange e{
+            .sent = {static_cast<float*>(gradients.data) + done, DType::f32, device_, ranks, cols, s.share},
+            .received = received_.reuse(wire_, ranks, cols),
+            .left = s.size - done,
+            .share = s.share};
         if (converts) {
-            const Tensor rows = sent_.reuse(wire_, ranks, cols);
+            e.sent = sent_.reuse(wire_, ranks, cols);
             for (int q = 0; q < ranks; q++)
-                if (const int64_t n = std::clamp<int64_t>(left - q * s.share, 0, cols); n > 0)
-                    kernels::convert(rows.row_range(q, 1).col_range(0, n), gradients.col_range(q * s.share + done, n));
-            sent = rows;
+                if (const int64_t n = e.count(q); n > 0)
+                    kernels::convert(e.sent.row_range(q, 1).col_range(0, n),
+                                     gradients.col_range(q * s.share + done, n));
         }
-        const Tensor received = received_.reuse(wire_, ranks, cols);
-        ranks_.transport().exchange({.sent = sent, .received = received, .left = left, .share = s.share});
-        const int64_t n = std::clamp<int64_t>(left - rank * s.share, 0, cols);
+        ranks_.transport().exchange(e);
+        const int64_t n = e.count(rank);
         if (n == 0) continue;
         const Tensor own = gradients.col_range(rank * s.share + done, n);
         // What a rank sends to itself is rounded too, so that all ranks count alike.
-        if (converts) kernels::convert(received.row_range(rank, 1).col_range(0, n), own);
-        kernels::sum_in_order(own, received.col_range(0, n), converts ? -1 : rank);
+        if (converts) kernels::convert(e.received.row_range(rank, 1).col_range(0, n), own);
+        kernels::sum_in_order(own, e.received.col_range(0, n), converts ? -1 : rank);
     }
     if (to_all_) ranks_.transport().all_gather(gradients, {.share = s.share}, received_);
 }

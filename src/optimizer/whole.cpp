@@ -21,5 +21,5 @@ void Whole::change(Parameter& p, Tensor Parameter::*kept, const std::function<vo
 }
 
 void Whole::gather_weight(const Parameter& p) const {
-    if (p.shared) ranks_.transport().all_gather(p.weight.reuse(p.weight.dtype, 1, p.size()), p.division, {});
+    if (p.shared) ranks_.transport().all_gather(p.weight.as_row(), p.division, {});
 }

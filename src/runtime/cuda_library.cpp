@@ -93,6 +93,8 @@ CudaLibraryName toolkit_library(const std::string& name, const std::string& pack
     return {str("lib", name, ".so.", cuda_major), cuda_major >= 13 ? str("cu", cuda_major) : package, cuda_major};
 }
 
+void* CudaLibrary::symbol(const char* name) const { return handle ? dlsym(handle, name) : nullptr; }
+
 CudaLibrary open_cuda_library(const CudaLibraryName& name) {
     const std::string& file = name.file;
     CudaLibrary library;

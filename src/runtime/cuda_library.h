@@ -7,6 +7,15 @@
 struct CudaLibrary {
     void* handle = nullptr;  // from dlopen; it stays open
     std::string problem;     // without a handle: what the loader said, and every folder that was looked in
+
+    // The library's function of this name, or null where there is none.
+    template <class Function>
+    Function find(const char* name) const {
+        return reinterpret_cast<Function>(symbol(name));
+    }
+
+  private:
+    void* symbol(const char* name) const;
 };
 
 // What a library is called, and where NVIDIA's packages for Python put it.

@@ -35,10 +35,8 @@ struct Parameter {
 
     // This rank's elements of a tensor of the parameter's shape, as one row.
     Tensor kept_of(const Tensor& whole) const {
-        const Tensor row = whole.reuse(whole.dtype, 1, whole.size());
-        return shared ? row.col_range(part.first, part.count) : row;
+        return shared ? whole.as_row().col_range(part.first, part.count) : whole.as_row();
     }
-    Tensor kept_of_master() const { return master.reuse(DType::f32, 1, master.size()); }
     int64_t kept_size() const { return shared ? part.count : size(); }
 
     bool is_adapter() const { return role == Role::adapter_A || role == Role::adapter_B; }

@@ -79,6 +79,8 @@ struct Tensor {
         t.cols = count;
         return t;
     }
+    // The same elements, which are contiguous, as one row.
+    Tensor as_row() const { return reuse(dtype, 1, size()); }
     // The start of the same contiguous memory as a tensor of another type and shape.
     Tensor reuse(DType type, int64_t new_rows, int64_t new_cols) const {
         Tensor t{data, type, device, new_rows, new_cols, new_cols};

@@ -95,7 +95,7 @@ class Side {
     // Launches `work` behind all that has been launched so far, and beside all that will be until join(). It has to
     // exist until then.
     void run(const std::function<void()>& work);
-    // What is launched from now on waits for all that was run. Throws what the work has thrown.
+    // Makes what is launched from now on wait for all that was run. Throws what the work has thrown.
     void join();
 
   private:

@@ -37,8 +37,6 @@ must_run() {
     run_ranks "$@" || code=$?
     [ "$code" -eq 0 ] || { echo "$2: exit code $code: $(tail -n 3 "$work/$2.log")" >&2; exit 1; }
 }
-# A run's numbers, without what a clock decides and what only several ranks report.
-numbers() { sed -E 's/,"(tokens_per_s|mfu|reduce_s|reduce_hidden)":[^,}]*//g; /"event":"ranks"/d' "$1/metrics.jsonl"; }
 
 # same_bits NAME EXPECTED STEP: numbers and checkpoint of two runs.
 same_bits() {

@@ -31,7 +31,7 @@ struct Call {
 };
 const char* function_of(Call::Kind kind);
 
-// What is wrong with a call's memory on this rank; empty if nothing.
+// Says what is wrong with a call's memory on this rank; empty if nothing.
 std::string memory_fault(const Call& call, int ranks, int rank);
 
 // Goes ahead of each message, so that the receiver sees whether the sender made the matching call.

@@ -2,7 +2,6 @@
 // program could not start where it is missing; so a binary with the CUDA half runs on machines without CUDA, on the
 // CPU.
 #include <cublasLt.h>
-#include <dlfcn.h>
 
 #include "runtime/cuda_library.h"
 #include "runtime/error.h"
@@ -23,16 +22,11 @@ const CudaLibrary& library() {
     return library;
 }
 
-template <class Function>
-Function find(const char* name) {
-    return library().handle ? reinterpret_cast<Function>(dlsym(library().handle, name)) : nullptr;
-}
-
 }  // namespace
 
 #define FORWARD(name, parameters, arguments)                                  \
     cublasStatus_t CUBLASWINAPI name parameters {                             \
-        static const auto function = find<decltype(&name)>(#name);            \
+        static const auto function = library().find<decltype(&name)>(#name);  \
         return function ? function arguments : CUBLAS_STATUS_NOT_INITIALIZED; \
     }
 
@@ -40,7 +34,7 @@ extern "C" {
 
 const char* CUBLASWINAPI cublasLtGetStatusName(cublasStatus_t status) {
     if (!library().handle) return library().problem.c_str();
-    static const auto function = find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
+    static const auto function = library().find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
     return function ? function(status) : "a library without cublasLtGetStatusName";
 }
 FORWARD(cublasLtCreate, (cublasLtHandle_t * handle), (handle))

@@ -1,5 +1,4 @@
 // NCCL, loaded at its first use, so that a binary with the CUDA half runs on one GPU where NCCL is missing.
-#include <dlfcn.h>
 #include <nccl.h>
 
 #include "runtime/cuda_library.h"
@@ -19,29 +18,24 @@ const CudaLibrary& library() {
     return library;
 }
 
-template <class Function>
-Function find(const char* name) {
-    return library().handle ? reinterpret_cast<Function>(dlsym(library().handle, name)) : nullptr;
-}
-
 }  // namespace
 
-#define FORWARD(name, parameters, arguments)                       \
-    ncclResult_t name parameters {                                 \
-        static const auto function = find<decltype(&name)>(#name); \
-        return function ? function arguments : ncclSystemError;    \
+#define FORWARD(name, parameters, arguments)                                 \
+    ncclResult_t name parameters {                                           \
+        static const auto function = library().find<decltype(&name)>(#name); \
+        return function ? function arguments : ncclSystemError;              \
     }
 
 extern "C" {
 
 const char* ncclGetErrorString(ncclResult_t result) {
     if (!library().handle) return library().problem.c_str();
-    static const auto function = find<decltype(&ncclGetErrorString)>("ncclGetErrorString");
+    static const auto function = library().find<decltype(&ncclGetErrorString)>("ncclGetErrorString");
     return function ? function(result) : "a library without ncclGetErrorString";
 }
 const char* ncclGetLastError(ncclComm_t comm) {
     if (!library().handle) return library().problem.c_str();
-    static const auto function = find<decltype(&ncclGetLastError)>("ncclGetLastError");
+    static const auto function = library().find<decltype(&ncclGetLastError)>("ncclGetLastError");
     return function ? function(comm) : "a library without ncclGetLastError";
 }
 FORWARD(ncclGetVersion, (int* version), (version))
