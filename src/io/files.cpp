@@ -180,6 +180,39 @@ void FolderWriter::rename_to(const std::string& target) {
     sync_directory(parent.empty() ? "." : parent.string());
 }
 
+InputFile::InputFile(const std::string& path) : path_(path) {
+    fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd_ < 0) fail_errno("open", path, errno);
+    struct stat info;
+    const int error = fstat(fd_, &info) != 0 ? errno : 0;
+    if (error == 0 && S_ISREG(info.st_mode)) {
+        size_ = info.st_size;
+        return;
+    }
+    ::close(fd_);
+    if (error != 0) fail_errno("read", path, error);
+    FAIL("cannot read ", path, ": it is not a regular file");
+}
+
+InputFile::~InputFile() {
+    if (fd_ >= 0) ::close(fd_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
+
+void InputFile::read(int64_t offset, void* to, size_t bytes) const {
+    char* at = static_cast<char*>(to);
+    for (size_t done = 0; done < bytes;) {
+        const ssize_t count = pread(fd_, at + done, bytes - done, offset + int64_t(done));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) fail_errno("read", path_, errno);
+        CHECK(count > 0, "cannot read ", path_, ": it ends at byte ", offset + int64_t(done), ", and had ", size_,
+              " bytes when it was opened");
+        done += size_t(count);
+    }
+}
+
 MappedFile::MappedFile(const std::string& path) : path_(path) {
     const OpenFile file(path, O_RDONLY);
     struct stat info;

@@ -66,6 +66,27 @@ class FolderWriter {
     std::string path_;
 };
 
+// An open file that is read piece by piece. A file that becomes shorter meanwhile, or a disk that fails, is an error,
+// where a mapping would end the program.
+class InputFile {
+  public:
+    // Throws where the path is not a regular file: a FIFO would be waited for.
+    explicit InputFile(const std::string& path);
+    ~InputFile();
+    InputFile(InputFile&& other) noexcept;
+    InputFile& operator=(InputFile&&) = delete;
+
+    // Reads the bytes from `offset` on; throws where the file has not so many. Any number of threads may read at once.
+    void read(int64_t offset, void* to, size_t bytes) const;
+    int64_t size() const { return size_; }  // when it was opened
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+    int fd_ = -1;
+    int64_t size_ = 0;
+};
+
 // A file mapped into memory for reading.
 class MappedFile {
   public:
