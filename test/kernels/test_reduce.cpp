@@ -53,7 +53,7 @@ TYPED_TEST(Reduce, CountsZerosOfBothSigns) {
 
 namespace {
 
-// kGradientNorm, kGradientScale and kFinite for these gradients, of which each of some ranks keeps a share.
+// kGradientNorm, kGradientScale and kTaken for these gradients, of which each of some ranks keeps a share.
 Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, double loss = 1, int ranks = 1) {
     int64_t units = 0;
     for (const Tensor& g : gradients) units += kernels::norm_units(g.size());
@@ -105,14 +105,14 @@ TEST(GradientNorm, ClipsOnlyWhatIsLonger) {
 TEST(GradientNorm, ShowsNaNAndInfinityInGradientsAndLoss) {
     for (const int64_t place : {0, 33000, 66999}) {
         Buffer<float> t(67, 1000, 1.0);
-        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 1);
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kTaken], 1);
         t.set(place, INFINITY);
-        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 0) << place;
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kTaken], 0) << place;
         t.set(place, NAN);
-        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 0) << place;
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kTaken], 0) << place;
     }
     Buffer<float> g(1, 4, 1.0);
-    EXPECT_EQ(norm_of({g.tensor()}, 1, NAN)[kernels::kFinite], 0);
+    EXPECT_EQ(norm_of({g.tensor()}, 1, NAN)[kernels::kTaken], 0);
 }
 
 // The bits are those of one rank; losses and wishes to stop are added.
