@@ -118,6 +118,10 @@ FolderLock::~FolderLock() {
     close(fd_);
 }
 
+void FolderLock::check() const {
+    CHECK(held(), "another process has taken the folder of ", path_, " over: ", owner_of(record()));
+}
+
 std::string FolderLock::record() const {
     std::string text(kMostBytes, '\0');
     const ssize_t bytes = pread(fd_, text.data(), text.size(), 0);

@@ -21,11 +21,11 @@ class FolderLock {
     FolderLock(const FolderLock&) = delete;
     FolderLock& operator=(const FolderLock&) = delete;
 
-    // Whether this process is the owner still; another one may have taken the folder over from one that was stopped for
-    // long.
-    bool held() const { return record() == record_; }
+    // Throws where another process has taken the folder over, as it may where this one was stopped for long.
+    void check() const;
 
   private:
+    bool held() const { return record() == record_; }
     std::string record() const;
     void wait_until_stale(const std::function<void(const std::string&)>& say) const;
     void touch();

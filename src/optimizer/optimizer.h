@@ -40,7 +40,7 @@ class Optimizer {
     struct Limits {
         float loss = 0, norm = 0;
     };
-    void begin_update(double rate, const Wishes& wishes = {}, const Limits& limits = {});
+    void begin_update(double rate, const Wishes& wishes, const Limits& limits);
     // Where the loss of an update is summed: (1, 1) fp32 on the device, the same tensor throughout a phase.
     Tensor loss() const { return scalars_.col_range(kernels::kLoss, 1); }
     // To be called by the last micro-batch's backward pass as it completes the gradients of a stage: ranks reduce them.

@@ -166,10 +166,14 @@ void Options::describe(CLI::App& app) {
     table.add("eps", eps, kNumbers, between(0.0, 1.0), "AdamW");
     table.add("weight-decay", weight_decay, kNumbers, between(0.0, 10.0), "AdamW, on trained matrices");
     table.add("grad-clip", grad_clip, kNumbers, between(0.0, 1e9), "global gradient norm; 0: no clipping");
+    table.add("outliers", outliers, kNumbers, one_of({"warn", "skip", "off"}),
+              "updates whose loss or gradient norm is far above those before: warn of them, skip them, or off");
+    table.add("outlier-zscore", outlier_zscore, kNumbers, between(1, 1e6),
+              "standard deviations above the mean of up to 128 updates before that make an outlier");
     table.group = "Run";
     table.add("out", out, kRunOnly, any,
               "run folder: checkpoints, metrics.jsonl, config.toml, export (default: runs/MODE-SEED)");
-    table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly");
+    table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly; begin it if there is none");
     table.add(
         "resume-from", resume_from, kThisStart, any,
         "continue from this checkpoint, a step or a folder, not from the newest whole one; later ones get another "
@@ -188,6 +192,13 @@ void Options::describe(CLI::App& app) {
               "micro-batches per validation; 0: all of the validation set");
     table.add("log-every", log_every, kRunOnly, positive, "updates between lines in a log that is not a terminal");
     table.add("save-every", save_every, kRunOnly, not_negative, "updates between checkpoints; 0: only at the end");
+    table.add("save-minutes", save_minutes, kRunOnly, between(0, 1e6),
+              "minutes between checkpoints besides; 0: none for that reason");
+    table.add("stop-after-minutes", stop_after_minutes, kRunOnly, between(0, 1e6),
+              "save and stop, as by SIGTERM, so long after the start; 0: never");
+    table.add("max-skipped", max_skipped, kRunOnly, not_negative,
+              "updates skipped in a row, as their loss or gradient is not finite or an outlier, that end the run; 0: "
+              "any number");
     table.add("keep", keep, kRunOnly, not_negative, "newest checkpoints to keep; 0: all");
     table.add("keep-every", keep_every, kRunOnly, not_negative,
               "keep those of steps that are multiples of this besides; 0: none");
@@ -240,8 +251,7 @@ bool Options::parse(int argc, char** argv) {
     if (resumes && raw_value(argc, argv, "--config").empty()) {
         config_default = raw_value(argc, argv, "--out") + "/config.toml";
         USAGE_CHECK(!raw_value(argc, argv, "--out").empty(), "--resume needs --out, the folder of the run to continue");
-        CHECK(std::filesystem::exists(config_default), "--resume: ", config_default, " is not there, so ",
-              raw_value(argc, argv, "--out"), " holds no run to continue");
+        if (!std::filesystem::exists(config_default)) config_default.clear();  // there is no run yet: it is begun
     }
     app.set_config("--config", config_default, "read options from a TOML file; the command line overrides it", false);
     try {
