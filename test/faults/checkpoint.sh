@@ -55,7 +55,9 @@ says 'another run' 2 'was made with' "$trainer" --out "$work/earlier" --resume-f
 [ "$(names earlier)" = "$(names run)" ] || differs "refused: the run folder holds $(names earlier)"
 says 'a step' 0 "resumed from $work/earlier/step_00000003" "$trainer" --out "$work/earlier" --resume-from 3 --keep 0
 [ "$(numbers "$work/earlier")" = "$(numbers "$work/run")" ] || differs 'a step: the numbers are not those of the run'
-[ -d "$work/earlier/export.abandoned" ] && [ -d "$work/earlier/step_00000004.abandoned" ] || differs 'a step: what was there is not set aside'
+for name in export.abandoned step_00000004.abandoned; do
+    [ -d "$work/earlier/$name" ] || differs "a step: there is no $name"
+done
 says 'a folder elsewhere' 0 "resumed from $work/run/step_00000005" "$trainer" --out "$work/earlier" --resume-from "$work/run/step_00000005"
 
 # ---- which ones stay
