@@ -116,10 +116,11 @@ void check_agreement(const RunState& s, const std::string& path) {
               " is not the SHA-256 of ", name);
     }
     // What is stored twice has one value.
-    for (const auto& [name, value] : {std::pair("seed", str(s.seed)), std::pair("rank", str(s.rank))}) {
+    for (const auto& [name, value] :
+         {std::pair<const char*, json>("seed", s.seed), {"rank", s.rank}, {"alpha", s.alpha}}) {
         const auto stored = s.option(name);
-        CHECK(!stored || *stored == value, path, " has ", name, " ", value, ", and ", stored.value_or(""),
-              " among its options");
+        CHECK(!stored || parse_json(*stored) == value, path, " has ", name, " ", json_text(value), ", and ",
+              stored.value_or(""), " among its options");
     }
 }
 

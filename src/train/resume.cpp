@@ -71,6 +71,7 @@ void check_resumed_options(const Options& options, const RunState& state, const 
         CHECK(known || (name == kChosenRoutes && options.chooses_routes()), folder, "/state.json has an option ", name,
               ", which this program doesn't know");
     }
+    CHECK(state.config == options.config, folder, "/state.json states another model than the options of the run");
     CHECK(state.option(kChosenRoutes).has_value() == options.chooses_routes(), folder, "/state.json ",
           options.chooses_routes() ? "has no " : "has ", kChosenRoutes);
 }
