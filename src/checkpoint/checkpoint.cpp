@@ -9,6 +9,7 @@
 
 #include "checkpoint/arrays.h"
 #include "io/sha256.h"
+#include "io/temporary.h"
 
 namespace fs = std::filesystem;
 namespace {
@@ -86,8 +87,7 @@ std::string write_moments(const std::string& path, const std::vector<Parameter*>
 
 std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
                              int64_t keep, const Whole& whole) {
-    const std::string folder = out + "/" + step_name(state.step),
-                      temporary = out + "/." + step_name(state.step) + ".tmp";
+    const std::string folder = out + "/" + step_name(state.step);
     const std::vector<Parameter*> base = without_adapters(parameters), adapters = adapters_of(parameters);
     if (!whole.ranks().first()) {
         write_values("", base, whole);
@@ -96,7 +96,8 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
         whole.ranks().barrier();
         return folder;
     }
-    FolderWriter guard(temporary);
+    Temporary made(out, Temporary::Kind::folder);
+    const std::string& temporary = made.path();
     RunState written = state;
     written.files["model.safetensors"] = write_values(temporary + "/model.safetensors", base, whole);
     if (!adapters.empty())
@@ -107,7 +108,7 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
     write_file_atomic(temporary + "/state.json", state_text(written));
     std::error_code ignored;
     fs::remove_all(folder, ignored);
-    guard.rename_to(folder);
+    made.rename_to(folder);
     std::vector<std::string> all = checkpoints(out);
     for (size_t i = 0; keep > 0 && i + size_t(keep) < all.size(); i++) fs::remove_all(all[i], ignored);
     whole.ranks().barrier();
