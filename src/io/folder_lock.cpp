@@ -12,6 +12,7 @@
 
 #include "io/files.h"
 #include "io/json.h"
+#include "io/temporary.h"
 #include "runtime/error.h"
 #include "runtime/signals.h"
 
@@ -57,14 +58,9 @@ bool of_this_machine(const std::string& record) {
 
 // The file system's own time, which may be that of another machine.
 timespec now_there(const std::string& folder) {
-    const std::string path = str(folder, "/.lock-time.", host_name(), ".", getpid());
-    const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) fail_errno("create", path, errno);
+    const Temporary probe(folder, Temporary::Kind::file);
     struct stat info {};
-    const int error = fstat(fd, &info) == 0 ? 0 : errno;
-    close(fd);
-    unlink(path.c_str());
-    if (error != 0) fail_errno("read", path, error);
+    if (fstat(probe.fd(), &info) != 0) fail_errno("read", probe.path(), errno);
     return info.st_mtim;
 }
 
