@@ -3,9 +3,6 @@
 
 #include <cstddef>
 
-// Length in bytes of the word that starts at `text` (text < end, well-formed UTF-8), as this pattern finds it, where \s
-// is Unicode's White_Space:  's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+// Length in bytes of the word that starts at `text` (text < end, well-formed UTF-8), as this pattern finds it:
+// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 size_t next_word(const char* text, const char* end);
-
-// The pattern above in PCRE2's dialect: what next_word() is tested against.
-extern const char* const kWordPattern;
