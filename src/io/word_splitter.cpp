@@ -111,3 +111,15 @@ size_t next_word(const char* text, const char* text_end) {
     }
     return (p == end || last == start ? p : last) - start;
 }
+
+bool word_ends(std::string_view text, size_t at) {
+    const auto* start = reinterpret_cast<const uint8_t*>(text.data());
+    const uint8_t* here = start + at;
+    if (kByteClass[*here] != kSpace) return false;
+    const uint8_t* before = here - 1;
+    while (before > start && here - before < 4 && (*before & 0xC0) == 0x80) before--;
+    const int bytes = int(here - before);
+    if (bytes != char_bytes(*before)) return false;
+    if (bytes == 1) return kByteClass[*before] != kSpace;
+    return code_point(before, bytes) < kCodePoints && multibyte_class(before, bytes) != kSpace;
+}

@@ -18,6 +18,7 @@
 #include "io/bpe.h"
 #include "io/files.h"
 #include "io/shard_writer.h"
+#include "io/text_pieces.h"
 #include "io/tokenizer.h"
 #include "io/utf8.h"
 #include "io/word_splitter.h"
@@ -255,6 +256,29 @@ TEST(Tokenizer, SplitterFindsTheWordsOfThePattern) {
     }
 }
 
+TEST(Tokenizer, TextCutWhereAWordEndsKeepsItsWords) {
+    std::mt19937 random(6);
+    int cuts = 0;
+    for (int trial = 0; trial < 500; trial++) {
+        std::string text;
+        for (int i = 0; i < 20; i++)
+            text += std::vector<std::string>{"a", "1",  "'",      "s",      "!",      " ",    "\n",    "\t",
+                                             "é", "。", "\u3000", "\u00a0", "\u0085", "🙂", "\u2028"}[random() % 15];
+        for (size_t at = 1; at < text.size(); at++) {
+            if (!word_ends(text, at)) continue;
+            std::vector<std::string> parts = split(text.substr(0, at)), behind = split(text.substr(at));
+            parts.insert(parts.end(), behind.begin(), behind.end());
+            EXPECT_EQ(parts, split(text)) << text << " cut at " << at;
+            cuts++;
+        }
+    }
+    EXPECT_GT(cuts, 500);
+    EXPECT_TRUE(word_ends("。\n", 3));
+    EXPECT_FALSE(word_ends("\u3000\n", 3));
+    for (const char* broken : {"\x80 ", "\xff ", "\xe3\x80 ", "\xf7\xbf\xbf\xbf ", "\x80\x80\x80\x80\x80 "})
+        EXPECT_FALSE(word_ends(broken, std::strlen(broken) - 1) && std::strlen(broken) > 5) << broken;
+}
+
 TEST(Tokenizer, CodePointsHaveTheClassesOfAnIndependentEngine) {
     const auto fixture = nlohmann::json::parse(read_file("test/fixtures/unicode_classes.json"));
     std::string expected(0x110000, '!');
@@ -333,6 +357,8 @@ TEST(Tokenizer, BadTablesGetOneClearLine) {
         {file.substr(0, file.size() - 1), "ends inside token 296 of 297"},
         {file + "x", "has 1 bytes after its last token"},
         {table_file(empty), "holds an empty token, id 280"},
+        {table_file({}), "says that the shards beside it are incomplete"},
+        {std::string(20'000'000, 'x'), "20000000 bytes, more than the 16778240 of the largest"},
         {table_file(hole), "tokens 3 and 4 of the vocabulary are the same byte"},
         {table_file(orphan), "token 260 of the vocabulary is not a merge"},
     };
@@ -401,6 +427,40 @@ TEST(Tokenize, PiecesAndThreadsChangeNothing) {
     EXPECT_EQ(text[train.size() - 2], '\n');
 }
 
+TEST(Tokenize, PiecesOfAFileAreTheFile) {
+    TemporaryFolder folder;
+    std::string text, lines;
+    while (text.size() < 5'000'000) text += "我能吞下玻璃而不伤身体。\n";
+    while (lines.size() < 5'000'000) lines += "{\"text\": \"" + std::string(lines.size() % 1'300'000, 'x') + "\"}\n";
+    const std::pair<TextKind, std::string> kinds[] = {{TextKind::kDocument, text}, {TextKind::kJsonLines, lines}};
+    for (const auto& [kind, content] : kinds) {
+        const InputFile file(folder.write("file", "\xEF\xBB\xBF" + content));
+        PieceReader reader(file, kind, text_begin(file), file.size());
+        std::string read;
+        int pieces = 0;
+        for (TextPiece piece; reader.next(piece); pieces++) {
+            EXPECT_EQ(piece.offset, 3 + int64_t(read.size()));
+            EXPECT_EQ(piece.line, 1 + std::count(read.begin(), read.end(), '\n'));
+            EXPECT_LE(piece.text.size(), 3u << 20);
+            read += piece.text;
+            EXPECT_TRUE(kind != TextKind::kJsonLines || read.ends_with('\n'));
+        }
+        EXPECT_EQ(read, content);
+        EXPECT_GT(pieces, 2);
+    }
+    // A file that becomes shorter while it is read.
+    const std::string path = folder.write("cut", text);
+    const InputFile file(path);
+    fs::resize_file(path, 2'000'000);
+    PieceReader reader(file, TextKind::kDocument, 0, file.size());
+    TextPiece piece;
+    const std::string error = error_of([&] {
+        while (reader.next(piece)) continue;
+    });
+    EXPECT_EQ(error, "cannot read " + path + ": it ends at byte 2000000, and had " + std::to_string(text.size()) +
+                         " bytes when it was opened");
+}
+
 TEST(Tokenize, MistakesGetOneLineAndLeaveNothing) {
     TemporaryFolder folder;
     const std::string good = folder.write("good.txt", "good text\n");
@@ -415,17 +475,20 @@ TEST(Tokenize, MistakesGetOneLineAndLeaveNothing) {
         std::string expected;
     };
     const std::vector<Case> cases = {
-        {good + " " + latin, 1, latin + " is not UTF-8: byte 3 is wrong"},
+        {good + " " + latin, 1, latin + " is not UTF-8 text: byte 3 is wrong"},
         {json, 1, json + " line 2: no string in the field \"text\""},
         {broken, 1, broken + " line 3: not valid JSON"},
         {empty, 1, "the training inputs hold no text"},
         {good + " --vocab " + latin, 1, latin + " is not GPT-2's vocabulary"},
         {good + "x", 2, "there is no file or folder " + good + "x"},
-        {(folder.path / "nothing").string(), 2, "holds no .txt or .jsonl file"},
+        {(folder.path / "nothing").string(), 2, "holds no .txt, .jsonl or .json file"},
         {good + " " + good, 2, good + " is among the inputs twice"},
         {good + " --val " + good, 2, "no input is left for training"},
         {good + " --shard-tokens 0", 2, "--shard-tokens"},
         {good + " --val-fraction 0.1 --val " + latin, 2, "--val"},
+        {good + " --val-fraction 0.1", 1, "--val-fraction 0.1 leaves nothing for validation"},
+        {good + " --val-fraction nan", 2, "--val-fraction"},
+        {good + " --val " + empty, 1, "the inputs for validation hold no text"},
         {good + " --unknown", 2, "--unknown"},
     };
     for (const Case& c : cases) {
