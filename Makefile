@@ -34,7 +34,7 @@ ifeq ($(WERROR),1)
 CXXFLAGS  += -Werror
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
-LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
+LDLIBS   += -ldnnl -lcrypto -lpthread
 ifneq ($(DEPS),)
 MULTIARCH := $(shell uname -m)-linux-gnu
 CPPFLAGS  += $(addprefix -isystem ,$(wildcard $(addprefix $(DEPS)/,usr/include/$(MULTIARCH) usr/include include)))
