@@ -98,7 +98,7 @@ class Trainer {
             verify_files(resumed_from_, resumed_);
             for (const auto& [name, value] : o_.trajectory()) {
                 const auto stored = resumed_.option(name);
-                USAGE_CHECK(!stored || value == *stored, "--resume: --", name, " is ", value, ", but ", resumed_from_,
+                USAGE_CHECK(!stored || same_value(value, *stored), "--resume: --", name, " is ", value, ", but ", resumed_from_,
                             " was made with ", *stored, "; a resumed run must go on with the same");
             }
         } else {
