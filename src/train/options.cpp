@@ -99,6 +99,10 @@ void Options::describe(OptionTable& table) {
               "run folder: checkpoints, metrics.jsonl, config.toml, export (default: runs/MODE-SEED)");
     table.add("config", config_file, kThisStart, any, "read options from a TOML file; the command line overrides it");
     table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly");
+    table.add(
+        "resume-from", resume_from, kThisStart, any,
+        "continue from this checkpoint, a step or a folder, not from the newest whole one; later ones get another "
+        "name");
     table.add("device", device, kRunOnly, one_of({"auto", "cpu", "cuda"}),
               "cpu, cuda, or auto: a GPU if there is one that can be used");
     table.add("dtype", dtype, kNumbers, one_of({"fp32", "bf16"}),
@@ -114,6 +118,8 @@ void Options::describe(OptionTable& table) {
     table.add("log-every", log_every, kRunOnly, positive, "updates between lines in a log that is not a terminal");
     table.add("save-every", save_every, kRunOnly, not_negative, "updates between checkpoints; 0: only at the end");
     table.add("keep", keep, kRunOnly, not_negative, "newest checkpoints to keep; 0: all");
+    table.add("keep-every", keep_every, kRunOnly, not_negative,
+              "keep those of steps that are multiples of this besides; 0: none");
     table.add("sample-every", sample_every, kRunOnly, not_negative, "updates between text samples; 0: only at the end");
     table.add("sample-tokens", sample_tokens, kRunOnly, not_negative, "tokens per sample; 0: no samples");
     table.add("temperature", temperature, kRunOnly, between(0.0, 100.0), "of samples; 0: always the likeliest token");
@@ -164,6 +170,9 @@ bool Options::parse(int argc, char** argv) {
     app.get_formatter()->column_width(38);
     OptionTable table(app);
     describe(table);
+    CLI::App* const verifies =
+        app.add_subcommand("verify", "check every file and value of a checkpoint, or of all of a run");
+    verifies->add_option("folder", verify, "a run folder or a checkpoint")->required();
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
@@ -181,6 +190,7 @@ bool Options::parse(int argc, char** argv) {
         USAGE_FAIL(line, " (--help lists every option)");
     }
     table.take_command_line();
+    resume = resume || !resume_from.empty();
     if (const std::string path = config_to_read(); !path.empty()) table.take_config(path);
     entries_ = table.entries();
     return true;

@@ -1,6 +1,4 @@
 // Config files: what is written reads back the same, and what can't be read is refused with its line.
-#include "train/config_file.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -10,6 +8,7 @@
 
 #include "io/files.h"
 #include "test/error_of.h"
+#include "train/config_file.h"
 
 namespace {
 
@@ -23,8 +22,10 @@ std::string refusal_of(const std::string& text) {
 }
 
 TEST(ConfigFile, EveryTextReadsBackTheSame) {
-    std::vector<std::string> texts{"", "# no comment", "'single'", "\"double\"", "'''", "back\\slash", "C:\\new\\table",
-                                   "two\nlines\r\n", "[v1]/{a}/*", "\t", "a = b", "\u00c4\u4e2d\U0001f600", " ends "};
+    std::vector<std::string> texts{"",           "# no comment", "'single'",       "\"double\"",
+                                   "'''",        "back\\slash",  "C:\\new\\table", "two\nlines\r\n",
+                                   "[v1]/{a}/*", "\t",           "a = b",          "\u00c4\u4e2d\U0001f600",
+                                   " ends "};
     for (int byte = 1; byte < 128; byte++) texts.push_back(std::string("x") + char(byte) + "y");
     for (const std::string& text : texts) {
         const auto lines = lines_of("name = " + toml_text(text) + "\n");
@@ -89,7 +90,8 @@ TEST(ConfigFile, RefusesTheRestWithItsLine) {
         EXPECT_NE(error.find(message), std::string::npos) << error;
         EXPECT_EQ(error.find('\n'), std::string::npos) << error;
     }
-    EXPECT_NE(error_of([] { read_config("/dev/null"); }).find("/dev/null: it is not a regular file"), std::string::npos);
+    EXPECT_NE(error_of([] { read_config("/dev/null"); }).find("/dev/null: it is not a regular file"),
+              std::string::npos);
     EXPECT_NE(refusal_of(std::string((1 << 20) + 1, '#')).find("1048577 bytes"), std::string::npos);
 }
 
