@@ -24,10 +24,10 @@ std::string whole_text(const std::string& path) try {
     USAGE_FAIL("config file: ", error.what());
 }
 
-template <class Number>
-std::string shortest(Number value) {
+template <class... Number>
+std::string shortest(Number... value) {
     char digits[32];
-    return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+    return {digits, std::to_chars(digits, digits + sizeof digits, value...).ptr};
 }
 
 const char* name_of(toml::node_type type) {
@@ -106,7 +106,12 @@ std::string toml_text(const std::string& value) { return toml_text(std::string_v
 std::string toml_text(bool value) { return value ? "true" : "false"; }
 std::string toml_text(int64_t value) { return shortest(value); }
 std::string toml_text(uint64_t value) { return shortest(value); }
-std::string toml_text(double value) { return shortest(value); }
+std::string toml_text(double value) {
+    const std::string text = shortest(value);
+    // TOML takes digits alone for a whole number, which has at most 64 bits.
+    const bool digits_alone = text.find_first_of(".e") == std::string::npos;
+    return digits_alone && text.size() > 18 ? shortest(value, std::chars_format::scientific) : text;
+}
 
 bool same_value(const std::string& a, const std::string& b) {
     if (a == b) return true;
