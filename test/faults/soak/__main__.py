@@ -16,13 +16,17 @@ import tempfile
 import time
 import traceback
 
+import damage
 import failing_calls
 import interruptions
+import nonfinite
+import pairs
 from runs import ROOT, Runs
 from verdicts import BAD, CRASHED, GOOD, Table, Verdict
 
-# Trials out of a hundred.
-SHARES = {'interruptions': 30, 'failing_calls': 70}
+# The kinds of disturbance, and how many of a hundred trials each gets.
+SHARES = {interruptions: 27, failing_calls: 33, damage: 33, nonfinite: 3, pairs: 4}
+KINDS = {module.__name__: module for module in SHARES}
 
 
 def scratch_folder():
@@ -32,32 +36,20 @@ def scratch_folder():
     return pathlib.Path(tempfile.mkdtemp(prefix='relora_soak_', dir=memory if roomy else None)).resolve()
 
 
-def sources(runs, names, pick):
-    """An endless or long sequence of trials for each kind of disturbance."""
-    made = {}
-    if 'interruptions' in names:
-        made['interruptions'] = interruptions.trials(runs, failing_calls.calls_of(runs, 'new run'), pick)
-    if 'failing_calls' in names:
-        made['failing_calls'] = failing_calls.trials(runs, pick)
-    return made
-
-
-GROUPS = {'interruptions': interruptions.GROUP, 'failing_calls': failing_calls.GROUP}
-
-
-def in_turn(made):
-    """The trials of all kinds by their shares, until none is left."""
-    owed = dict.fromkeys(made, 0.0)
+def in_turn(runs, kinds, pick):
+    """The trials of these kinds by their shares, until none is left."""
+    made = {kind: kind.trials(runs, pick) for kind in kinds}
+    owed = dict.fromkeys(made, 0)
     while made:
-        for name in made:
-            owed[name] += SHARES[name]
-        name = max(made, key=lambda each: owed[each])
-        owed[name] -= sum(SHARES[each] for each in made)
-        trial = next(made[name], None)
+        for kind in made:
+            owed[kind] += SHARES[kind]
+        kind = max(made, key=lambda each: owed[each])
+        owed[kind] -= sum(SHARES[each] for each in made)
+        trial = next(made[kind], None)
         if trial is None:
-            del made[name]
+            del made[kind]
         else:
-            yield GROUPS[name], trial
+            yield kind.GROUP, trial
 
 
 def judged(runs, trial, folder):
@@ -76,7 +68,7 @@ def main():
     arguments.add_argument('--seconds', type=float, default=float('inf'))
     arguments.add_argument('--jobs', type=int, default=1, help='trials side by side')
     arguments.add_argument('--seed', type=int, default=1)
-    arguments.add_argument('--only', choices=SHARES, action='append')
+    arguments.add_argument('--only', choices=KINDS, action='append')
     arguments.add_argument('--build', type=pathlib.Path, default=ROOT / 'build')
     chosen = arguments.parse_args()
 
@@ -84,7 +76,8 @@ def main():
     try:
         runs = Runs(folder, chosen.build)
         print(f'a run takes {runs.seconds:.2f} s undisturbed', flush=True)
-        turn = itertools.islice(in_turn(sources(runs, chosen.only or SHARES, random.Random(chosen.seed))), chosen.trials)
+        kinds = [KINDS[name] for name in chosen.only or KINDS]
+        turn = itertools.islice(in_turn(runs, kinds, random.Random(chosen.seed)), chosen.trials)
         with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
             numbered, waiting = enumerate(turn), {}
             said = time.monotonic()

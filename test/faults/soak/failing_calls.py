@@ -1,6 +1,7 @@
 """Every call on a file fails, is interrupted or comes back short: in a new run, a resume, an export, the tokenizer."""
 import shutil
 
+from runs import HALF_WAY
 from verdicts import LITTER, LOST, REFUSED, SAME, SILENT, UNCLEAR, Trial, Verdict, as_reference, completed, ended_badly
 
 GROUP = 'failing calls'
@@ -80,7 +81,7 @@ def nothing(runs, folder):
 
 
 def half_way(runs, folder):
-    runs.stopped_at(6, folder)
+    runs.stopped_at(HALF_WAY, folder)
 
 
 def begins(runs, folder, fault, **how):

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import time
 
-from verdicts import LOST, SAME, Trial, Verdict, as_reference, completed, ended_badly
+from failing_calls import calls_of
+from verdicts import LOST, Trial, Verdict, as_reference, completed, ended_badly
 
 GROUP = 'kills and signals'
 SIGNALS = ('TERM', 'INT', 'HUP', 'QUIT', 'USR1', 'USR2', 'PIPE')
@@ -83,7 +84,8 @@ def nobody_listens():
     return Trial('output closed', body)
 
 
-def trials(runs, calls, pick):
+def trials(runs, pick):
+    calls = calls_of(runs, 'new run')
     chosen = [killed_at(call, number, 'KILL') for call, number, _ in calls]
     chosen += [killed_at(call, number, 'torn') for call, number, _ in calls if call == 'write']
     chosen += [signalled_at(call, number, name) for call, number, _ in calls for name in SIGNALS]

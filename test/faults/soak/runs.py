@@ -1,5 +1,6 @@
 """A tiny run, started, disturbed, resumed, and compared with the one that nothing disturbed."""
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -13,7 +14,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 STEPS = 12  # updates of a run: the switch after 3, merges after 6, 9 and 12
-PATIENCE = 120  # seconds after which a program counts as hung
+HALF_WAY = 8
+PATIENCE = 40  # seconds after which a program counts as hung
 # What a clock decides.
 TIMES = {'tokens_per_s', 'mfu'}
 # What no message to a person may hold: the place in the source, and words of libraries about themselves.
@@ -154,13 +156,29 @@ class Runs:
         lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
         return [{key: value for key, value in line.items() if key not in TIMES and not key.endswith('_s')} for line in lines]
 
-    def difference(self, folder):
-        """What differs from the reference: '' if nothing does."""
+    def difference(self, folder, expected=None):
+        """What differs from the reference, or from another result: '' if nothing does."""
+        expected = expected or self.result
         try:
             result = self.result_of(folder)
         except (OSError, ValueError, KeyError) as error:
             return f'incomplete: {error}'
-        return ', '.join(name for name in {**result, **self.result} if result.get(name) != self.result.get(name))
+        return ', '.join(name for name in {**result, **expected} if result.get(name) != expected.get(name))
+
+    @functools.cached_property
+    def result_from_model(self):
+        """What a new run leaves behind that begins with the reference's export."""
+        folder = self.folder / 'from_model'
+        self.must(self.train(folder, '--init-from', self.reference / 'export'))
+        return self.result_of(folder)
+
+    @functools.cached_property
+    def half_way_export(self):
+        """The export of a checkpoint with adapters."""
+        folder = self.folder / 'half_way_export'
+        checkpoint = self.reference / f'step_{HALF_WAY:08d}'
+        self.must(self.run([self.trainer, '--threads', '1', '--init-from', checkpoint, '--export', folder]))
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def litter(self, folder):
         """What a finished run has left behind that the reference has not."""
