@@ -95,6 +95,7 @@ class Trainer {
             resumed_from_ = latest_checkpoint(o_.out);
             CHECK(!resumed_from_.empty(), "--resume: there is no complete checkpoint under ", o_.out);
             resumed_ = read_state(resumed_from_);
+            verify_files(resumed_from_, resumed_);
             for (const auto& [name, value] : o_.trajectory()) {
                 const auto stored = resumed_.option(name);
                 USAGE_CHECK(!stored || value == *stored, "--resume: --", name, " is ", value, ", but ", resumed_from_,
@@ -171,7 +172,7 @@ class Trainer {
         restarts_ = resumed_.restarts;
         if (resumed_.low_rank) wrap();
         allocate_phase();
-        read_parameters(resumed_from_, model_.parameters());
+        read_parameters(resumed_from_, resumed_, model_.parameters());
         model_.values_changed();
         loader_->restore(resumed_.data);
     }

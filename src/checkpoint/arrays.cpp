@@ -112,8 +112,7 @@ void read_kept(const SafetensorsReader& file, const SafetensorsEntry& entry, con
     upload_kept(p, kept, read_whole(file, entry, p, false));
 }
 
-void read_values(const std::string& path, const std::vector<Parameter*>& parameters) {
-    const SafetensorsReader file(path);
+void read_values(const SafetensorsReader& file, const std::vector<Parameter*>& parameters) {
     for (const Parameter* p : parameters) {
         // The hub's GPT-2 files leave out the prefix.
         const std::string bare = p->name.substr(p->name.find('.') + 1);

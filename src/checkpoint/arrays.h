@@ -17,7 +17,7 @@ std::vector<Parameter*> without_adapters(const std::vector<Parameter*>& all);
 std::string write_values(const std::string& path, const std::vector<Parameter*>& parameters, const Whole& whole);
 // Reads the values of `parameters` from such a file, or from one of Hugging Face in F32 or BF16: into the weights,
 // rounded where need be, and what this rank keeps of them into the masters.
-void read_values(const std::string& path, const std::vector<Parameter*>& parameters);
+void read_values(const SafetensorsReader& file, const std::vector<Parameter*>& parameters);
 
 // Reads an fp32 array of a parameter's shape, and what this rank keeps of it into `kept`, one of its moments.
 void read_kept(const SafetensorsReader& file, const SafetensorsEntry& entry, const Parameter& p, const Tensor& kept);

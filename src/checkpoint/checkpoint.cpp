@@ -1,20 +1,17 @@
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <iomanip>
+#include <optional>
 #include <sstream>
 
 #include "checkpoint/arrays.h"
-#include "io/json.h"
 #include "io/sha256.h"
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 namespace {
-
-constexpr int kFormatVersion = 1;
 
 std::string step_name(int64_t step) {
     std::ostringstream name;
@@ -22,19 +19,29 @@ std::string step_name(int64_t step) {
     return name.str();
 }
 
-// Complete checkpoints under OUT, oldest first.
-std::vector<std::string> checkpoints(const std::string& out) {
-    std::vector<std::string> found;
-    std::error_code none;
-    for (const auto& entry : fs::directory_iterator(out, none)) {
-        const std::string name = entry.path().filename().string();
-        if (name.starts_with("step_") && is_checkpoint(entry.path().string())) found.push_back(entry.path().string());
-    }
-    std::sort(found.begin(), found.end());
-    return found;
+// The step of a folder's name; nothing where it is not a name that step_name() gives.
+std::optional<int64_t> step_of(const std::string& name) {
+    const size_t digits = std::string("step_").size();
+    int64_t step = 0;
+    if (name.size() <= digits) return {};
+    const auto [end, error] = std::from_chars(name.data() + digits, name.data() + name.size(), step);
+    return error == std::errc() && name == step_name(step) ? std::optional(step) : std::nullopt;
 }
 
 }  // namespace
+
+std::vector<std::string> checkpoints(const std::string& out) {
+    std::vector<std::pair<int64_t, std::string>> found;
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(out, none)) {
+        const auto step = step_of(entry.path().filename().string());
+        if (step && is_checkpoint(entry.path().string())) found.push_back({*step, entry.path().string()});
+    }
+    std::sort(found.begin(), found.end());
+    std::vector<std::string> folders;
+    for (auto& [step, folder] : found) folders.push_back(std::move(folder));
+    return folders;
+}
 
 int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters) {
     int64_t bytes = 1 << 20;
@@ -90,32 +97,14 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
         return folder;
     }
     FolderWriter guard(temporary);
-    json files, adam_steps;
-    files["model.safetensors"] = write_values(temporary + "/model.safetensors", base, whole);
+    RunState written = state;
+    written.files["model.safetensors"] = write_values(temporary + "/model.safetensors", base, whole);
     if (!adapters.empty())
-        files["adapters.safetensors"] = write_values(temporary + "/adapters.safetensors", adapters, whole);
-    files["optimizer.safetensors"] = write_moments(temporary + "/optimizer.safetensors", parameters, whole);
+        written.files["adapters.safetensors"] = write_values(temporary + "/adapters.safetensors", adapters, whole);
+    written.files["optimizer.safetensors"] = write_moments(temporary + "/optimizer.safetensors", parameters, whole);
     for (const Parameter* p : parameters)
-        if (p->trains) adam_steps[p->name] = p->adam_step;
-    json options;
-    for (const auto& [name, value] : state.options) options[name] = value;
-    const json j = {{"format", kFormatVersion},
-                    {"step", state.step},
-                    {"restarts", state.restarts},
-                    {"phase", state.low_rank ? "lowrank" : "full"},
-                    {"data", {{"epoch", state.data.epoch}, {"position", state.data.position}}},
-                    {"seed", state.seed},
-                    {"model",
-                     {{"vocab_size", state.config.vocab_size},
-                      {"positions", state.config.max_positions},
-                      {"layers", state.config.layers},
-                      {"heads", state.config.heads},
-                      {"channels", state.config.channels}}},
-                    {"adapters", {{"rank", state.rank}, {"alpha", state.alpha}}},
-                    {"adam_steps", adam_steps},
-                    {"options", options},
-                    {"files", files}};
-    write_file_atomic(temporary + "/state.json", json_text(j, 1) + "\n");
+        if (p->trains) written.adam_steps[p->name] = p->adam_step;
+    write_file_atomic(temporary + "/state.json", state_text(written));
     std::error_code ignored;
     fs::remove_all(folder, ignored);
     guard.rename_to(folder);
@@ -126,55 +115,42 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
 }
 
 RunState read_state(const std::string& folder) {
-    const std::string path = folder + "/state.json";
     CHECK(is_checkpoint(folder), folder, " is not a checkpoint: it has no state.json");
-    const json j = read_json(path);
-    RunState state;
-    try {
-        CHECK(j.at("format") == kFormatVersion, path, " has format ", json_text(j.at("format")),
-              ", this program reads ", kFormatVersion);
-        state.step = j.at("step");
-        state.restarts = j.at("restarts");
-        state.low_rank = j.at("phase") == "lowrank";
-        state.data = {j.at("data").at("epoch"), j.at("data").at("position")};
-        state.seed = j.at("seed");
-        const json& m = j.at("model");
-        state.config = {m.at("vocab_size"), m.at("positions"), m.at("layers"), m.at("heads"), m.at("channels")};
-        state.rank = j.at("adapters").at("rank");
-        state.alpha = j.at("adapters").at("alpha");
-        CHECK(state.rank > 0, path, " has adapters of rank ", state.rank, ", it should be positive");
-        for (const auto& [name, value] : j.at("options").items()) state.options.push_back({name, value});
-        for (const auto& [name, hash] : j.at("files").items()) {
-            const std::string actual = sha256_file(folder + "/" + name), expected = hash;
-            CHECK(actual == expected, folder, "/", name, " is damaged: its SHA-256 is ", actual, ", state.json says ",
-                  expected, "; use an older checkpoint");
-        }
-    } catch (const json::exception& error) {
-        FAIL(path, " is not a checkpoint's state: ", error.what());
-    }
+    const RunState state = read_state_file(folder + "/state.json");
+    const std::string name = fs::path(folder + "/").parent_path().filename().string();
+    const auto named = step_of(name);
+    CHECK(!named || *named == state.step, folder, " holds step ", state.step, ", which its name doesn't say");
     return state;
 }
 
-void read_adapters(const std::string& folder, const std::vector<Parameter*>& adapters) {
-    read_values(folder + "/adapters.safetensors", adapters);
+void verify_files(const std::string& folder, const RunState& state) {
+    for (const auto& [name, expected] : state.files) {
+        const std::string actual = sha256_file(folder + "/" + name);
+        CHECK(actual == expected, folder, "/", name, " is damaged: its SHA-256 is ", actual, ", state.json says ",
+              expected);
+    }
 }
 
-void read_parameters(const std::string& folder, const std::vector<Parameter*>& parameters) {
-    read_values(folder + "/model.safetensors", without_adapters(parameters));
+void read_parameters(const std::string& folder, const RunState& state, const std::vector<Parameter*>& parameters) {
+    read_weights(folder, parameters);
     const std::vector<Parameter*> adapters = adapters_of(parameters);
-    if (!adapters.empty()) read_adapters(folder, adapters);
-    const json adam_steps = read_json(folder + "/state.json").at("adam_steps");
+    if (!adapters.empty()) read_values(SafetensorsReader(folder + "/adapters.safetensors"), adapters);
     const SafetensorsReader file(folder + "/optimizer.safetensors");
+    size_t trained = 0;
     for (Parameter* p : parameters) {
         if (!p->trains) continue;
         const std::vector<int64_t> shape{p->file_rows, p->cols};
         read_kept(file, file.at(p->name + ".m", shape), *p, p->m);
         read_kept(file, file.at(p->name + ".v", shape), *p, p->v);
-        CHECK(adam_steps.contains(p->name), folder, "/state.json has no Adam step for ", p->name);
-        p->adam_step = adam_steps.at(p->name);
+        const auto counted = state.adam_steps.find(p->name);
+        CHECK(counted != state.adam_steps.end(), folder, "/state.json has no Adam step for ", p->name);
+        p->adam_step = counted->second;
+        trained++;
     }
+    CHECK(trained == state.adam_steps.size(), folder, "/state.json has Adam steps for ", state.adam_steps.size(),
+          " tensors, ", trained, " train");
 }
 
 void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters) {
-    read_values(folder + "/model.safetensors", without_adapters(parameters));
+    read_values(SafetensorsReader(folder + "/model.safetensors"), without_adapters(parameters));
 }

@@ -19,13 +19,16 @@ int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
 
 // Whether a folder is a checkpoint (else it may be a Hugging Face folder).
 bool is_checkpoint(const std::string& folder);
+// The folders of a run's checkpoints, by step: only names as they are written here count.
+std::vector<std::string> checkpoints(const std::string& out);
 // The newest complete checkpoint under OUT, or "".
 std::string latest_checkpoint(const std::string& out);
 
-// Reads state.json of a checkpoint folder, and verifies every file's SHA-256.
+// Reads state.json of a checkpoint folder. A folder named step_NNNNNNNN has to hold that step.
 RunState read_state(const std::string& folder);
+// Verifies the SHA-256 of every other file of a checkpoint.
+void verify_files(const std::string& folder, const RunState& state);
 // Reads the masters (weights where there are none), AdamW's moments and its step counts of base weights and adapters.
-void read_parameters(const std::string& folder, const std::vector<Parameter*>& parameters);
-// Read the values alone: of the base weights, in a checkpoint or a Hugging Face folder, or of a checkpoint's adapters.
+void read_parameters(const std::string& folder, const RunState& state, const std::vector<Parameter*>& parameters);
+// Reads the values of the base weights alone, in a checkpoint or a Hugging Face folder.
 void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters);
-void read_adapters(const std::string& folder, const std::vector<Parameter*>& adapters);

@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
+#include "checkpoint/arrays.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/huggingface.h"
 #include "io/safetensors.h"
 
 GPT2Config config_of(const std::string& folder) {
-    const GPT2Config c = is_checkpoint(folder) ? read_state(folder).config : read_huggingface_config(folder);
+    if (is_checkpoint(folder)) return read_state(folder).config;
+    const GPT2Config c = read_huggingface_config(folder);
     CHECK(std::min({c.vocab_size, c.max_positions, c.layers, c.heads, c.channels}) > 0, folder, " states a model of ",
           c.layers, " layers, ", c.heads, " heads, ", c.channels, " channels, vocabulary ", c.vocab_size, " and ",
           c.max_positions, " positions; all should be positive");
@@ -17,8 +20,9 @@ GPT2Config config_of(const std::string& folder) {
 
 namespace {
 
-// Merges the folder's adapter of a weight, in memory of its own.
-void merge_adapter(const std::string& folder, Parameter& weight, const relora::AdapterConfig& config, Device device) {
+// Merges the adapter that a checkpoint's `adapters` hold of a weight, in memory of its own.
+void merge_adapter(const std::string& folder, const SafetensorsReader& adapters, Parameter& weight,
+                   const relora::AdapterConfig& config, Device device) {
     Parameter base = weight;  // the model's own is to be frozen only where the run says so
     relora::Adapter a = relora::make_adapter(0, base, config, base.bucket);
     MemoryPlan memory(device);
@@ -31,26 +35,26 @@ void merge_adapter(const std::string& folder, Parameter& weight, const relora::A
     if (lacks_master) memory.add(&base.master, MemoryCategory::masters, DType::f32, base.rows, base.cols);
     memory.allocate();
     if (lacks_master) read_weights(folder, {&base});
-    read_adapters(folder, {&a.A, &a.B});
+    read_values(adapters, {&a.A, &a.B});
     relora::merge(a, scratch);
 }
 
 }  // namespace
 
 void load_merged(GPT2& model, const std::string& folder) {
+    const std::optional<RunState> state = is_checkpoint(folder) ? std::optional(read_state(folder)) : std::nullopt;
+    if (state) verify_files(folder, *state);
     read_weights(folder, model.parameters());
-    const std::string adapters_path = folder + "/adapters.safetensors";
-    if (is_checkpoint(folder) && std::filesystem::exists(adapters_path)) {
-        const RunState state = read_state(folder);
-        const SafetensorsReader file(adapters_path);
+    if (state && state->low_rank) {
+        const SafetensorsReader file(folder + "/adapters.safetensors");
         for (Parameter* weight : model.parameters()) {
             const std::string base = weight->name.substr(0, weight->name.rfind('.'));
             const SafetensorsEntry* A = weight->role == Role::linear ? file.find(base + ".lora_A") : nullptr;
             if (!A) continue;
-            CHECK(A->shape.size() == 2 && A->shape[0] > 0 && A->shape[0] % state.rank == 0, adapters_path, ": ",
-                  A->name, " has shape ", shape_text(A->shape), ", which adapters of rank ", state.rank, " can't have");
-            const int sections = int(A->shape[0] / state.rank);
-            merge_adapter(folder, *weight, {.rank = state.rank, .alpha = state.alpha, .sections = sections},
+            CHECK(A->shape.size() == 2 && A->shape[0] > 0 && A->shape[0] % state->rank == 0, file.path(), ": ", A->name,
+                  " has shape ", shape_text(A->shape), ", which adapters of rank ", state->rank, " can't have");
+            const int sections = int(A->shape[0] / state->rank);
+            merge_adapter(folder, file, *weight, {.rank = state->rank, .alpha = state->alpha, .sections = sections},
                           model.device());
         }
     }

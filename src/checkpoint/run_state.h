@@ -1,7 +1,8 @@
-// The state of a run that is not a tensor.
+// The state of a run that is not a tensor, and state.json, which holds it.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,6 +21,8 @@ struct RunState {
     int64_t rank = 0;
     double alpha = 0;
     std::vector<std::pair<std::string, std::string>> options;  // those that decide the numbers of a run
+    std::map<std::string, int64_t> adam_steps;                 // of each parameter that trains
+    std::map<std::string, std::string> files;                  // the SHA-256 of each other file of the checkpoint
 
     std::optional<std::string> option(const std::string& name) const {
         for (const auto& [stored, value] : options)
@@ -27,3 +30,9 @@ struct RunState {
         return {};
     }
 };
+
+// The text of a state.json: one text for each state, so that a file whose bytes differ from it is not one of ours. It
+// holds the SHA-256 of all else in it.
+std::string state_text(const RunState& state);
+// Reads a state.json; throws where it is damaged, or where a value can't be the one of a run.
+RunState read_state_file(const std::string& path);

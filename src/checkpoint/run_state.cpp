@@ -1,0 +1,131 @@
+#include "checkpoint/run_state.h"
+
+#include <algorithm>
+
+#include "checkpoint/state_fields.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "io/sha256.h"
+#include "runtime/error.h"
+
+using nlohmann::json;
+
+namespace {
+
+// Format 1 had no hash of state.json itself.
+constexpr int64_t kFormat = 2, kOldestFormat = 1;
+constexpr int64_t kMost = int64_t(1) << 40;  // of counters
+constexpr const char* kHash = "sha256";
+
+json to_json(const RunState& s) {
+    return {{"format", kFormat},
+            {"step", s.step},
+            {"restarts", s.restarts},
+            {"phase", s.low_rank ? "lowrank" : "full"},
+            {"data", {{"epoch", s.data.epoch}, {"position", s.data.position}}},
+            {"seed", s.seed},
+            {"model",
+             {{"vocab_size", s.config.vocab_size},
+              {"positions", s.config.max_positions},
+              {"layers", s.config.layers},
+              {"heads", s.config.heads},
+              {"channels", s.config.channels}}},
+            {"adapters", {{"rank", s.rank}, {"alpha", s.alpha}}},
+            {"adam_steps", s.adam_steps},
+            {"options", std::map<std::string, std::string>(s.options.begin(), s.options.end())},
+            {"files", s.files}};
+}
+
+GPT2Config config_from(StateFields fields) {
+    const GPT2Config config{.vocab_size = fields.whole("vocab_size", 1, 65536),
+                            .max_positions = fields.whole("positions", 1, 1 << 24),
+                            .layers = fields.whole("layers", 1, 1 << 16),
+                            .heads = fields.whole("heads", 1, 1 << 20),
+                            .channels = fields.whole("channels", 1, 1 << 20)};
+    fields.end();
+    return config;
+}
+
+RunState from_json(const json& object, const std::string& path) {
+    StateFields fields(object, path);
+    const int64_t format = fields.whole("format", INT64_MIN, INT64_MAX);
+    CHECK(format >= kOldestFormat && format <= kFormat, path, " has format ", format, ", this program reads ",
+          kOldestFormat, " to ", kFormat);
+    RunState s;
+    s.step = fields.whole("step", 0, kMost);
+    s.low_rank = fields.either("phase", "lowrank", "full");
+    s.restarts = fields.whole("restarts", 0, s.low_rank ? s.step : 0);
+    StateFields data = fields.object("data");
+    s.data = {.epoch = data.whole("epoch", 0, kMost), .position = data.whole("position", 0, kMost)};
+    data.end();
+    s.seed = fields.unsigned_whole("seed");
+    s.config = config_from(fields.object("model"));
+    StateFields adapters = fields.object("adapters");
+    s.rank = adapters.whole("rank", 1, kMost);
+    s.alpha = adapters.number("alpha", 1e-6, 1e6);
+    adapters.end();
+    s.adam_steps = fields.wholes("adam_steps", 0, s.step);
+    const std::map<std::string, std::string> options = fields.texts("options");
+    s.options.assign(options.begin(), options.end());
+    s.files = fields.texts("files");
+    if (format > 1) fields.text(kHash);
+    fields.end();
+    return s;
+}
+
+// What no field shows by itself.
+void check_agreement(const RunState& s, const std::string& path) {
+    const GPT2Config& c = s.config;
+    CHECK(c.channels % c.heads == 0, path, " states a model of ", c.heads, " heads and ", c.channels,
+          " channels, which the heads don't divide");
+    std::vector<std::string> names{"model.safetensors", "optimizer.safetensors"};
+    if (s.low_rank) names.push_back("adapters.safetensors");
+    for (const std::string& name : names) CHECK(s.files.contains(name), path, ": \"files\" has no ", name);
+    for (const auto& [name, hash] : s.files) {
+        CHECK(std::find(names.begin(), names.end(), name) != names.end(), path, ": \"files\" has ", name,
+              ", which a checkpoint of this phase doesn't have");
+        CHECK(hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos, path, ": ", hash,
+              " is not the SHA-256 of ", name);
+    }
+    // What is stored twice has one value.
+    for (const auto& [name, value] : {std::pair("seed", str(s.seed)), std::pair("rank", str(s.rank))}) {
+        const auto stored = s.option(name);
+        CHECK(!stored || *stored == value, path, " has ", name, " ", value, ", and ", stored.value_or(""),
+              " among its options");
+    }
+}
+
+std::string sha256_of(const json& object) {
+    const std::string text = json_text(object, 1);
+    Sha256 hash;
+    hash.update(text.data(), text.size());
+    return hash.hex();
+}
+
+std::string text_of(const json& object) { return json_text(object, 1) + "\n"; }
+
+}  // namespace
+
+std::string state_text(const RunState& state) {
+    json object = to_json(state);
+    const std::string hash = sha256_of(object);
+    object[kHash] = hash;
+    return text_of(object);
+}
+
+RunState read_state_file(const std::string& path) {
+    const std::string text = read_file(path);
+    const json object = read_json(path);
+    if (object.is_object() && object.contains(kHash)) {
+        json rest = object;
+        rest.erase(kHash);
+        const std::string actual = sha256_of(rest);
+        CHECK(object.at(kHash) == actual, path, " is damaged: its SHA-256 is ", actual, ", it says ",
+              json_text(object.at(kHash)));
+        // A parser sees neither what is there twice nor the space between.
+        CHECK(text == text_of(object), path, " is damaged: it holds more than its values");
+    }
+    const RunState state = from_json(object, path);
+    check_agreement(state, path);
+    return state;
+}
