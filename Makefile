@@ -260,6 +260,16 @@ $(FAULT_SHIM): test/faults/shim/fault_shim.cpp $(BUILD)/flags
 soak: all $(FAULT_SHIM)
 	python3 test/faults/soak --build $(BUILD) --trials $(SOAK_TRIALS) --seconds $(SOAK_SECONDS) --jobs $(SOAK_JOBS)
 
+# libFuzzer, with the library built by clang under ASan and UBSan: every target of test/fuzz, or FUZZ_TARGETS, for SECONDS each.
+SECONDS      ?= 60
+FUZZ_TARGETS ?= $(notdir $(wildcard test/fuzz/corpus/*))
+fuzz:
+	CXXFLAGS=-fsanitize=fuzzer-no-link $(MAKE) BUILD=$(BUILD)/fuzz CXX='$(patsubst %g++,%clang++,$(CXX))' DEBUG=1 CUDA=0 MPI=0 build-fuzzer
+	BUILD=$(BUILD)/fuzz SECONDS=$(SECONDS) test/fuzz/libfuzzer/run.sh $(FUZZ_TARGETS)
+$(BUILD)/fuzzer: $(patsubst %,$(BUILD)/%.o,$(filter-out %/test_fuzz.cpp,$(wildcard test/fuzz/*.cpp)) test/fuzz/libfuzzer/main.cpp) $(LIB)
+	$(CXX) $(CXXFLAGS) -fsanitize=fuzzer $(LDFLAGS) $^ -o $@ $(LDLIBS)
+build-fuzzer: $(BUILD)/fuzzer
+
 # ---- what reads the sources only (scripts/lint.sh) ----
 format check-format lint:
 	scripts/lint.sh $(filter-out lint,$@)
@@ -286,6 +296,7 @@ help:
 	@echo 'make test-cuda-on-cpu   of these, the ones that execute the CUDA half on the CPU (they need the CUDA headers)'
 	@echo 'make test-gpu       build and run the tests of the kernels on the GPU: $(BUILD)/kernel_tests'
 	@echo 'make soak           disturb tiny runs SOAK_TRIALS times, SOAK_JOBS at once, or for SOAK_SECONDS; prints what became of them'
+	@echo 'make fuzz           libFuzzer on every parser, under ASan and UBSan, for SECONDS each (needs clang)'
 	@echo 'make test-mutants   plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make lint           what clang-tidy, cppcheck, shellcheck and clang-format find; make format: lay out every file anew'
 	@echo 'make kernel-bench   build what times every op on the GPU (or the CPU): $(BUILD)/kernel_bench'
@@ -304,5 +315,5 @@ help:
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release bundle bundle-on-cpu tests test test-cuda-on-cpu test-gpu test-mutants soak kernel-tests-on-cpu planted-bugs kernel-bench gpu-programs mutated-kernel-tests cuda-on-cpu format check-format lint lint-flags lint-sources bench clean help
+.PHONY: all release bundle bundle-on-cpu tests test test-cuda-on-cpu test-gpu test-mutants soak fuzz build-fuzzer kernel-tests-on-cpu planted-bugs kernel-bench gpu-programs mutated-kernel-tests cuda-on-cpu format check-format lint lint-flags lint-sources bench clean help
 .SECONDARY:
