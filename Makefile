@@ -259,6 +259,10 @@ $(FAULT_SHIM): test/faults/shim/fault_shim.cpp $(BUILD)/flags
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -shared -fPIC $(LDFLAGS) $< -o $@ -ldl
 soak: all $(FAULT_SHIM)
 	python3 test/faults/soak --build $(BUILD) --trials $(SOAK_TRIALS) --seconds $(SOAK_SECONDS) --jobs $(SOAK_JOBS)
+# A short run under valgrind, which knows no AVX-512.
+memcheck:
+	$(MAKE) BUILD=$(BUILD)/memcheck CUDA=0 MPI=0 PORTABLE=$(if $(filter x86_64,$(shell uname -m)),x86-64-v2,1) all
+	BUILD=$(BUILD)/memcheck bash test/faults/memcheck/run.sh
 
 # libFuzzer, with the library built by clang under ASan and UBSan: every target of test/fuzz, or FUZZ_TARGETS, for SECONDS each.
 SECONDS      ?= 60
@@ -296,6 +300,7 @@ help:
 	@echo 'make test-cuda-on-cpu   of these, the ones that execute the CUDA half on the CPU (they need the CUDA headers)'
 	@echo 'make test-gpu       build and run the tests of the kernels on the GPU: $(BUILD)/kernel_tests'
 	@echo 'make soak           disturb tiny runs SOAK_TRIALS times, SOAK_JOBS at once, or for SOAK_SECONDS; prints what became of them'
+	@echo 'make memcheck       a short run, a resume, an export and the tokenizer under valgrind'
 	@echo 'make fuzz           libFuzzer on every parser, under ASan and UBSan, for SECONDS each (needs clang)'
 	@echo 'make test-mutants   plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make lint           what clang-tidy, cppcheck, shellcheck and clang-format find; make format: lay out every file anew'
@@ -315,5 +320,5 @@ help:
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release bundle bundle-on-cpu tests test test-cuda-on-cpu test-gpu test-mutants soak fuzz build-fuzzer kernel-tests-on-cpu planted-bugs kernel-bench gpu-programs mutated-kernel-tests cuda-on-cpu format check-format lint lint-flags lint-sources bench clean help
+.PHONY: all release bundle bundle-on-cpu tests test test-cuda-on-cpu test-gpu test-mutants soak memcheck fuzz build-fuzzer kernel-tests-on-cpu planted-bugs kernel-bench gpu-programs mutated-kernel-tests cuda-on-cpu format check-format lint lint-flags lint-sources bench clean help
 .SECONDARY:

@@ -13,11 +13,11 @@ for FUZZ_TARGET in "$@"; do
     "$BUILD/fuzzer" -max_total_time="$time" -max_len=8192 -rss_limit_mb=4096 -timeout=10 -print_final_stats=1 \
         -artifact_prefix="$BUILD/broken-$FUZZ_TARGET-" "$BUILD/found/$FUZZ_TARGET" "test/fuzz/corpus/$FUZZ_TARGET" \
         >"$log" 2>&1 || broken+=("$FUZZ_TARGET")
-    done=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    coverage=$(grep -oE 'cov: [0-9]+' "$log" | tail -n 1)
-    printf '%-14s %9d inputs  %s%s\n' "$FUZZ_TARGET" "${done:-0}" "$coverage" \
+    count=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    coverage=$(grep -oE 'cov: [0-9]+' "$log" | tail -n 1 || true)
+    printf '%-14s %9d inputs  %s%s\n' "$FUZZ_TARGET" "${count:-0}" "$coverage" \
         "$([[ " ${broken[*]} " != *" $FUZZ_TARGET "* ]] || echo "  BROKEN: $log")"
-    runs=$((runs + ${done:-0}))
+    runs=$((runs + ${count:-0}))
 done
 echo "$runs inputs, ${#broken[@]} of $# targets broken"
 [ ${#broken[@]} -eq 0 ]
