@@ -8,11 +8,13 @@
 //       the same and +   so do all after it, as on a disk that stays full
 //       short            a read or write comes back with half of its bytes
 //       torn             half of the bytes are written, then the process is killed
+//       power            every file is cut to what an fsync has brought to the disk, then the process is killed
 //       a signal's name  the process gets it just before the call
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,11 +61,12 @@ struct Fault {
             if (std::strcmp(action, s.name) == 0) signal = s.number;
         halves = std::strcmp(action, "short") == 0 || std::strcmp(action, "torn") == 0;
         dies = std::strcmp(action, "torn") == 0;
+        cuts = std::strcmp(action, "power") == 0;
     }
     char under[kLongest] = "/";
     int log = -1, call = -1, error = 0, signal = 0;
     long number = 0;
-    bool stays = false, halves = false, dies = false;
+    bool stays = false, halves = false, dies = false, cuts = false;
     std::atomic<long> counts[kCalls] = {};
 };
 
@@ -93,6 +96,60 @@ void path_below(int folder, const char* name, char* path) {
     std::snprintf(path + length, kLongest - length, "/%s", name);
 }
 
+// Files that were written since their last fsync, which a power cut takes back to the length they had then.
+class Unsynced {
+  public:
+    void written(int fd) {
+        const Locked lock(busy_);
+        struct stat info;
+        if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || find(info)) return;
+        for (File& file : files_)
+            if (file.fd < 0) {
+                file = {int(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0)), info.st_dev, info.st_ino, info.st_size};
+                return;
+            }
+    }
+    void synced(int fd) {
+        const Locked lock(busy_);
+        struct stat info;
+        if (fstat(fd, &info) != 0) return;
+        if (File* file = find(info)) {
+            syscall(SYS_close, file->fd);
+            file->fd = -1;
+        }
+    }
+    void cut() {
+        const Locked lock(busy_);
+        for (const File& file : files_)
+            if (file.fd >= 0) syscall(SYS_ftruncate, file.fd, file.length);
+        syscall(SYS_kill, getpid(), SIGKILL);
+    }
+
+  private:
+    struct File {
+        int fd = -1;
+        dev_t device = 0;
+        ino_t number = 0;
+        off_t length = 0;
+    };
+    struct Locked {
+        explicit Locked(std::atomic_flag& busy) : busy(busy) {
+            while (busy.test_and_set()) {
+            }
+        }
+        ~Locked() { busy.clear(); }
+        std::atomic_flag& busy;
+    };
+    File* find(const struct stat& info) {
+        for (File& file : files_)
+            if (file.fd >= 0 && file.device == info.st_dev && file.number == info.st_ino) return &file;
+        return nullptr;
+    }
+    File files_[64];
+    std::atomic_flag busy_;
+};
+Unsynced unsynced;
+
 struct Now {
     int error = 0;      // the call fails with it
     bool half = false;  // it moves half of its bytes
@@ -111,12 +168,16 @@ Now happens(Call call, const char* path) {
     }
     if (call != f.call || !(number == f.number || (f.stays && number > f.number))) return {};
     if (f.signal) syscall(SYS_kill, getpid(), f.signal);
+    if (f.cuts) unsynced.cut();
     return {f.error, f.halves, f.dies};
 }
 Now happens(Call call, int fd) {
     char path[kLongest];
     path_of(fd, path);
-    return happens(call, path);
+    const Now now = happens(call, path);
+    if (fault().cuts && call == kWrite && counts(path)) unsynced.written(fd);
+    if (fault().cuts && call == kSync) unsynced.synced(fd);
+    return now;
 }
 
 // Runs `real`, a system call that answers as such do, where nothing else is to happen.

@@ -1,4 +1,4 @@
-"""Kills and signals at chosen calls and at random moments, closed pipes and descriptors: the run goes on from there."""
+"""Kills, power cuts and signals at chosen calls and at random moments, closed pipes and descriptors: the run goes on from there."""
 import os
 import random
 import signal
@@ -8,12 +8,12 @@ import time
 from failing_calls import calls_of
 from verdicts import LOST, Trial, Verdict, as_reference, completed, ended_badly
 
-GROUP = 'kills and signals'
+GROUP = 'kills, power cuts, signals'
 SIGNALS = ('TERM', 'INT', 'HUP', 'QUIT', 'USR1', 'USR2', 'PIPE')
 
 
 def killed_at(call, number, how):
-    """A run that is killed at one of its calls on files, and once more on the way back."""
+    """A run that is killed at one of its calls on files."""
     def body(runs, folder):
         ended = runs.train(folder, fault=f'{call} {number} {how}')
         if ended.code != -signal.SIGKILL:
@@ -86,7 +86,7 @@ def nobody_listens():
 
 def trials(runs, pick):
     calls = calls_of(runs, 'new run')
-    chosen = [killed_at(call, number, 'KILL') for call, number, _ in calls]
+    chosen = [killed_at(call, number, how) for call, number, _ in calls for how in ('KILL', 'power')]
     chosen += [killed_at(call, number, 'torn') for call, number, _ in calls if call == 'write']
     chosen += [signalled_at(call, number, name) for call, number, _ in calls for name in SIGNALS]
     chosen += [without(closed) for closed in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2))] + [nobody_listens()]

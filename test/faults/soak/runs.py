@@ -153,7 +153,9 @@ class Runs:
 
     @staticmethod
     def numbers(folder):
+        """The lines of the log without times; when checkpoints were written is no result."""
         lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+        lines = [line for line in lines if line.get('event') != 'save']
         return [{key: value for key, value in line.items() if key not in TIMES and not key.endswith('_s')} for line in lines]
 
     def difference(self, folder, expected=None):
