@@ -52,6 +52,7 @@ class Trainer {
                                 .beta2 = o_.beta2,
                                 .eps = o_.eps,
                                 .weight_decay = o_.weight_decay,
+                                .bounds_m = o_.moment_bound == "on",
                                 .seed = o_.seed},
                       .max_norm = o_.grad_clip,
                       .sharing = o_.sharing(ranks.rank()),

@@ -36,7 +36,7 @@ struct Options {
     double lr = 6e-4, lora_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
     bool skip_zero_rate = false;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0, outlier_zscore = 6;
-    std::string outliers = "warn";
+    std::string outliers = "warn", moment_bound = "on";
     // run
     std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir, config_file;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, keep_every = 0,
