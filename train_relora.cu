@@ -19,6 +19,7 @@
 #include "optimizer/masters.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/whole.h"
+#include "runtime/cpu/spinning.h"
 #include "runtime/device.h"
 #include "runtime/ranks.h"
 #include "runtime/ranks/starter.h"
@@ -177,6 +178,7 @@ class Trainer {
             leave_other_future();
         else if (fs::exists(o_.out + "/metrics.jsonl"))
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
+        if (!on_gpu()) o_.threads = threads_;  // a resume elsewhere has the same bits
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
     }
@@ -640,7 +642,7 @@ int run(int argc, char** argv) {
         std::cout << verdict.lines;
         return verdict.all_whole ? 0 : 1;
     }
-    const int threads = kernels::set_threads(options.take_place(place));
+    const int threads = options.take_place(place);
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
         export_checkpoint(options.init_from, options.export_dir);
@@ -666,6 +668,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    bound_spinning(argv);
     try {
         return run(argc, argv);
     } catch (const PeerFailed& error) {

@@ -89,8 +89,7 @@ struct Options {
     // Names and values of the options that decide the numbers of a run: a resume must have the same.
     std::vector<std::pair<std::string, std::string>> trajectory() const;
 
-    // Makes this process the one at its place: its GPU, the number of ranks. Returns how many threads it is to use; 0:
-    // all.
+    // Makes this process the one at its place: its GPU, the number of ranks, its threads, whose number it returns.
     int take_place(const Place& place);
 
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
@@ -99,6 +98,7 @@ struct Options {
   private:
     void describe(OptionTable& table);
     std::string config_to_read() const;
+    int start_threads(const Place& place) const;
     void resolve_device();
     void resolve_model();
     void resolve_steps();
