@@ -13,6 +13,7 @@
 #include "io/files.h"
 #include "io/held_folder.h"
 #include "io/metrics.h"
+#include "io/temporary.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
 #include "optimizer/masters.h"
@@ -163,6 +164,7 @@ class Trainer {
 
     void open_log() {
         check_room(o_.out, checkpoint_bytes(model_.parameters()));
+        remove_stale_temporaries(o_.out);
         if (o_.resume) leave_other_future();
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
