@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,11 +9,8 @@
 #include "model/lora.h"
 #include "optimizer/segments.h"
 #include "runtime/ranks/place.h"
+#include "train/option_table.h"
 #include "train/routes.h"
-
-namespace CLI {
-class App;
-}
 
 // A value of -1 (or an empty string) on an option with a derived default means "not given"; resolve() fills it in.
 struct Options {
@@ -41,7 +37,7 @@ struct Options {
     bool skip_zero_rate = false;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0;
     // run
-    std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir;
+    std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir, config_file;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, keep_every = 0,
             log_every = 10, threads = 0;
     int64_t sample_tokens = 256, top_k = 0;
@@ -97,22 +93,12 @@ struct Options {
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
     bool parse(int argc, char** argv);
 
-    enum Decides {
-        kNumbers,    // the numbers of a run: a resume must have the same
-        kRunOnly,    // how it is run
-        kThisStart,  // what is done now: not kept in the run folder
-    };
-    struct Entry {
-        std::string name;
-        std::function<std::string()> text;  // the value as TOML
-        Decides decides;
-    };
-
   private:
-    void describe(CLI::App& app);
+    void describe(OptionTable& table);
+    std::string config_to_read() const;
     void resolve_device();
     void resolve_model();
     void resolve_steps();
     void resolve_method();
-    std::vector<Entry> entries_;
+    std::vector<OptionTable::Entry> entries_;
 };

@@ -99,7 +99,7 @@ base=("${sized[@]}")
 echo 'learning_rate = 0.1' >"$work/unknown.toml"
 refused 2 'learning_rate' --config "$work/unknown.toml"
 echo 'lr = "fast"' >"$work/type.toml"
-refused 2 '--lr' --config "$work/type.toml"
+refused 2 "$work/type.toml line 1: lr is a text in quotes, but should be a number" --config "$work/type.toml"
 refused 2 "$work/none.toml" --config "$work/none.toml"
 
 # Shards. Bytes 0-3 of the header are the magic number, 4-7 the version, 8-11 the count of tokens; 1024 in all.
