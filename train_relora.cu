@@ -431,6 +431,7 @@ class Trainer {
     // Says what has been written by now.
     void report_saved() {
         while (const auto saved = saver_.finished()) {
+            saved_ = std::max(saved_, saved->step);
             const std::string why = saved->why_paused.empty() ? "" : ": " + saved->why_paused;
             console_.line(format("saved %s (paused %.0f ms%s, written in %.1f s)", saved->folder.c_str(),
                                  1e3 * saved->paused, why.c_str(), saved->written));
@@ -446,11 +447,9 @@ class Trainer {
     // Where the run folder has got another name, or is gone, the run ends with a checkpoint where one can be.
     void end_if_folder_lost() {
         if (ranks_.broadcast(folder_lost() ? "lost" : "").empty()) return;
-        try {
-            saver_.wait();
-        } catch (const Error&) {
-            saved_ = -1;  // is made again
-        }
+        saved_ = -1;
+        saver_.wait();
+        report_saved();
         std::string loss;
         if (folder_ && folder_->place().empty()) {
             loss = "removed";
@@ -462,6 +461,7 @@ class Trainer {
         } else if (folder_) {
             loss = "renamed to " + folder_->place();
         }
+        saved_ = std::stoll(ranks_.broadcast(std::to_string(saved_)));
         save(step_);
         FAIL("the run folder ", o_.out, " was ", loss, " during the run; it ends with a checkpoint after ", step_,
              " updates in ", folder_ ? folder_->place() : "");
