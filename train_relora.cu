@@ -14,6 +14,7 @@
 #include "io/folder_lock.h"
 #include "io/held_folder.h"
 #include "io/metrics.h"
+#include "io/temporary.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
 #include "optimizer/masters.h"
@@ -172,6 +173,7 @@ class Trainer {
 
     void open_log() {
         check_room(o_.out, checkpoint_bytes(model_.parameters()));
+        remove_stale_temporaries(o_.out);
         if (resumes())
             leave_other_future();
         else if (fs::exists(o_.out + "/metrics.jsonl"))
@@ -477,6 +479,7 @@ class Trainer {
     // Says what has been written by now.
     void report_saved() {
         while (const auto saved = saver_.finished()) {
+            saved_ = std::max(saved_, saved->step);
             const std::string why = saved->why_paused.empty() ? "" : ": " + saved->why_paused;
             console_.line(format("saved %s (paused %.0f ms%s, written in %.1f s)", saved->folder.c_str(),
                                  1e3 * saved->paused, why.c_str(), saved->written));
@@ -492,11 +495,9 @@ class Trainer {
     // Where the run folder has got another name, or is gone, the run ends with a checkpoint where one can be.
     void end_if_folder_lost() {
         if (ranks_.broadcast(folder_lost() ? "lost" : "").empty()) return;
-        try {
-            saver_.wait();
-        } catch (const Error&) {
-            saved_ = -1;  // is made again
-        }
+        saved_ = -1;
+        saver_.wait();
+        report_saved();
         std::string loss;
         if (folder_ && folder_->place().empty()) {
             loss = "removed";
@@ -508,6 +509,7 @@ class Trainer {
         } else if (folder_) {
             loss = "renamed to " + folder_->place();
         }
+        saved_ = std::stoll(ranks_.broadcast(std::to_string(saved_)));
         save(step_);
         FAIL("the run folder ", o_.out, " was ", loss, " during the run; it ends with a checkpoint after ", step_,
              " updates in ", folder_ ? folder_->place() : "");
