@@ -7,7 +7,11 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/huggingface.h"
 #include "checkpoint/merged.h"
+#include "checkpoint/run_folder.h"
+#include "checkpoint/saver.h"
+#include "checkpoint/verify.h"
 #include "io/files.h"
+#include "io/held_folder.h"
 #include "io/metrics.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
@@ -22,6 +26,7 @@
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/profile.h"
+#include "train/resume.h"
 #include "train/route_choice.h"
 #include "train/sample.h"
 #include "train/schedule.h"
@@ -30,9 +35,6 @@
 namespace fs = std::filesystem;
 
 namespace {
-
-// The name under which a checkpoint keeps the routes that --adapter-route auto has chosen.
-constexpr const char* kChosenRoutes = "adapter-routes";
 
 class Trainer {
   public:
@@ -54,7 +56,8 @@ class Trainer {
                       .reduced_as = o_.reduced_as()},
                      ranks),
           weight_check_(ranks, o_.run_device),
-          console_(ranks.first()) {
+          console_(ranks.first()),
+          saver_(ranks, o_.run_device, {.newest = o_.keep, .every = o_.keep_every}) {
         o_.sharing(ranks_.rank()).divide(model_.parameters());
     }
 
@@ -90,25 +93,24 @@ class Trainer {
     }
 
     void open_run_folder() {
-        const bool has_run = fs::exists(o_.out + "/metrics.jsonl") || !latest_checkpoint(o_.out).empty();
+        const bool has_run = fs::exists(o_.out + "/metrics.jsonl") || !checkpoints(o_.out).empty();
         if (o_.resume) {
-            resumed_from_ = latest_checkpoint(o_.out);
-            CHECK(!resumed_from_.empty(), "--resume: there is no complete checkpoint under ", o_.out);
-            resumed_ = read_state(resumed_from_);
-            verify_files(resumed_from_, resumed_);
-            for (const auto& [name, value] : o_.trajectory()) {
-                const auto stored = resumed_.option(name);
-                USAGE_CHECK(!stored || value == *stored, "--resume: --", name, " is ", value, ", but ", resumed_from_,
-                            " was made with ", *stored, "; a resumed run must go on with the same");
-            }
+            CHECK(!o_.resumed_from.empty(), "--resume: there is no complete checkpoint under ", o_.out);
+            resumed_ = read_state(o_.resumed_from);
+            check_resumed_options(o_, resumed_, o_.resumed_from);
         } else {
             USAGE_CHECK(!has_run, "--out ", o_.out,
                         " already holds a run; add --resume to continue it, or give another folder");
         }
         ranks_.barrier();  // all have looked
+        if (ranks_.first()) hold_folder();
+    }
+
+    void hold_folder() {
         std::error_code error;
-        if (ranks_.first()) fs::create_directories(o_.out, error);
+        fs::create_directories(o_.out, error);
         if (error) fail_errno("create", o_.out, error.value());
+        folder_ = std::make_unique<HeldFolder>(o_.out);
     }
 
     void start() {
@@ -153,18 +155,26 @@ class Trainer {
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
-        if (o_.resume) console_.line("resumed from " + resumed_from_);
+        if (o_.resume) console_.line("resumed from " + o_.resumed_from);
         report_traffic();
         start_time_ = seconds_now();
         first_step_ = step_;
     }
 
     void open_log() {
-        const int64_t needed = checkpoint_bytes(model_.parameters()), free = free_bytes(o_.out);
-        CHECK(free >= needed, o_.out, ": a checkpoint takes ", needed >> 20, " MiB, but only ", free >> 20,
-              " MiB are free");
+        check_room(o_.out, checkpoint_bytes(model_.parameters()));
+        if (o_.resume) leave_other_future();
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
+    }
+
+    // What the run made after the checkpoint that it goes on from, and what is damaged, gets other names.
+    void leave_other_future() {
+        for (const std::string& reason : o_.passed_over) console_.line("passed over: " + reason);
+        std::vector<std::string> names = set_aside_later(o_.out, step_);
+        const std::string complete = o_.out + "/export";
+        if (step_ < o_.max_steps && fs::exists(complete)) names.push_back(set_aside(complete));
+        for (const std::string& name : names) console_.line("set aside, as the run goes on without it: " + name);
     }
 
     void restore() {
@@ -172,7 +182,7 @@ class Trainer {
         restarts_ = resumed_.restarts;
         if (resumed_.low_rank) wrap();
         allocate_phase();
-        read_parameters(resumed_from_, resumed_, model_.parameters());
+        read_parameters(o_.resumed_from, resumed_, model_.parameters());
         model_.values_changed();
         loader_->restore(resumed_.data);
     }
@@ -200,7 +210,10 @@ class Trainer {
     // ---- one update
 
     // Ranks stop together: after an update whose numbers say that one of them has got a signal.
-    bool wants_to_stop() const { return ranks_.alone() ? signals::pending != 0 : stop_; }
+    bool wants_to_stop() const { return ranks_.alone() ? asks_to_stop() : stop_; }
+    bool asks_to_stop() const { return signals::pending != 0 || folder_lost(); }
+    // The first rank sees to the run folder.
+    bool folder_lost() const { return folder_ && !folder_->in_place(); }
 
     void update() {
         ranks_.check();
@@ -208,7 +221,7 @@ class Trainer {
         if (schedule_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
         PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
-        optimizer_.begin_update(schedule_.rate(step_), signals::pending != 0);
+        optimizer_.begin_update(schedule_.rate(step_), asks_to_stop());
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             const TokenBatch batch = loader_->next();
             const int64_t index = (step_ * o_.accumulation + micro) * ranks_.size() + ranks_.rank();
@@ -238,6 +251,7 @@ class Trainer {
         if (due(o_.eval_every)) validate(done);
         if (due(o_.sample_every)) print_sample(done);
         if (due(o_.save_every)) save(done);
+        if (!folder_lost()) report_saved();
     }
 
     // Runs body as a part of the profile, which on a GPU includes what it launched.
@@ -408,13 +422,54 @@ class Trainer {
     void save(int64_t done) {
         if (done == saved_) return;  // by update(), before a signal ended the loop
         saved_ = done;
-        const std::string folder = profile_.time(
-            "save", [&] { return write_checkpoint(o_.out, state(done), model_.parameters(), o_.keep, whole()); });
-        console_.line("saved " + folder);
+        const bool goes_on = done < o_.max_steps && !wants_to_stop();
+        profile_.time("save", [&] { saver_.save(folder_.get(), state(done), model_.parameters(), whole(), goes_on); });
+        report_saved();
+    }
+    // Says what has been written by now.
+    void report_saved() {
+        while (const auto saved = saver_.finished()) {
+            const std::string why = saved->why_paused.empty() ? "" : ": " + saved->why_paused;
+            console_.line(format("saved %s (paused %.0f ms%s, written in %.1f s)", saved->folder.c_str(),
+                                 1e3 * saved->paused, why.c_str(), saved->written));
+            log(MetricsLine()
+                    .add("step", saved->step)
+                    .add("event", "save")
+                    .add("paused_s", float(saved->paused))
+                    .add("copied_s", float(saved->copied))
+                    .add("written_s", float(saved->written)));
+        }
+    }
+
+    // Where the run folder has got another name, or is gone, the run ends with a checkpoint where one can be.
+    void end_if_folder_lost() {
+        if (ranks_.broadcast(folder_lost() ? "lost" : "").empty()) return;
+        try {
+            saver_.wait();
+        } catch (const Error&) {
+            saved_ = -1;  // is made again
+        }
+        std::string loss;
+        if (folder_ && folder_->place().empty()) {
+            loss = "removed";
+            CHECK(!fs::exists(o_.out), "the run folder ", o_.out,
+                  " was removed during the run, and there is another in its place: nothing was saved");
+            hold_folder();
+            write_file_atomic(o_.out + "/config.toml", o_.to_toml());
+            saved_ = -1;
+        } else if (folder_) {
+            loss = "renamed to " + folder_->place();
+        }
+        save(step_);
+        FAIL("the run folder ", o_.out, " was ", loss, " during the run; it ends with a checkpoint after ", step_,
+             " updates in ", folder_ ? folder_->place() : "");
     }
 
     int finish() {
+        end_if_folder_lost();
         if (step_ > first_step_ || !o_.resume) save(step_);  // a signal may have come before the first update
+        saver_.wait();
+        report_saved();
         if (wants_to_stop()) {
             console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ",
                                  (long long)step_, (long long)o_.max_steps) +
@@ -459,8 +514,9 @@ class Trainer {
     std::unique_ptr<Validation> validation_;
     std::optional<Sampler> sampler_;  // empty if the run prints no samples
     std::unique_ptr<MetricsLog> metrics_;
-    std::string resumed_from_;
     RunState resumed_;
+    std::unique_ptr<HeldFolder> folder_;  // the run folder, of the first rank
+    Saver saver_;
     // An update whose numbers have not been read yet.
     struct PendingReport {
         int64_t step = 0, result = 0;  // number of the update; what Optimizer::update returned
@@ -523,6 +579,11 @@ int run(int argc, char** argv) {
         return place.rank == 0 ? report(error) : error.exit_code;
     }
     if (options.gpus > 0 && place.starter.empty()) return start_ranks(int(options.gpus), argv);
+    if (!options.verify.empty()) {
+        const Verdict verdict = verify(options.verify);
+        std::cout << verdict.lines;
+        return verdict.all_whole ? 0 : 1;
+    }
     const int threads = kernels::set_threads(options.take_place(place));
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");

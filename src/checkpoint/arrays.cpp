@@ -6,11 +6,6 @@
 
 namespace {
 
-std::vector<int64_t> file_shape(const Parameter& p) {
-    if (!p.is_matrix()) return {p.cols};
-    return p.transposed_in_files() ? std::vector<int64_t>{p.cols, p.rows} : std::vector<int64_t>{p.file_rows, p.cols};
-}
-
 // to (cols, rows) = from (rows, cols) transposed, in tiles that stay in cache.
 void transpose(float* to, const float* from, int64_t rows, int64_t cols) {
     constexpr int64_t TILE = 32;
@@ -44,6 +39,19 @@ std::vector<Parameter*> select(const std::vector<Parameter*>& all, bool adapters
 
 std::vector<Parameter*> adapters_of(const std::vector<Parameter*>& all) { return select(all, true); }
 std::vector<Parameter*> without_adapters(const std::vector<Parameter*>& all) { return select(all, false); }
+
+std::vector<int64_t> file_shape(const Parameter& p) {
+    if (!p.is_matrix()) return {p.cols};
+    return p.transposed_in_files() ? std::vector<int64_t>{p.cols, p.rows} : std::vector<int64_t>{p.file_rows, p.cols};
+}
+
+int adapter_sections(const SafetensorsReader& file, const Parameter& weight, int64_t rank) {
+    const SafetensorsEntry* A = file.find(weight.name.substr(0, weight.name.rfind('.')) + ".lora_A");
+    if (!A) return 0;
+    CHECK(A->shape.size() == 2 && A->shape[0] > 0 && A->shape[0] % rank == 0, file.path(), ": ", A->name, " has shape ",
+          shape_text(A->shape), ", which adapters of rank ", rank, " can't have");
+    return int(A->shape[0] / rank);
+}
 
 const float* on_host(const Tensor& t, std::vector<float>& copy) {
     if (t.device == Device::cpu && t.dtype == DType::f32) return t.get<float>();

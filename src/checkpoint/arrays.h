@@ -19,6 +19,11 @@ std::string write_values(const std::string& path, const std::vector<Parameter*>&
 // rounded where need be, and what this rank keeps of them into the masters.
 void read_values(const SafetensorsReader& file, const std::vector<Parameter*>& parameters);
 
+// The shape of a parameter's values in a file.
+std::vector<int64_t> file_shape(const Parameter& p);
+// How many sections the adapter of a weight has in a file of adapters of this rank; 0: it has none.
+int adapter_sections(const SafetensorsReader& file, const Parameter& weight, int64_t rank);
+
 // Reads an fp32 array of a parameter's shape, and what this rank keeps of it into `kept`, one of its moments.
 void read_kept(const SafetensorsReader& file, const SafetensorsEntry& entry, const Parameter& p, const Tensor& kept);
 // The elements of a tensor on the host in fp32: its own memory, or a copy that `copy` holds.

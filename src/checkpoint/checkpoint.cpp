@@ -1,48 +1,13 @@
 #include "checkpoint/checkpoint.h"
 
-#include <algorithm>
-#include <charconv>
 #include <filesystem>
-#include <iomanip>
-#include <optional>
-#include <sstream>
 
 #include "checkpoint/arrays.h"
+#include "checkpoint/run_folder.h"
 #include "io/sha256.h"
 #include "io/temporary.h"
 
 namespace fs = std::filesystem;
-namespace {
-
-std::string step_name(int64_t step) {
-    std::ostringstream name;
-    name << "step_" << std::setw(8) << std::setfill('0') << step;
-    return name.str();
-}
-
-// The step of a folder's name; nothing where it is not a name that step_name() gives.
-std::optional<int64_t> step_of(const std::string& name) {
-    const size_t digits = std::string("step_").size();
-    int64_t step = 0;
-    if (name.size() <= digits) return {};
-    const auto [end, error] = std::from_chars(name.data() + digits, name.data() + name.size(), step);
-    return error == std::errc() && name == step_name(step) ? std::optional(step) : std::nullopt;
-}
-
-}  // namespace
-
-std::vector<std::string> checkpoints(const std::string& out) {
-    std::vector<std::pair<int64_t, std::string>> found;
-    std::error_code none;
-    for (const auto& entry : fs::directory_iterator(out, none)) {
-        const auto step = step_of(entry.path().filename().string());
-        if (step && is_checkpoint(entry.path().string())) found.push_back({*step, entry.path().string()});
-    }
-    std::sort(found.begin(), found.end());
-    std::vector<std::string> folders;
-    for (auto& [step, folder] : found) folders.push_back(std::move(folder));
-    return folders;
-}
 
 int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters) {
     int64_t bytes = 1 << 20;
@@ -52,32 +17,26 @@ int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters) {
 
 bool is_checkpoint(const std::string& folder) { return fs::exists(folder + "/state.json"); }
 
-std::string latest_checkpoint(const std::string& out) {
-    const std::vector<std::string> all = checkpoints(out);
-    return all.empty() ? "" : all.back();
-}
-
 namespace {
 
-// Writes both moments of what trains; returns the file's hash. On another rank than the first it only takes part.
+// Calls each(parameter, name, moment) for both moments of all that trains.
+template <class Each>
+void for_moments(const std::vector<Parameter*>& parameters, const Each& each) {
+    for (const Parameter* p : parameters)
+        if (p->trains) {
+            each(*p, p->name + ".m", &Parameter::m);
+            each(*p, p->name + ".v", &Parameter::v);
+        }
+}
+
+// Returns the file's hash.
 std::string write_moments(const std::string& path, const std::vector<Parameter*>& parameters, const Whole& whole) {
-    const auto moments = [&](auto&& each) {
-        for (const Parameter* p : parameters)
-            if (p->trains) {
-                each(*p, p->name + ".m", &Parameter::m);
-                each(*p, p->name + ".v", &Parameter::v);
-            }
-    };
-    if (!whole.ranks().first()) {
-        moments([&](const Parameter& p, const std::string&, Tensor Parameter::*kept) { whole.of(p, kept); });
-        return "";
-    }
     SafetensorsWriter file(path);
-    moments([&](const Parameter& p, const std::string& name, Tensor Parameter::*) {
+    for_moments(parameters, [&](const Parameter& p, const std::string& name, Tensor Parameter::*) {
         file.add(name, "F32", {p.file_rows, p.cols});
     });
     std::vector<float> copy;
-    moments([&](const Parameter& p, const std::string& name, Tensor Parameter::*kept) {
+    for_moments(parameters, [&](const Parameter& p, const std::string& name, Tensor Parameter::*kept) {
         file.write(name, on_host(whole.of(p, kept), copy), size_t(p.file_size()) * 4);
     });
     return file.close();
@@ -85,17 +44,21 @@ std::string write_moments(const std::string& path, const std::vector<Parameter*>
 
 }  // namespace
 
+void gather_for_first(const std::vector<Parameter*>& parameters, const Whole& whole) {
+    for (const Parameter* p : parameters) whole.value(*p);
+    for_moments(parameters,
+                [&](const Parameter& p, const std::string&, Tensor Parameter::*kept) { whole.of(p, kept); });
+}
+
 std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
-                             int64_t keep, const Whole& whole) {
+                             const Whole& whole) {
     const std::string folder = out + "/" + step_name(state.step);
     const std::vector<Parameter*> base = without_adapters(parameters), adapters = adapters_of(parameters);
     if (!whole.ranks().first()) {
-        write_values("", base, whole);
-        write_values("", adapters, whole);
-        write_moments("", parameters, whole);
-        whole.ranks().barrier();
+        gather_for_first(parameters, whole);
         return folder;
     }
+    check_room(out, checkpoint_bytes(parameters));
     Temporary made(out, Temporary::Kind::folder);
     const std::string& temporary = made.path();
     RunState written = state;
@@ -106,12 +69,8 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
     for (const Parameter* p : parameters)
         if (p->trains) written.adam_steps[p->name] = p->adam_step;
     write_file_atomic(temporary + "/state.json", state_text(written));
-    std::error_code ignored;
-    fs::remove_all(folder, ignored);
+    if (fs::exists(folder)) set_aside(folder);
     made.rename_to(folder);
-    std::vector<std::string> all = checkpoints(out);
-    for (size_t i = 0; keep > 0 && i + size_t(keep) < all.size(); i++) fs::remove_all(all[i], ignored);
-    whole.ranks().barrier();
     return folder;
 }
 

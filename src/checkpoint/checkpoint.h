@@ -1,5 +1,4 @@
-// Checkpoints of a run: OUT/step_NNNNNNNN, a folder of safetensors files and state.json, which holds
-// the SHA-256 of each.
+// One checkpoint of a run: a folder of safetensors files and state.json, which holds the SHA-256 of each.
 #pragma once
 
 #include <string>
@@ -9,20 +8,18 @@
 #include "optimizer/whole.h"
 #include "runtime/parameter.h"
 
-// Writes OUT/step_NNNNNNNN: to a temporary name, synced, renamed; state.json last. Keeps the newest `keep` (0: all).
-// The first rank writes, and all return when it is done; the format knows no ranks. Returns the folder. On an error
-// nothing of it stays behind.
+// `parameters` are a model's: adapters come last. Writes OUT/step_NNNNNNNN: to a temporary name, synced, renamed;
+// state.json last. The first rank writes, the others only take part; the format knows no ranks. Returns the folder. On
+// an error nothing of it stays behind.
 std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
-                             int64_t keep, const Whole& whole);
+                             const Whole& whole);
+// What another rank than the first does while that one gathers what a checkpoint holds.
+void gather_for_first(const std::vector<Parameter*>& parameters, const Whole& whole);
 // About how many bytes a checkpoint of these parameters takes.
 int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
 
 // Whether a folder is a checkpoint (else it may be a Hugging Face folder).
 bool is_checkpoint(const std::string& folder);
-// The folders of a run's checkpoints, by step: only names as they are written here count.
-std::vector<std::string> checkpoints(const std::string& out);
-// The newest complete checkpoint under OUT, or "".
-std::string latest_checkpoint(const std::string& out);
 
 // Reads state.json of a checkpoint folder. A folder named step_NNNNNNNN has to hold that step.
 RunState read_state(const std::string& folder);

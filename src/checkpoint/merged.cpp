@@ -7,10 +7,11 @@
 #include "checkpoint/arrays.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/huggingface.h"
+#include "checkpoint/run_folder.h"
 #include "io/safetensors.h"
 
 GPT2Config config_of(const std::string& folder) {
-    if (is_checkpoint(folder)) return read_state(folder).config;
+    if (is_checkpoint(folder)) return whole_checkpoint(folder).state.config;
     const GPT2Config c = read_huggingface_config(folder);
     CHECK(std::min({c.vocab_size, c.max_positions, c.layers, c.heads, c.channels}) > 0, folder, " states a model of ",
           c.layers, " layers, ", c.heads, " heads, ", c.channels, " channels, vocabulary ", c.vocab_size, " and ",
@@ -43,17 +44,12 @@ void merge_adapter(const std::string& folder, const SafetensorsReader& adapters,
 
 void load_merged(GPT2& model, const std::string& folder) {
     const std::optional<RunState> state = is_checkpoint(folder) ? std::optional(read_state(folder)) : std::nullopt;
-    if (state) verify_files(folder, *state);
     read_weights(folder, model.parameters());
     if (state && state->low_rank) {
         const SafetensorsReader file(folder + "/adapters.safetensors");
         for (Parameter* weight : model.parameters()) {
-            const std::string base = weight->name.substr(0, weight->name.rfind('.'));
-            const SafetensorsEntry* A = weight->role == Role::linear ? file.find(base + ".lora_A") : nullptr;
-            if (!A) continue;
-            CHECK(A->shape.size() == 2 && A->shape[0] > 0 && A->shape[0] % state->rank == 0, file.path(), ": ", A->name,
-                  " has shape ", shape_text(A->shape), ", which adapters of rank ", state->rank, " can't have");
-            const int sections = int(A->shape[0] / state->rank);
+            const int sections = weight->role == Role::linear ? adapter_sections(file, *weight, state->rank) : 0;
+            if (sections == 0) continue;
             merge_adapter(folder, file, *weight, {.rank = state->rank, .alpha = state->alpha, .sections = sections},
                           model.device());
         }

@@ -2,15 +2,13 @@
 
 #include <cstring>
 
-#include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
 #include "runtime/device.h"
 #include "runtime/version.h"
 
 std::string start_agreement(const Options& o) {
-    const std::string resumed = o.resume ? latest_checkpoint(o.out) : "";
     return str("train_relora ", kVersion, "\n", o.to_toml(), "device = ", o.run_device == Device::cuda ? "cuda" : "cpu",
-               "\nresumed = ", resumed, "\n");
+               "\nresumed = ", o.resumed_from, "\n");
 }
 
 void WeightCheck::prepare(const std::vector<Parameter*>& parameters) {

@@ -4,6 +4,7 @@
 #include <sstream>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
 #include "model/flops.h"
 #include "model/gpt2.h"
 #include "optimizer/masters.h"
@@ -27,6 +28,7 @@ PhaseEstimate estimate_phase(const Options& o, bool low_rank, const Routes& rout
                         .trained = model.num_trained(),
                         .flops_per_token = flops_per_token(o.config, low_rank ? &lora : nullptr, o.seq_len),
                         .total_bytes = memory.total_bytes(),
+                        .checkpoint_bytes = checkpoint_bytes(model.parameters()),
                         .traffic = optimizer.traffic(model.trained_parameters())};
     for (int c = 0; c < kMemoryCategories; c++) phase.bytes[size_t(c)] = memory.bytes(MemoryCategory(c));
     return phase;
@@ -73,6 +75,8 @@ std::string dry_run_report(const Options& o) {
         if (MemoryCategory(k) != MemoryCategory::host)
             row(memory_category_name(MemoryCategory(k)), [&](const PhaseEstimate& p) { return p.bytes[size_t(k)]; });
     row("total", [](const PhaseEstimate& p) { return p.total_bytes; });
+    // A checkpoint on the disk, and its copy in host memory while it is written beside the training.
+    row("checkpoint", [](const PhaseEstimate& p) { return size_t(p.checkpoint_bytes); });
     if (o.run_device == Device::cuda)
         row(memory_category_name(MemoryCategory::host),
             [](const PhaseEstimate& p) { return p.bytes[size_t(MemoryCategory::host)]; });

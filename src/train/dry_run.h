@@ -14,7 +14,8 @@ struct PhaseEstimate {
     int64_t trained = 0;  // parameters
     double flops_per_token = 0;
     std::array<size_t, kMemoryCategories> bytes{};
-    size_t total_bytes = 0;      // on the device
+    size_t total_bytes = 0;  // on the device
+    int64_t checkpoint_bytes = 0;
     Optimizer::Traffic traffic;  // of a rank, in an update
 };
 // Estimates one phase of the run, the low-rank one with these routes.

@@ -170,6 +170,10 @@ void Options::describe(CLI::App& app) {
     table.add("out", out, kRunOnly, any,
               "run folder: checkpoints, metrics.jsonl, config.toml, export (default: runs/MODE-SEED)");
     table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly");
+    table.add(
+        "resume-from", resume_from, kThisStart, any,
+        "continue from this checkpoint, a step or a folder, not from the newest whole one; later ones get another "
+        "name");
     table.add("device", device, kRunOnly, one_of({"auto", "cpu", "cuda"}),
               "cpu, cuda, or auto: a GPU if there is one that can be used");
     table.add("dtype", dtype, kNumbers, one_of({"fp32", "bf16"}),
@@ -185,6 +189,8 @@ void Options::describe(CLI::App& app) {
     table.add("log-every", log_every, kRunOnly, positive, "updates between lines in a log that is not a terminal");
     table.add("save-every", save_every, kRunOnly, not_negative, "updates between checkpoints; 0: only at the end");
     table.add("keep", keep, kRunOnly, not_negative, "newest checkpoints to keep; 0: all");
+    table.add("keep-every", keep_every, kRunOnly, not_negative,
+              "keep those of steps that are multiples of this besides; 0: none");
     table.add("sample-every", sample_every, kRunOnly, not_negative, "updates between text samples; 0: only at the end");
     table.add("sample-tokens", sample_tokens, kRunOnly, not_negative, "tokens per sample; 0: no samples");
     table.add("temperature", temperature, kRunOnly, between(0.0, 100.0), "of samples; 0: always the likeliest token");
@@ -225,9 +231,13 @@ bool Options::parse(int argc, char** argv) {
     app.get_formatter()->column_width(38);
     app.allow_config_extras(CLI::config_extras_mode::error);
     describe(app);
+    CLI::App* const verifies =
+        app.add_subcommand("verify", "check every file and value of a checkpoint, or of all of a run");
+    verifies->add_option("folder", verify, "a run folder or a checkpoint")->required();
 
     std::string config_default;
-    if (raw_flag(argc, argv, "--resume") && raw_value(argc, argv, "--config").empty()) {
+    const bool resumes = raw_flag(argc, argv, "--resume") || !raw_value(argc, argv, "--resume-from").empty();
+    if (resumes && raw_value(argc, argv, "--config").empty()) {
         config_default = raw_value(argc, argv, "--out") + "/config.toml";
         USAGE_CHECK(!raw_value(argc, argv, "--out").empty(), "--resume needs --out, the folder of the run to continue");
         CHECK(std::filesystem::exists(config_default), "--resume: ", config_default, " is not there, so ",
@@ -247,6 +257,7 @@ bool Options::parse(int argc, char** argv) {
         std::replace(line.begin(), line.end(), '\n', ' ');
         USAGE_FAIL(line, " (--help lists every option)");
     }
+    resume = resume || !resume_from.empty();
     return true;
 }
 

@@ -42,11 +42,11 @@ struct Options {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0;
     // run
     std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir;
-    int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, log_every = 10,
-            threads = 0;
+    int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, keep_every = 0,
+            log_every = 10, threads = 0;
     int64_t sample_tokens = 256, top_k = 0;
     double temperature = 0.8;
-    std::string prompt;
+    std::string prompt, resume_from, verify;
     bool resume = false, dry_run = false, print_schedule = false, profile = false, autotune = false,
          no_cuda_graph = false;
     // ranks
@@ -60,6 +60,8 @@ struct Options {
     LoraConfig lora;
     relora::Reset reset_config;
     int64_t accumulation = 1;  // micro-batches per update and rank
+    std::string resumed_from;  // the checkpoint that the run goes on from, and why newer ones are passed over
+    std::vector<std::string> passed_over;
 
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
@@ -77,6 +79,8 @@ struct Options {
     bool chooses_routes() const { return low_rank() && adapter_route == "auto" && lora_dropout == 0; }
     RouteSetting route_setting() const { return {config, lora, compute_type(), run_device, batch_size * seq_len}; }
 
+    // The checkpoint that a resume goes on from, if there is one: the one that was asked for, or the newest whole one.
+    void choose_checkpoint();
     // The model's configuration and vocabulary from --init-from or the data, where options leave them open.
     void complete_from_files();
     // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.

@@ -246,9 +246,9 @@ void Options::resolve_device() {
 }
 
 void Options::complete_from_files() {
+    choose_checkpoint();
     // A resumed run no longer needs the weights that it began with: its checkpoint has the configuration.
-    const std::string resumed = resume ? latest_checkpoint(out) : "";
-    if (!init_from.empty()) config = config_of(resumed.empty() ? init_from : resumed);
+    if (!init_from.empty()) config = resumed_from.empty() ? config_of(init_from) : read_state(resumed_from).config;
     if (vocab_size >= 0 || !init_from.empty()) return;
     const Tokenizer found = find_tokenizer(*this);
     const fs::path beside = fs::path(train_data).parent_path() / "tokenizer.bin";

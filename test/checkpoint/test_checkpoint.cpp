@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/run_folder.h"
 #include "io/safetensors.h"
 #include "runtime/error.h"
 #include "test/error_of.h"
@@ -81,9 +82,7 @@ class Checkpoint : public testing::Test {
         s.options = {{"lr", "0.1"}, {"mode", "\"relora\""}};
         return s;
     }
-    std::string write(int64_t step, int64_t keep = 0) {
-        return write_checkpoint(out, state(step), table.parameters(), keep, Whole());
-    }
+    std::string write(int64_t step) { return write_checkpoint(out, state(step), table.parameters(), Whole()); }
     // Names in the run folder, sorted.
     std::vector<std::string> names() const {
         std::vector<std::string> found;
@@ -181,32 +180,80 @@ TEST_F(Checkpoint, ReadsBf16AndNamesWithoutPrefix) {
     EXPECT_NE(error_of([&] { read_weights(out, {&other}); }).find("transformer.h.1.bias"), std::string::npos);
 }
 
-TEST_F(Checkpoint, LatestIsTheNewestComplete) {
-    EXPECT_EQ(latest_checkpoint(out), "");
-    EXPECT_EQ(latest_checkpoint(out + "/nowhere"), "");
-    write(9);
-    write(10);
-    EXPECT_EQ(latest_checkpoint(out), out + "/step_00000010");
-    // A folder that a crash left without state.json, a temporary one, and one of another kind.
-    fs::create_directories(out + "/step_00000011");
-    fs::copy(out + "/step_00000010", out + "/.step_00000012.tmp");
-    fs::copy(out + "/step_00000010", out + "/export");
-    EXPECT_EQ(latest_checkpoint(out), out + "/step_00000010");
-    fs::remove(out + "/step_00000010/state.json");
-    EXPECT_EQ(latest_checkpoint(out), out + "/step_00000009");
+TEST_F(Checkpoint, OnlyItsOwnNamesCount) {
+    EXPECT_EQ(step_name(60), "step_00000060");
+    EXPECT_EQ(step_name(123456789), "step_123456789");
+    for (const char* name : {"step_00000060", "step_00000000", "step_123456789"})
+        EXPECT_EQ(step_name(step_of(name).value_or(-1)), name);
+    for (const char* name : {"step_00000060.bak", "step_0000060", "step_000000060", "step_", "step_-0000060", "",
+                             "step", "step_0000006x", "step_99999999999999999999"})
+        EXPECT_FALSE(step_of(name)) << name;
 }
 
-TEST_F(Checkpoint, KeepsTheNewest) {
-    for (int64_t step : {8, 9, 10, 11}) write(step, 2);
-    EXPECT_EQ(names(), (std::vector<std::string>{"step_00000010", "step_00000011"}));
-    write(12, 0);
-    EXPECT_EQ(names().size(), 3u);
-    // Writing the same step again replaces it.
+TEST_F(Checkpoint, NewestWholeIsFound) {
+    std::vector<std::string> passed_over;
+    const auto newest = [&] {
+        passed_over.clear();
+        const auto found = newest_whole(out, passed_over);
+        return found ? found->folder : "";
+    };
+    EXPECT_EQ(newest(), "");
+    EXPECT_TRUE(checkpoints(out + "/nowhere").empty());
+    write(9);
+    write(10);
+    // Nine digits sort as numbers.
+    write(100000001);
+    write(99999999);
+    EXPECT_EQ(newest(), out + "/step_100000001");
+    fs::remove_all(out + "/step_100000001");
+    fs::remove_all(out + "/step_99999999");
+    // A folder that a crash left without state.json, a temporary one, one of another kind, and copies by hand.
+    fs::create_directories(out + "/step_00000011");
+    for (const char* name : {".step_00000012.tmp", "export", "step_00000012.bak", "step_0000013"})
+        fs::copy(out + "/step_00000010", out + "/" + name);
+    EXPECT_EQ(newest(), out + "/step_00000010");
+    EXPECT_EQ(passed_over, std::vector<std::string>{out + "/step_00000011 is not a checkpoint: it has no state.json"});
+    fs::remove(out + "/step_00000011");
+    // One under another's name, and a damaged one.
+    fs::copy(out + "/step_00000010", out + "/step_00000014");
+    put(out + "/step_00000010/model.safetensors", 100, "~");
+    EXPECT_EQ(newest(), out + "/step_00000009");
+    ASSERT_EQ(passed_over.size(), 2u);
+    EXPECT_EQ(passed_over[0], out + "/step_00000014 holds step 10, which its name doesn't say");
+    EXPECT_EQ(passed_over[1].find(out + "/step_00000010/model.safetensors is damaged"), 0u);
+}
+
+TEST_F(Checkpoint, KeepsTheNewestAndMultiples) {
+    for (int64_t step = 5; step <= 12; step++) write(step);
+    fs::copy(out + "/step_00000005", out + "/step_00000005.good");
+    remove_old(out, {.newest = 0});
+    EXPECT_EQ(names().size(), 9u);
+    remove_old(out, {.newest = 2, .every = 5});
+    EXPECT_EQ(names(), (std::vector<std::string>{"step_00000005", "step_00000005.good", "step_00000010",
+                                                 "step_00000011", "step_00000012"}));
+}
+
+TEST_F(Checkpoint, NothingIsOverwritten) {
+    write(6);
     table.wte.master_memory[0] = 77.0f;
-    write(12, 0);
-    Table read;
-    read_parameters(out + "/step_00000012", read_state(out + "/step_00000012"), read.parameters());
-    EXPECT_EQ(read.wte.master_memory[0], 77.0f);
+    write(6);
+    write(7);
+    EXPECT_EQ(names(), (std::vector<std::string>{"step_00000006", "step_00000006.abandoned", "step_00000007"}));
+    const auto first_value = [&](const std::string& name) {
+        return element(SafetensorsReader(out + "/" + name + "/model.safetensors"), "transformer.wte.weight", 0);
+    };
+    EXPECT_EQ(first_value("step_00000006"), 77.0f);
+    EXPECT_EQ(first_value("step_00000006.abandoned"), value(0, 0, 0));
+    write(5);
+    EXPECT_EQ(set_aside_later(out, 5),
+              (std::vector<std::string>{out + "/step_00000006.abandoned.2", out + "/step_00000007.abandoned"}));
+}
+
+TEST_F(Checkpoint, RoomIsAsked) {
+    EXPECT_EQ(error_of([&] { check_room(out, 1 << 20); }), "no error");
+    const std::string message = error_of([&] { check_room(out, int64_t(1) << 60); });
+    EXPECT_EQ(message.find(out + ": a checkpoint takes 1099511627776 MiB, and only "), 0u);
+    EXPECT_NE(message.find(" MiB too few"), std::string::npos);
 }
 
 TEST_F(Checkpoint, DamageIsFound) {
@@ -246,7 +293,7 @@ TEST_F(Checkpoint, AFailedWriteLeavesTheEarlierOne) {
     // A tensor without memory: the write fails when its files are half written.
     OwnedParameter empty("transformer.empty", 1, 3, Role::bias, true);
     empty.master = empty.weight = {};
-    EXPECT_NE(error_of([&] { write_checkpoint(out, state(6), {&empty}, 1, Whole()); }), "no error");
+    EXPECT_NE(error_of([&] { write_checkpoint(out, state(6), {&empty}, Whole()); }), "no error");
     EXPECT_EQ(names(), std::vector<std::string>{"step_00000005"});
     EXPECT_EQ(error_of([&] { read_state(out + "/step_00000005"); }), "no error");
 }

@@ -161,7 +161,7 @@ damage() {
 base=(--seq-len 32 --batch-size 4 --max-steps 4 --rank 4 --mode lora)
 for row in 'byte|is damaged' 'truncated|is damaged' 'missing|adapters.safetensors' 'state|is not valid JSON' \
     'foreign|has format 99, this program reads 1' 'stateless|is neither a checkpoint (state.json) nor a Hugging Face folder' \
-    'rank|has adapters of rank 0' 'heads|states a model of 2 layers, 0 heads, 32 channels'; do
+    'rank|state.json is damaged' 'heads|state.json is damaged'; do
     kind=${row%%|*} message=${row#*|}
     cp -r "$checkpoint" "$work/$kind"
     damage "$work/$kind" "$kind"
@@ -209,6 +209,7 @@ for row in 'byte|is damaged' 'truncated|is damaged' 'missing|adapters.safetensor
     'foreign|has format 99, this program reads 1'; do
     kind=${row%%|*} message=${row#*|}
     cp -r "$run" "$work/resume_$kind"
+    rm -r "$work/resume_$kind/step_00000003"
     damage "$work/resume_$kind/step_00000006" "$kind"
     resume_refused "resume: $kind" 1 "$message" "$work/resume_$kind" --resume
 done

@@ -67,8 +67,8 @@ measured() {
     mv "$work/times.json" "$XDG_CACHE_HOME/train_relora/adapter_times.json"
 }
 
-# Every line of a run's metrics without what a clock decides, and what only several ranks report.
-numbers() { sed -E 's/,"(tokens_per_s|mfu|reduce_s|reduce_hidden)":[^,}]*//g; /"event":"ranks"/d' "$1/metrics.jsonl"; }
+# Every line of a run's metrics without what a clock decides, what only several ranks report, and when it was saved.
+numbers() { sed -E 's/,"(tokens_per_s|mfu|reduce_s|reduce_hidden)":[^,}]*//g; /"event":"(ranks|save)"/d' "$1/metrics.jsonl"; }
 # field NAME FILE: the values of one key, a line each.
 field() { sed -nE 's/.*"'"$1"'":"?([^,}"]*).*/\1/p' "$2"; }
 # close NAME EXPECTED KEY TOLERANCE: whether the values of a key of two runs are that close, line by line.
