@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -32,6 +31,15 @@ struct OpenFile {
     OpenFile& operator=(const OpenFile&) = delete;
     int fd;
 };
+
+// The bytes of an open file; throws where it is not a regular one. Whoever opens what may be a FIFO does so by
+// O_NONBLOCK, as it would be waited for.
+int64_t regular_size(int fd, const std::string& path) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) fail_errno("read", path, errno);
+    CHECK(S_ISREG(info.st_mode), "cannot read ", path, ": it is not a regular file");
+    return info.st_size;
+}
 
 }  // namespace
 
@@ -56,18 +64,24 @@ void write_all(int fd, const void* data, size_t bytes, const std::string& path) 
     }
 }
 
-std::string read_file(const std::string& path) {
-    const OpenFile file(path, O_RDONLY);
+std::string read_file(const std::string& path, int64_t most) {
+    const OpenFile file(path, O_RDONLY | O_NONBLOCK);
+    const int64_t size = regular_size(file.fd, path);
+    const auto check = [&](int64_t bytes) {
+        CHECK(bytes <= most, path, " has more than ", most, " bytes, which is more than such a file can have");
+    };
+    check(size);
+    // The size is only where the reading begins: files of the kernel say that they have none.
     std::string text;
-    std::vector<char> buffer(kBufferBytes);
-    for (;;) {
-        const ssize_t count = read(file.fd, buffer.data(), buffer.size());
-        if (count == 0) return text;
-        if (count > 0) {
-            text.append(buffer.data(), size_t(count));
-        } else if (errno != EINTR) {
-            fail_errno("read", path, errno);
-        }
+    for (size_t done = 0;;) {
+        text.resize(std::max(size_t(size) + 1, done + kBufferBytes));
+        const ssize_t count = TEMP_FAILURE_RETRY(read(file.fd, text.data() + done, text.size() - done));
+        if (count < 0) fail_errno("read", path, errno);
+        done += size_t(count);
+        check(int64_t(done));
+        if (count > 0) continue;
+        text.resize(done);
+        return text;
     }
 }
 
@@ -147,18 +161,15 @@ std::string FileWriter::close() {
     return hash_.hex();
 }
 
-InputFile::InputFile(const std::string& path) : path_(path) {
-    fd_ = int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)));
+InputFile::InputFile(const std::string& path)
+    : path_(path), fd_(int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)))) {
     if (fd_ < 0) fail_errno("open", path, errno);
-    struct stat info;
-    const int error = fstat(fd_, &info) != 0 ? errno : 0;
-    if (error == 0 && S_ISREG(info.st_mode)) {
-        size_ = info.st_size;
-        return;
+    try {
+        size_ = regular_size(fd_, path);
+    } catch (const Error&) {
+        ::close(fd_);
+        throw;
     }
-    ::close(fd_);
-    if (error != 0) fail_errno("read", path, error);
-    FAIL("cannot read ", path, ": it is not a regular file");
 }
 
 InputFile::~InputFile() {

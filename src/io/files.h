@@ -14,8 +14,8 @@
 // Writes all bytes to an open file, however many calls that takes; `path` is for the error.
 void write_all(int fd, const void* data, size_t bytes, const std::string& path);
 
-// Returns the whole file as a string.
-std::string read_file(const std::string& path);
+// Returns the whole file as a string; throws where it is not a regular file, or has more bytes than `most`.
+std::string read_file(const std::string& path, int64_t most = INT64_MAX);
 
 // Replaces `path` by `text` so that a crash leaves either the old file or the new one.
 void write_file_atomic(const std::string& path, const std::string& text);
