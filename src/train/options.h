@@ -102,6 +102,9 @@ struct Options {
     void resolve_device();
     void resolve_model();
     void resolve_steps();
+    void resolve_length();
+    int64_t default_low_rank_steps() const;
+    void resolve_cycles(int64_t low);
     void resolve_method();
     std::vector<OptionTable::Entry> entries_;
 };
