@@ -2,16 +2,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <sstream>
 #include <thread>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/merged.h"
 #include "runtime/device.h"
 #include "train/options.h"
-#include "train/sample.h"
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -249,10 +246,7 @@ void Options::complete_from_files() {
     choose_checkpoint();
     // A resumed run no longer needs the weights that it began with: its checkpoint has the configuration.
     if (!init_from.empty()) config = resumed_from.empty() ? config_of(init_from) : read_state(resumed_from).config;
-    if (vocab_size >= 0 || !init_from.empty()) return;
-    const Tokenizer found = find_tokenizer(*this);
-    const fs::path beside = fs::path(train_data).parent_path() / "tokenizer.bin";
-    if (!found.is_byte_level() || fs::exists(beside)) vocab_size = found.vocab_size();
+    find_data();
 }
 
 BatchLimits Options::batch_limits() const {
