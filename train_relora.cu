@@ -31,6 +31,7 @@
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
+#include "train/run_data.h"
 #include "train/sample.h"
 #include "train/schedule.h"
 #include "train/validation.h"
@@ -87,9 +88,10 @@ class Trainer {
     // ---- set-up
 
     void open_data() {
+        for (const std::string& note : o_.data_notes) console_.line(note);
         USAGE_CHECK(!o_.train_data.empty(),
                     "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
-        train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
+        train_set_ = std::make_unique<TokenDataset>(o_.train_files.paths(), int(o_.config.vocab_size));
         CHECK(train_set_->num_windows(int(o_.seq_len)) * o_.seq_len >= o_.total_batch_tokens, "--train-data ",
               o_.train_data, " has ", train_set_->num_tokens(), " tokens, less than one update of ",
               o_.total_batch_tokens, " (plus one)");
@@ -109,6 +111,7 @@ class Trainer {
         if (!resumes()) return;
         resumed_ = read_state(o_.resumed_from);
         check_resumed_options(o_, resumed_, o_.resumed_from);
+        for (const std::string& note : check_resumed_data(o_, resumed_, o_.resumed_from)) console_.line(note);
     }
     bool resumes() const { return !o_.resumed_from.empty(); }
 
@@ -453,6 +456,8 @@ class Trainer {
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
         s.health = health_.state();
+        s.train_data = o_.train_files;
+        s.val_data = o_.val_files;
         s.seed = o_.seed;
         s.config = o_.config;
         s.rank = o_.rank;
@@ -599,6 +604,7 @@ int train(Options& options, int threads, const Place& place) {
                           .patience = options.rank_patience,
                           .timeout = options.rank_timeout};
     const Ranks ranks(place, meeting, options.run_device);
+    options.make_paths_absolute();  // ranks agree on what was given
     // What fails tells the other ranks before anything is given back that may wait for them; one rank prints it.
     const auto fail = [&](const Error& error) {
         return ranks.fail(error.what(), error.exit_code) ? report(error) : error.exit_code;

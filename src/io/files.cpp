@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -110,17 +111,36 @@ int64_t free_bytes(const std::string& path) {
     return int64_t(info.f_bavail) * int64_t(info.f_frsize);
 }
 
-std::vector<std::string> glob_files(const std::string& pattern) {
+std::vector<std::string> matching_files(const std::string& pattern) {
+    std::error_code ignored;
+    if (std::filesystem::exists(pattern, ignored) && !std::filesystem::is_directory(pattern, ignored)) return {pattern};
     glob_t found;
     const int result = glob(pattern.c_str(), GLOB_NOSORT | GLOB_TILDE | GLOB_BRACE, nullptr, &found);
     std::vector<std::string> paths;
     if (result == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
     globfree(&found);
-    std::error_code ignored;
     std::erase_if(paths, [&](const std::string& path) { return std::filesystem::is_directory(path, ignored); });
-    USAGE_CHECK(!paths.empty(), "no file matches ", pattern);
     std::sort(paths.begin(), paths.end());
     return paths;
+}
+
+std::vector<std::string> glob_files(const std::string& pattern) {
+    std::vector<std::string> paths = matching_files(pattern);
+    USAGE_CHECK(!paths.empty(), "no file matches ", pattern);
+    return paths;
+}
+
+std::string absolute_pattern(const std::string& pattern) {
+    if (pattern.empty() || pattern.starts_with('/') || pattern.starts_with('~')) return pattern;
+    const std::string here = std::filesystem::current_path().string() + "/";
+    std::error_code ignored;
+    if (std::filesystem::exists(pattern, ignored)) return here + pattern;
+    std::string escaped;
+    for (const char c : here) {
+        if (std::string_view("\\*?[]{},~").find(c) != std::string_view::npos) escaped += '\\';
+        escaped += c;
+    }
+    return escaped + pattern;
 }
 
 FileWriter::FileWriter(const std::string& path)
