@@ -33,6 +33,12 @@ std::string Sha256::hex() {
     return text;
 }
 
+std::string sha256_text(std::string_view text) {
+    Sha256 hash;
+    hash.update(text.data(), text.size());
+    return hash.hex();
+}
+
 std::string sha256_file(const std::string& path) {
     std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
     CHECK(file, "cannot read ", path, ": ", std::strerror(errno));
