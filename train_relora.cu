@@ -20,6 +20,7 @@
 #include "optimizer/masters.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/whole.h"
+#include "runtime/build.h"
 #include "runtime/device.h"
 #include "runtime/ranks.h"
 #include "runtime/ranks/starter.h"
@@ -590,10 +591,10 @@ class Trainer {
     double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
 
-// Prints an error, in one line.
+// Prints an error, in one line; a debug build says where it was found.
 int report(const Error& error) {
     std::cerr << "train_relora: " << error.what();
-    if (error.exit_code != 2) std::cerr << " (" << error.file << ":" << error.line << ")";
+    if (kDebugBuild) std::cerr << " (" << error.file << ":" << error.line << ")";
     std::cerr << std::endl;
     return error.exit_code;
 }

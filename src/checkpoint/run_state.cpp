@@ -180,12 +180,7 @@ void check_agreement(const RunState& s, const std::string& path) {
     }
 }
 
-std::string sha256_of(const json& object) {
-    const std::string text = json_text(object, 1);
-    Sha256 hash;
-    hash.update(text.data(), text.size());
-    return hash.hex();
-}
+std::string sha256_of(const json& object) { return sha256_text(json_text(object, 1)); }
 
 std::string text_of(const json& object) { return json_text(object, 1) + "\n"; }
 
