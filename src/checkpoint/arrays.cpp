@@ -1,7 +1,7 @@
 #include "checkpoint/arrays.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 
 #include "runtime/device.h"
 
@@ -18,22 +18,15 @@ void transpose(float* to, const float* from, int64_t rows, int64_t cols) {
 }
 
 void read_numbers(const SafetensorsReader& file, const SafetensorsEntry& entry, float* to, int64_t n) {
-    const uint8_t* from = file.data(entry);
-    if (entry.dtype == "F32") {
-        CHECK(entry.bytes() == 4 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 4,
-              " numbers, expected ", n);
-        std::memcpy(to, from, size_t(n) * 4);
-        return;
-    }
-    CHECK(entry.dtype == "BF16", file.path(), ": ", entry.name, " is of type ", entry.dtype,
+    const bool f32 = entry.dtype == "F32";
+    CHECK(f32 || entry.dtype == "BF16", file.path(), ": ", entry.name, " is of type ", entry.dtype,
           "; F32 or BF16 can be read");
-    CHECK(entry.bytes() == 2 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 2, " numbers, expected ",
-          n);
-    for (int64_t i = 0; i < n; i++) {
-        bf16 value;
-        std::memcpy(&value, from + 2 * i, 2);
-        to[i] = float(value);
-    }
+    const int64_t count = entry.bytes() / (f32 ? 4 : 2);
+    CHECK(count == n, file.path(), ": ", entry.name, " holds ", count, " numbers, expected ", n);
+    if (f32) return file.read(entry, to);
+    std::vector<bf16> values(n);
+    file.read(entry, values.data());
+    std::transform(values.begin(), values.end(), to, [](bf16 x) { return float(x); });
 }
 
 std::vector<Parameter*> select(const std::vector<Parameter*>& all, bool adapters) {
@@ -101,6 +94,9 @@ std::vector<float> read_whole(const SafetensorsReader& file, const SafetensorsEn
                               bool transposed) {
     std::vector<float> values(size_t(p.size()), 0.0f);
     read_numbers(file, entry, values.data(), p.file_size());
+    for (const float& x : values)
+        CHECK(std::isfinite(x), file.path(), ": number ", &x - values.data(), " of ", entry.name, " is ", x,
+              ", it should be finite");
     if (transposed) {
         std::vector<float> array(values.size());
         std::swap(array, values);

@@ -12,10 +12,37 @@ using nlohmann::json;
 
 namespace {
 
-// Format 1 had no hash of state.json itself.
+// Format 1 had no hash of state.json itself, and didn't know the data.
 constexpr int64_t kFormat = 2, kOldestFormat = 1;
 constexpr int64_t kMost = int64_t(1) << 40;  // of counters
 constexpr const char* kHash = "sha256";
+
+json to_json(const HealthState& s) {
+    json window = json::array();
+    for (const WatchedUpdate& update : s.window) window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
+    return {{"skipped", s.skipped},
+            {"skipped_in_a_row", s.skipped_in_a_row},
+            {"outliers", s.outliers},
+            {"window", window}};
+}
+
+json to_json(const FileFingerprint& file) {
+    return {{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}};
+}
+
+json to_json(const DataFiles& files) {
+    json shards = json::array(), tokenizer = json::array();
+    for (const FileFingerprint& shard : files.shards) shards.push_back(to_json(shard));
+    if (files.tokenizer) tokenizer.push_back(to_json(*files.tokenizer));
+    return {{"shards", shards}, {"tokenizer", tokenizer}};
+}
+
+json to_json(const std::vector<BranchPoint>& branches) {
+    json list = json::array();
+    for (const BranchPoint& b : branches)
+        list.push_back({{"folder", b.folder}, {"step", b.step}, {"tokens", b.tokens}, {"sha256", b.sha256}});
+    return list;
+}
 
 json to_json(const RunState& s) {
     return {{"format", kFormat},
@@ -23,6 +50,10 @@ json to_json(const RunState& s) {
             {"restarts", s.restarts},
             {"phase", s.low_rank ? "lowrank" : "full"},
             {"data", {{"epoch", s.data.epoch}, {"position", s.data.position}}},
+            {"health", to_json(s.health)},
+            {"train_data", to_json(s.train_data)},
+            {"val_data", to_json(s.val_data)},
+            {"branches", to_json(s.branches)},
             {"seed", s.seed},
             {"model",
              {{"vocab_size", s.config.vocab_size},
@@ -46,6 +77,53 @@ GPT2Config config_from(StateFields fields) {
     return config;
 }
 
+HealthState health_from(StateFields fields, int64_t step) {
+    HealthState s;
+    s.skipped = fields.whole("skipped", 0, step);
+    s.skipped_in_a_row = fields.whole("skipped_in_a_row", 0, s.skipped);
+    s.outliers = fields.whole("outliers", 0, step);
+    // Loss and gradient norm are fp32 numbers that were finite.
+    for (StateFields& update : fields.objects("window")) {
+        const int64_t least = s.window.empty() ? 0 : s.window.back().step + 1;
+        s.window.push_back({.step = update.whole("step", least, step - 1),
+                            .loss = update.number("loss", 0, 3.5e38),
+                            .norm = update.number("norm", 0, 3.5e38)});
+        update.end();
+    }
+    fields.end();
+    return s;
+}
+
+FileFingerprint fingerprint_from(StateFields& fields) {
+    const FileFingerprint file{.path = fields.text("path"),
+                               .bytes = fields.whole("bytes", 0, INT64_MAX),
+                               .sha256 = fields.sha256("sha256")};
+    fields.end();
+    return file;
+}
+
+DataFiles data_files_from(StateFields fields, const std::string& path) {
+    DataFiles files;
+    std::vector<StateFields> tokenizers = fields.objects("tokenizer");
+    CHECK(tokenizers.size() <= 1, path, " has ", tokenizers.size(), " tokenizers for one data set");
+    if (!tokenizers.empty()) files.tokenizer = fingerprint_from(tokenizers[0]);
+    for (StateFields& shard : fields.objects("shards")) files.shards.push_back(fingerprint_from(shard));
+    fields.end();
+    return files;
+}
+
+std::vector<BranchPoint> branches_from(StateFields& state, int64_t step) {
+    std::vector<BranchPoint> branches;
+    for (StateFields& fields : state.objects("branches")) {
+        branches.push_back({.folder = fields.text("folder"),
+                            .step = fields.whole("step", branches.empty() ? 0 : branches.back().step, step),
+                            .tokens = fields.whole("tokens", 0, INT64_MAX),
+                            .sha256 = fields.sha256("sha256")});
+        fields.end();
+    }
+    return branches;
+}
+
 RunState from_json(const json& object, const std::string& path) {
     StateFields fields(object, path);
     const int64_t format = fields.whole("format", INT64_MIN, INT64_MAX);
@@ -58,6 +136,12 @@ RunState from_json(const json& object, const std::string& path) {
     StateFields data = fields.object("data");
     s.data = {.epoch = data.whole("epoch", 0, kMost), .position = data.whole("position", 0, kMost)};
     data.end();
+    if (format > 1) {
+        s.health = health_from(fields.object("health"), s.step);
+        s.train_data = data_files_from(fields.object("train_data"), path);
+        s.val_data = data_files_from(fields.object("val_data"), path);
+        s.branches = branches_from(fields, s.step);
+    }
     s.seed = fields.unsigned_whole("seed");
     s.config = config_from(fields.object("model"));
     StateFields adapters = fields.object("adapters");
@@ -88,19 +172,15 @@ void check_agreement(const RunState& s, const std::string& path) {
               " is not the SHA-256 of ", name);
     }
     // What is stored twice has one value.
-    for (const auto& [name, value] : {std::pair("seed", str(s.seed)), std::pair("rank", str(s.rank))}) {
+    for (const auto& [name, value] :
+         {std::pair<const char*, json>("seed", s.seed), {"rank", s.rank}, {"alpha", s.alpha}}) {
         const auto stored = s.option(name);
-        CHECK(!stored || *stored == value, path, " has ", name, " ", value, ", and ", stored.value_or(""),
-              " among its options");
+        CHECK(!stored || parse_json(*stored) == value, path, " has ", name, " ", json_text(value), ", and ",
+              stored.value_or(""), " among its options");
     }
 }
 
-std::string sha256_of(const json& object) {
-    const std::string text = json_text(object, 1);
-    Sha256 hash;
-    hash.update(text.data(), text.size());
-    return hash.hex();
-}
+std::string sha256_of(const json& object) { return sha256_text(json_text(object, 1)); }
 
 std::string text_of(const json& object) { return json_text(object, 1) + "\n"; }
 

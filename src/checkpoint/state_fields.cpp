@@ -48,6 +48,13 @@ std::string StateFields::text(const std::string& name) {
     return value;
 }
 
+std::string StateFields::sha256(const std::string& name) {
+    const std::string value = text(name);
+    if (value.size() != 64 || value.find_first_not_of("0123456789abcdef") != std::string::npos)
+        refuse(name, "a SHA-256, 64 hexadecimal digits");
+    return value;
+}
+
 bool StateFields::either(const std::string& name, const std::string& yes, const std::string& no) {
     const std::string value = text(name);
     if (value != yes && value != no) refuse(name, str('"', yes, "\" or \"", no, '"'));
@@ -55,6 +62,14 @@ bool StateFields::either(const std::string& name, const std::string& yes, const 
 }
 
 StateFields StateFields::object(const std::string& name) { return {at(name), where_ + ": \"" + name + "\""}; }
+
+std::vector<StateFields> StateFields::objects(const std::string& name) {
+    const json& list = at(name);
+    if (!list.is_array()) refuse(name, "a list");
+    std::vector<StateFields> all;
+    for (size_t i = 0; i < list.size(); i++) all.emplace_back(list[i], str(where_, ": \"", name, "\" number ", i));
+    return all;
+}
 
 std::map<std::string, std::string> StateFields::texts(const std::string& name) {
     StateFields fields = object(name);

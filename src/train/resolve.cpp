@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <sstream>
 #include <thread>
 
 #include "checkpoint/checkpoint.h"
@@ -10,9 +10,6 @@
 #include "runtime/device.h"
 #include "train/line_up.h"
 #include "train/options.h"
-#include "train/sample.h"
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -146,10 +143,7 @@ void Options::complete_from_files() {
     choose_checkpoint();
     // A resumed run no longer needs the weights that it began with: its checkpoint has the configuration.
     if (!init_from.empty()) config = resumed_from.empty() ? config_of(init_from) : read_state(resumed_from).config;
-    if (vocab_size >= 0 || !init_from.empty()) return;
-    const Tokenizer found = find_tokenizer(*this);
-    const fs::path beside = fs::path(train_data).parent_path() / "tokenizer.bin";
-    if (!found.is_byte_level() || fs::exists(beside)) vocab_size = found.vocab_size();
+    find_data();
 }
 
 BatchLimits Options::batch_limits() const {

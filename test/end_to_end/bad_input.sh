@@ -236,7 +236,7 @@ code=0
     exec ./train_relora --train-data "$good" --out "$work/full" "${sized[@]}" "${quiet[@]}" --mode full
 ) >"$work/stdout" 2>"$work/stderr" || code=$?
 check_refusal 'full disk' "$code" 1 'safetensors'
-[ -z "$(find "$work/full" -name '*step_*' -o -name '*.tmp')" ] || differs "full disk: left $(find "$work/full" -name '*step_*')"
+[ -z "$(find "$work/full" -name '*step_*' -o -name '.train_relora.*')" ] || differs "full disk: left $(find "$work/full" -name '*step_*')"
 code=0
 cp -r "$run" "$work/full_later"
 rm -r "$work/full_later/step_00000006" "$work/full_later/export"

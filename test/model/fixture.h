@@ -22,7 +22,7 @@ template <class T>
 std::vector<T> array(const SafetensorsReader& file, const std::string& name) {
     const SafetensorsEntry& entry = file.at(name);
     std::vector<T> values(size_t(entry.bytes()) / sizeof(T));
-    std::memcpy(values.data(), file.data(entry), size_t(entry.bytes()));
+    file.read(entry, values.data());
     return values;
 }
 
@@ -49,7 +49,7 @@ struct Training {
     }
     // Loss and gradients of one micro-batch that is a whole update, its dropout drawn for `pass`; no parameter moves.
     double loss_and_gradients(const TokenBatch& batch, const relora::Pass& pass = {}, double rate = 0) {
-        optimizer.begin_update(rate, false);
+        optimizer.begin_update(rate, {}, {});
         model.forward_backward(batch, optimizer.loss(), 1.0f, false, pass);
         return double(*optimizer.loss().get<float>());
     }
