@@ -6,6 +6,7 @@
 
 #include "checkpoint/arrays.h"
 #include "io/json.h"
+#include "io/temporary.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -42,8 +43,8 @@ void write_huggingface(const std::string& folder, const GPT2Config& config, cons
         return;
     }
     CHECK(!fs::exists(folder) || fs::is_empty(folder), folder, " is not empty; give a new folder to export to");
-    FolderWriter guard(folder + ".tmp");
-    write_values(folder + ".tmp/model.safetensors", base, whole);
+    Temporary made(parent_of(folder), Temporary::Kind::folder);
+    write_values(made.path() + "/model.safetensors", base, whole);
     const json description = {{"architectures", {"GPT2LMHeadModel"}},
                               {"model_type", "gpt2"},
                               {"activation_function", "gelu_new"},
@@ -61,8 +62,6 @@ void write_huggingface(const std::string& folder, const GPT2Config& config, cons
                               {"bos_token_id", config.vocab_size - 1},
                               {"eos_token_id", config.vocab_size - 1},
                               {"torch_dtype", "float32"}};
-    write_file_atomic(folder + ".tmp/config.json", json_text(description, 2) + "\n");
-    std::error_code ignored;
-    fs::remove(folder, ignored);  // an empty folder gives way
-    guard.rename_to(folder);
+    write_file_atomic(made.path() + "/config.json", json_text(description, 2) + "\n");
+    made.rename_to(folder);
 }

@@ -35,6 +35,15 @@ json to_json(const std::vector<BranchPoint>& branches) {
     return list;
 }
 
+json to_json(const HealthState& s) {
+    json window = json::array();
+    for (const WatchedUpdate& update : s.window) window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
+    return {{"skipped", s.skipped},
+            {"skipped_in_a_row", s.skipped_in_a_row},
+            {"outliers", s.outliers},
+            {"window", window}};
+}
+
 json to_json(const RunState& s) {
     return {{"format", kFormat},
             {"step", s.step},
@@ -44,6 +53,7 @@ json to_json(const RunState& s) {
             {"train_data", to_json(s.train_data)},
             {"val_data", to_json(s.val_data)},
             {"branches", to_json(s.branches)},
+            {"health", to_json(s.health)},
             {"seed", s.seed},
             {"model",
              {{"vocab_size", s.config.vocab_size},
@@ -97,6 +107,23 @@ std::vector<BranchPoint> branches_from(StateFields& state, int64_t step) {
     return branches;
 }
 
+HealthState health_from(StateFields fields, int64_t step) {
+    HealthState s;
+    s.skipped = fields.whole("skipped", 0, step);
+    s.skipped_in_a_row = fields.whole("skipped_in_a_row", 0, s.skipped);
+    s.outliers = fields.whole("outliers", 0, step);
+    // Loss and gradient norm are fp32 numbers that were finite.
+    for (StateFields& update : fields.objects("window")) {
+        const int64_t least = s.window.empty() ? 0 : s.window.back().step + 1;
+        s.window.push_back({.step = update.whole("step", least, step - 1),
+                            .loss = update.number("loss", 0, 3.5e38),
+                            .norm = update.number("norm", 0, 3.5e38)});
+        update.end();
+    }
+    fields.end();
+    return s;
+}
+
 RunState from_json(const json& object, const std::string& path) {
     StateFields fields(object, path);
     const int64_t format = fields.whole("format", INT64_MIN, INT64_MAX);
@@ -110,6 +137,7 @@ RunState from_json(const json& object, const std::string& path) {
     s.data = {.epoch = data.whole("epoch", 0, kMost), .position = data.whole("position", 0, kMost)};
     data.end();
     if (format > 1) {
+        s.health = health_from(fields.object("health"), s.step);
         s.train_data = data_files_from(fields.object("train_data"), path);
         s.val_data = data_files_from(fields.object("val_data"), path);
         s.branches = branches_from(fields, s.step);
@@ -144,10 +172,11 @@ void check_agreement(const RunState& s, const std::string& path) {
               " is not the SHA-256 of ", name);
     }
     // What is stored twice has one value.
-    for (const auto& [name, value] : {std::pair("seed", str(s.seed)), std::pair("rank", str(s.rank))}) {
+    for (const auto& [name, value] :
+         {std::pair<const char*, json>("seed", s.seed), {"rank", s.rank}, {"alpha", s.alpha}}) {
         const auto stored = s.option(name);
-        CHECK(!stored || *stored == value, path, " has ", name, " ", value, ", and ", stored.value_or(""),
-              " among its options");
+        CHECK(!stored || parse_json(*stored) == value, path, " has ", name, " ", json_text(value), ", and ",
+              stored.value_or(""), " among its options");
     }
 }
 
@@ -161,6 +190,11 @@ std::string sha256_of(const json& object) {
 std::string text_of(const json& object) { return json_text(object, 1) + "\n"; }
 
 }  // namespace
+
+int64_t tokens_after(const std::vector<BranchPoint>& branches, int64_t step, int64_t per_update) {
+    const BranchPoint last = branches.empty() ? BranchPoint() : branches.back();
+    return last.tokens + (step - last.step) * per_update;
+}
 
 std::string state_text(const RunState& state) {
     json object = to_json(state);

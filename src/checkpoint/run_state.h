@@ -18,6 +18,19 @@ struct BranchPoint {
     int64_t step = 0, tokens = 0;
     std::string sha256;  // of the checkpoint's state.json
 };
+// The tokens trained on after `step` updates, of which those since the last branch had `per_update` each.
+int64_t tokens_after(const std::vector<BranchPoint>& branches, int64_t step, int64_t per_update);
+
+// An update whose numbers later ones are compared with: how many came before it, its loss and gradient norm.
+struct WatchedUpdate {
+    int64_t step = 0;
+    double loss = 0, norm = 0;
+};
+// What a run remembers to see whether it is well.
+struct HealthState {
+    int64_t skipped = 0, skipped_in_a_row = 0, outliers = 0;
+    std::vector<WatchedUpdate> window;  // the last updates that were not skipped
+};
 
 struct RunState {
     int64_t step = 0;      // updates completed
@@ -26,6 +39,7 @@ struct RunState {
     DataState data;
     DataFiles train_data, val_data;     // no shards: not known (format 1), or none
     std::vector<BranchPoint> branches;  // the oldest first
+    HealthState health;
     uint64_t seed = 0;
     GPT2Config config;
     int64_t rank = 0;

@@ -24,7 +24,7 @@ std::string Options::tokenizer_file() const {
 
 void Options::make_paths_absolute() {
     for (std::string* pattern : {&train_data, &val_data}) *pattern = absolute_pattern(*pattern);
-    for (std::string* path : {&tokenizer, &init_from})
+    for (std::string* path : {&tokenizer, &init_from, &branch_from})
         if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
 }
 
