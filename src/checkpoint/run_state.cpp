@@ -37,11 +37,10 @@ json to_json(const std::vector<BranchPoint>& branches) {
 
 json to_json(const HealthState& s) {
     json window = json::array();
-    for (const WatchedUpdate& update : s.window) window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
-    return {{"skipped", s.skipped},
-            {"skipped_in_a_row", s.skipped_in_a_row},
-            {"outliers", s.outliers},
-            {"window", window}};
+    for (const WatchedUpdate& update : s.window)
+        window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
+    return {
+        {"skipped", s.skipped}, {"skipped_in_a_row", s.skipped_in_a_row}, {"outliers", s.outliers}, {"window", window}};
 }
 
 json to_json(const RunState& s) {
@@ -78,9 +77,8 @@ GPT2Config config_from(StateFields fields) {
 }
 
 FileFingerprint fingerprint_from(StateFields& fields) {
-    const FileFingerprint file{.path = fields.text("path"),
-                               .bytes = fields.whole("bytes", 0, INT64_MAX),
-                               .sha256 = fields.sha256("sha256")};
+    const FileFingerprint file{
+        .path = fields.text("path"), .bytes = fields.whole("bytes", 0, INT64_MAX), .sha256 = fields.sha256("sha256")};
     fields.end();
     return file;
 }

@@ -29,8 +29,8 @@ int64_t stored_whole(const RunState& state, const std::string& name) {
 void check_shape(const Options& o, const RunState& state, const std::string& folder) {
     const GPT2Config &is = o.config, &was = state.config;
     const auto same = [&](const char* what, int64_t now, int64_t before) {
-        USAGE_CHECK(now == before, "--branch-from ", folder, ": its model has ", before, " ", what, ", the options say ",
-                    now, "; a branch has the model that it begins with");
+        USAGE_CHECK(now == before, "--branch-from ", folder, ": its model has ", before, " ", what,
+                    ", the options say ", now, "; a branch has the model that it begins with");
     };
     same("layers", is.layers, was.layers);
     same("heads", is.heads, was.heads);
@@ -59,8 +59,8 @@ void check_phase(const Options& o, const RunState& state, const std::string& fol
 std::string branch_config(const std::string& branch_from) {
     const fs::path folder = named_folder(branch_from),
                    config = (is_checkpoint(folder.string()) ? folder.parent_path() : folder) / "config.toml";
-    CHECK(fs::exists(config), "--branch-from ", branch_from, ": there is no ", config.string(),
-          " to take options from; give --config");
+    USAGE_CHECK(fs::exists(config), "--branch-from ", branch_from, ": there is no ", config.string(),
+                " to take options from; give --config");
     return config.string();
 }
 
@@ -75,10 +75,10 @@ void Options::choose_branch_point() {
     branches = true;
     const RunState state = whole_checkpoint(resumed_from).state;
     // What the other run had, and a run of this mode doesn't, is no wish of anybody.
-    for (auto [name, value, has] : {std::tuple("warm-start-steps", &warm_start_steps, low_rank()),
-                                    std::tuple("merge-every", &merge_every, restarts()),
-                                    std::tuple("reset-every", &reset_every, restarts()),
-                                    std::tuple("restart-warmup-steps", &restart_warmup_steps, restarts())})
+    for (auto [name, value, has] :
+         {std::tuple("warm-start-steps", &warm_start_steps, low_rank()),
+          std::tuple("merge-every", &merge_every, restarts()), std::tuple("reset-every", &reset_every, restarts()),
+          std::tuple("restart-warmup-steps", &restart_warmup_steps, restarts())})
         if (!has && std::to_string(*value) == stored(state, name)) *value = -1;
     if (seq_len != stored_whole(state, "seq-len") && positions < 0) positions = state.config.max_positions;
     if (max_tokens < 0) return;
@@ -102,17 +102,17 @@ std::vector<std::string> begin_branch(const Options& o, RunState& state) {
     const std::string other = shard_difference(state.train_data, o.train_files);
     const bool known = !state.train_data.shards.empty();
     if (known && !other.empty()) lines.push_back("  train-data: " + other);
-    const bool other_order = (known && !other.empty()) || o.seed != state.seed ||
-                             o.seq_len != stored_whole(state, "seq-len");
+    const bool other_order =
+        (known && !other.empty()) || o.seed != state.seed || o.seq_len != stored_whole(state, "seq-len");
     if (other_order) {
-        lines.push_back(str("  the data begin anew: windows have another order than those of epoch ",
-                            state.data.epoch, ", of which ", state.data.position, " had been taken"));
+        lines.push_back(str("  the data begin anew: windows have another order than those of epoch ", state.data.epoch,
+                            ", of which ", state.data.position, " had been taken"));
         state.data = {};
     }
-    state.branches.push_back({.folder = fs::absolute(folder).string(),
-                              .step = state.step,
-                              .tokens = tokens_after(state.branches, state.step,
-                                                     stored_whole(state, "total-batch-tokens")),
-                              .sha256 = sha256_file(folder + "/state.json")});
+    state.branches.push_back(
+        {.folder = fs::absolute(folder).string(),
+         .step = state.step,
+         .tokens = tokens_after(state.branches, state.step, stored_whole(state, "total-batch-tokens")),
+         .sha256 = sha256_file(folder + "/state.json")});
     return lines;
 }

@@ -64,7 +64,7 @@ struct Options {
     bool branches = false;  // from a checkpoint of another run
     DataFiles train_files, val_files;
     std::vector<std::string> data_notes;  // what is to be said of the data at the start
-    std::vector<std::string> found;  // the checkpoints that there were then
+    std::vector<std::string> found;       // the checkpoints that there were then
 
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
