@@ -34,7 +34,7 @@ ifeq ($(WERROR),1)
 CXXFLAGS  += -Werror
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
-LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
+LDLIBS   += -ldnnl -lcrypto -lpthread
 ifneq ($(DEPS),)
 MULTIARCH := $(shell uname -m)-linux-gnu
 CPPFLAGS  += $(addprefix -isystem ,$(wildcard $(addprefix $(DEPS)/,usr/include/$(MULTIARCH) usr/include include)))
@@ -112,7 +112,7 @@ ifneq ($(DEBUG),1)
 HOT := $(filter-out %/json.cpp %/metrics.cpp %/safetensors.cpp,$(wildcard src/kernels/cpu/*.cpp src/io/*.cpp)) src/checkpoint/arrays.cpp
 $(HOT:%=$(BUILD)/%.o): private CXXFLAGS += -O3
 endif
-COLD := data/tokenize.cpp src/train/options.cpp src/train/route_cache.cpp src/io/safetensors.cpp src/checkpoint/run_state.cpp src/checkpoint/state_fields.cpp src/checkpoint/huggingface.cpp
+COLD := data/tokenize.cpp src/train/options.cpp src/train/option_table.cpp src/train/config_file.cpp src/train/route_cache.cpp src/io/safetensors.cpp src/checkpoint/run_state.cpp src/checkpoint/state_fields.cpp src/checkpoint/huggingface.cpp
 $(COLD:%=$(BUILD)/%.o): private CXXFLAGS += -O0
 
 $(PROGRAMS)train_relora: $(BUILD)/train_relora.o $(LIB)

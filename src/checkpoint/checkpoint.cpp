@@ -5,6 +5,7 @@
 #include "checkpoint/arrays.h"
 #include "checkpoint/run_folder.h"
 #include "io/sha256.h"
+#include "io/temporary.h"
 
 namespace fs = std::filesystem;
 
@@ -51,15 +52,15 @@ void gather_for_first(const std::vector<Parameter*>& parameters, const Whole& wh
 
 std::string write_checkpoint(const std::string& out, const RunState& state, const std::vector<Parameter*>& parameters,
                              const Whole& whole) {
-    const std::string folder = out + "/" + step_name(state.step),
-                      temporary = out + "/." + step_name(state.step) + ".tmp";
+    const std::string folder = out + "/" + step_name(state.step);
     const std::vector<Parameter*> base = without_adapters(parameters), adapters = adapters_of(parameters);
     if (!whole.ranks().first()) {
         gather_for_first(parameters, whole);
         return folder;
     }
     check_room(out, checkpoint_bytes(parameters));
-    FolderWriter guard(temporary);
+    Temporary made(out, Temporary::Kind::folder);
+    const std::string& temporary = made.path();
     RunState written = state;
     written.files["model.safetensors"] = write_values(temporary + "/model.safetensors", base, whole);
     if (!adapters.empty())
@@ -69,7 +70,7 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
         if (p->trains) written.adam_steps[p->name] = p->adam_step;
     write_file_atomic(temporary + "/state.json", state_text(written));
     if (fs::exists(folder)) set_aside(folder);
-    guard.rename_to(folder);
+    made.rename_to(folder);
     return folder;
 }
 

@@ -8,6 +8,7 @@
 #include "checkpoint/checksums.h"
 #include "io/json.h"
 #include "io/sha256.h"
+#include "io/temporary.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -44,9 +45,9 @@ void write_huggingface(const std::string& folder, const GPT2Config& config, cons
         return;
     }
     CHECK(!fs::exists(folder) || fs::is_empty(folder), folder, " is not empty; give a new folder to export to");
-    FolderWriter guard(folder + ".tmp");
+    Temporary made(parent_of(folder), Temporary::Kind::folder);
     std::map<std::string, std::string> hashes;
-    hashes["model.safetensors"] = write_values(folder + ".tmp/model.safetensors", base, whole);
+    hashes["model.safetensors"] = write_values(made.path() + "/model.safetensors", base, whole);
     const json description = {{"architectures", {"GPT2LMHeadModel"}},
                               {"model_type", "gpt2"},
                               {"activation_function", "gelu_new"},
@@ -65,10 +66,8 @@ void write_huggingface(const std::string& folder, const GPT2Config& config, cons
                               {"eos_token_id", config.vocab_size - 1},
                               {"torch_dtype", "float32"}};
     const std::string text = json_text(description, 2) + "\n";
-    write_file_atomic(folder + ".tmp/config.json", text);
+    write_file_atomic(made.path() + "/config.json", text);
     hashes["config.json"] = sha256_text(text);
-    write_file_atomic(folder + ".tmp/SHA256SUMS", checksums_text(hashes));
-    std::error_code ignored;
-    fs::remove(folder, ignored);  // an empty folder gives way
-    guard.rename_to(folder);
+    write_file_atomic(made.path() + "/SHA256SUMS", checksums_text(hashes));
+    made.rename_to(folder);
 }

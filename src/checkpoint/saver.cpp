@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <chrono>
+#include <thread>
 
 #include "checkpoint/checkpoint.h"
 #include "runtime/clock.h"
@@ -16,8 +17,11 @@ Saved Saver::write(const HeldFolder& folder, const RunState& state, const std::v
     CHECK(!place.empty(), "the run folder ", folder.path(), " has been removed");
     try {
         saved.folder = write_checkpoint(place, state, parameters, whole);
+    } catch (const DiskFull&) {
+        throw;
     } catch (const Error&) {
-        // The folder may have got another name meanwhile.
+        // The folder may be on its way to another name, or be removed file by file.
+        std::this_thread::sleep_for(std::chrono::seconds(1));
         const std::string now = folder.place();
         if (now == place || now.empty() || !whole.ranks().alone()) throw;
         saved.folder = write_checkpoint(now, state, parameters, whole);

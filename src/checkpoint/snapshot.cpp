@@ -30,7 +30,8 @@ void copy_to_host(float* to, const Tensor& t) {
 }  // namespace
 
 void Snapshot::release() {
-    if (memory_) device::release_host(device_, memory_);
+    if (memory_ && device_ == Device::cpu) device::release(device_, memory_, size_t(elements_) * sizeof(float));
+    if (memory_ && device_ != Device::cpu) device::release_host(device_, memory_);
     memory_ = nullptr;
     elements_ = 0;
 }
@@ -42,7 +43,8 @@ void Snapshot::prepare(const std::vector<Parameter*>& parameters) {
     // The system hands out memory that it doesn't have, and ends whoever uses it.
     const size_t bytes = size_t(elements) * sizeof(float);
     if (bytes <= device::bytes_available(Device::cpu))
-        memory_ = static_cast<float*>(device::allocate_host(device_, bytes));
+        memory_ = static_cast<float*>(device_ == Device::cpu ? device::allocate(device_, bytes)  // of large pages
+                                                             : device::allocate_host(device_, bytes));
     if (!memory_) OUT_OF_MEMORY("no memory for a snapshot of ", bytes >> 20, " MiB");
     elements_ = elements;
 }

@@ -15,20 +15,16 @@
 #include <system_error>
 #include <utility>
 
+#include "io/temporary.h"
 #include "runtime/error.h"
 
 namespace {
 
 constexpr size_t kBufferBytes = 1 << 20;
 
-std::string parent_of(const std::string& path) {
-    const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-    return parent.empty() ? "." : parent.string();
-}
-
 // An open file that is closed however the function ends.
 struct OpenFile {
-    OpenFile(const std::string& path, int flags) : fd(open(path.c_str(), flags | O_CLOEXEC)) {
+    OpenFile(const std::string& path, int flags) : fd(int(TEMP_FAILURE_RETRY(open(path.c_str(), flags | O_CLOEXEC)))) {
         if (fd < 0) fail_errno("open", path, errno);
     }
     ~OpenFile() { close(fd); }
@@ -45,14 +41,16 @@ void fail_errno(const std::string& action, const std::string& path, int error) {
     FAIL(message);
 }
 
+std::string parent_of(const std::string& path) {
+    const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+    return parent.empty() ? "." : parent.string();
+}
+
 void write_all(int fd, const void* data, size_t bytes, const std::string& path) {
     const char* at = static_cast<const char*>(data);
     while (bytes > 0) {
-        const ssize_t written = write(fd, at, bytes);
-        if (written < 0) {
-            if (errno == EINTR) continue;
-            fail_errno("write", path, errno);
-        }
+        const ssize_t written = TEMP_FAILURE_RETRY(write(fd, at, bytes));
+        if (written < 0) fail_errno("write", path, errno);
         at += written;
         bytes -= size_t(written);
     }
@@ -74,22 +72,19 @@ std::string read_file(const std::string& path) {
 }
 
 void write_file_atomic(const std::string& path, const std::string& text) {
-    const std::string temporary = path + ".tmp";
-    FileWriter writer(temporary);
-    writer.write(text.data(), text.size());
-    writer.close();
-    if (rename(temporary.c_str(), path.c_str()) != 0) {
-        const int error = errno;
-        unlink(temporary.c_str());
-        fail_errno("write", path, error);
-    }
-    sync_directory(parent_of(path));
+    Temporary file(parent_of(path), Temporary::Kind::file);
+    write_all(file.fd(), text.data(), text.size(), path);
+    file.rename_to(path);
+}
+
+void sync_file(int fd, const std::string& path) {
+    // Some file systems can't sync a folder, and say so with EINVAL.
+    if (TEMP_FAILURE_RETRY(fsync(fd)) != 0 && errno != EINVAL) fail_errno("write", path, errno);
 }
 
 void sync_directory(const std::string& path) {
     const OpenFile directory(path, O_RDONLY | O_DIRECTORY);
-    // Some network file systems cannot sync a folder and say so with EINVAL.
-    if (fsync(directory.fd) != 0 && errno != EINVAL) fail_errno("sync", path, errno);
+    sync_file(directory.fd, path);
 }
 
 int64_t free_bytes(const std::string& path) {
@@ -114,18 +109,15 @@ std::vector<std::string> glob_files(const std::string& pattern) {
     return paths;
 }
 
-FileWriter::FileWriter(const std::string& path) : path_(path) {
-    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+FileWriter::FileWriter(const std::string& path)
+    : path_(path), fd_(int(TEMP_FAILURE_RETRY(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)))) {
     if (fd_ < 0) fail_errno("create", path, errno);
-    struct stat info;
-    regular_ = fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
     buffer_.reserve(kBufferBytes);
 }
 
 FileWriter::~FileWriter() {
-    if (fd_ < 0) return;
-    ::close(fd_);
-    if (regular_) unlink(path_.c_str());
+    if (fd_ >= 0) ::close(fd_);
+    if (!closed_) unlink(path_.c_str());
 }
 
 void FileWriter::write(const void* data, size_t bytes) {
@@ -148,40 +140,15 @@ void FileWriter::flush() {
 std::string FileWriter::close() {
     CHECK(fd_ >= 0, path_, " is closed already");
     flush();
-    if (regular_ && fsync(fd_) != 0) fail_errno("write", path_, errno);
+    sync_file(fd_, path_);
     // Some file systems report a full disk or a quota only here; the descriptor is gone either way.
-    if (::close(std::exchange(fd_, -1)) != 0) {
-        const int error = errno;
-        if (regular_) unlink(path_.c_str());
-        fail_errno("write", path_, error);
-    }
+    if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) fail_errno("write", path_, errno);
+    closed_ = true;
     return hash_.hex();
 }
 
-FolderWriter::FolderWriter(const std::string& path) : path_(path) {
-    std::error_code error;
-    std::filesystem::remove_all(path, error);
-    std::filesystem::create_directories(path, error);
-    if (error) fail_errno("create", path, error.value());
-}
-
-FolderWriter::~FolderWriter() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-}
-
-void FolderWriter::rename_to(const std::string& target) {
-    sync_directory(path_);
-    std::error_code error;
-    std::filesystem::rename(path_, target, error);
-    if (error) fail_errno("rename to", target, error.value());
-    path_.clear();
-    const std::filesystem::path parent = std::filesystem::path(target).parent_path();
-    sync_directory(parent.empty() ? "." : parent.string());
-}
-
 InputFile::InputFile(const std::string& path) : path_(path) {
-    fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    fd_ = int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)));
     if (fd_ < 0) fail_errno("open", path, errno);
     struct stat info;
     const int error = fstat(fd_, &info) != 0 ? errno : 0;
@@ -204,8 +171,7 @@ InputFile::InputFile(InputFile&& other) noexcept
 void InputFile::read(int64_t offset, void* to, size_t bytes) const {
     char* at = static_cast<char*>(to);
     for (size_t done = 0; done < bytes;) {
-        const ssize_t count = pread(fd_, at + done, bytes - done, offset + int64_t(done));
-        if (count < 0 && errno == EINTR) continue;
+        const ssize_t count = TEMP_FAILURE_RETRY(pread(fd_, at + done, bytes - done, offset + int64_t(done)));
         if (count < 0) fail_errno("read", path_, errno);
         CHECK(count > 0, "cannot read ", path_, ": it ends at byte ", offset + int64_t(done), ", and had ", size_,
               " bytes when it was opened");

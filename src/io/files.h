@@ -20,6 +20,12 @@ std::string read_file(const std::string& path);
 // Replaces `path` by `text` so that a crash leaves either the old file or the new one.
 void write_file_atomic(const std::string& path, const std::string& text);
 
+// The folder that a path lies in.
+std::string parent_of(const std::string& path);
+
+// Brings what was written to an open file, or folder, to the disk.
+void sync_file(int fd, const std::string& path);
+
 // Makes the names in a folder (new files, renames) survive a power cut.
 void sync_directory(const std::string& path);
 
@@ -29,7 +35,7 @@ int64_t free_bytes(const std::string& path);
 // The files that match a shell pattern, sorted by name; a pattern that matches no file is an error.
 std::vector<std::string> glob_files(const std::string& pattern);
 
-// A new file (or one written over) and its SHA-256. Unless close() succeeded, the destructor removes it.
+// A new file and its SHA-256; one of that name must not be there. Unless close() succeeded, the destructor removes it.
 class FileWriter {
   public:
     explicit FileWriter(const std::string& path);
@@ -47,23 +53,9 @@ class FileWriter {
 
     std::string path_;
     int fd_ = -1;
-    bool regular_ = false;  // devices can be neither synced nor removed
+    bool closed_ = false;
     std::vector<char> buffer_;
     Sha256 hash_;
-};
-
-// A folder under a temporary name, new and empty. Unless rename_to() succeeded, the destructor removes it.
-class FolderWriter {
-  public:
-    explicit FolderWriter(const std::string& path);
-    ~FolderWriter();
-    FolderWriter(const FolderWriter&) = delete;
-    FolderWriter& operator=(const FolderWriter&) = delete;
-    // Syncs the folder, then renames it to its final name, which must be free.
-    void rename_to(const std::string& target);
-
-  private:
-    std::string path_;
 };
 
 // An open file that is read piece by piece. A file that becomes shorter meanwhile, or a disk that fails, is an error,

@@ -1,105 +1,33 @@
-// The command line: CLI11 parses, one table serves help, config files and the check of a resume.
+// The options one by one, and how a command line becomes their values.
 #include "train/options.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 #include <filesystem>
-#include <iomanip>
 #include <iostream>
-#include <set>
-#include <type_traits>
 
 #include "runtime/version.h"
+#include "train/option_table.h"
 
 namespace {
 
-template <class T>
-std::string toml_value(const T& value) {
-    if constexpr (std::is_same_v<T, std::string>) {
-        // In a literal string even CLI11 before 2.4 takes a backslash for what it is.
-        if (value.find('\\') != std::string::npos && value.find_first_of("'\n") == std::string::npos)
-            return "'" + value + "'";
-        std::string quoted(1, '"');
-        for (char c : value) {
-            if (c == '"' || c == '\\') quoted.push_back('\\');
-            if (c == '\n')
-                quoted.append("\\n");
-            else
-                quoted.push_back(c);
-        }
-        quoted.push_back('"');
-        return quoted;
-    } else if constexpr (std::is_same_v<T, bool>) {
-        return value ? "true" : "false";
-    } else {
-        std::ostringstream out;
-        out << std::setprecision(17) << value;
-        return out.str();
-    }
-}
-
-// The value after `--name` or `--name=` in the raw arguments: needed before parsing to find a resumed run's config.
-std::string raw_value(int argc, char** argv, const std::string& name) {
-    for (int i = 1; i < argc; i++) {
-        const std::string arg = argv[i];
-        if (arg == name && i + 1 < argc) return argv[i + 1];
-        if (arg.starts_with(name + "=")) return arg.substr(name.size() + 1);
-    }
-    return "";
-}
-bool raw_flag(int argc, char** argv, const std::string& name) {
-    return std::find(argv + 1, argv + argc, name) != argv + argc;
-}
-
-// Adds options to the parser, and keeps how to write them to a file again.
-struct OptionTable {
-    CLI::App& app;
-    std::vector<Options::Entry>& entries;
-    std::string group = {};
-
-    // `check` may be empty. A number of -1 and an empty text have no default to show.
-    template <class T>
-    void add(const std::string& name, T& value, Options::Decides decides, const CLI::Validator& check,
-             const std::string& help) {
-        CLI::Option* option;
-        if constexpr (std::is_same_v<T, bool>)
-            option = app.add_flag("--" + name, value, help);
-        else
-            option = app.add_option("--" + name, value, help);
-        option->group(group);
-        // A range does not keep out what is neither below nor above it.
-        if constexpr (std::is_floating_point_v<T>)
-            option->check([](const std::string& text) {
-                return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is not a number" : std::string();
-            });
-        if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
-            if (value != T(-1)) option->capture_default_str();
-        } else if constexpr (std::is_same_v<T, std::string>) {
-            if (!value.empty()) option->capture_default_str();
-        }
-        if (!check.get_description().empty()) option->check(check);
-        entries.push_back({name, [&value] { return toml_value(value); }, decides});
-    }
-};
-
-CLI::Validator between(double least, double most) { return CLI::Range(least, most); }
-CLI::Validator whole(int64_t least, int64_t most) { return CLI::Range(least, most); }
-CLI::Validator one_of(std::set<std::string> values) { return CLI::IsMember(std::move(values)); }
+Range between(double least, double most) { return {least, most}; }
+WholeRange whole(int64_t least, int64_t most) { return {least, most}; }
+Names one_of(Names names) { return names; }
 
 }  // namespace
 
 // Each line has an option's name, its variable, what it decides, which values it may have, and its help.
-void Options::describe(CLI::App& app) {
-    OptionTable table{app, entries_};
-    const CLI::Validator any, positive = whole(1, int64_t(1) << 40), not_negative = whole(0, int64_t(1) << 40);
-    const CLI::Validator of_a_batch = whole(1, INT32_MAX);  // a product of two fits int64
-    const CLI::Validator fraction = between(0, 1), rate = between(0, 1e3);
+void Options::describe(OptionTable& table) {
+    const AnyValue any;
+    const TextOrEmpty text_or_empty;
+    const WholeRange positive = whole(1, int64_t(1) << 40), not_negative = whole(0, int64_t(1) << 40);
+    const WholeRange of_a_batch = whole(1, INT32_MAX);  // a product of two fits int64
+    const Range fraction = between(0, 1), rate = between(0, 1e3);
 
     table.group = "Data";
     table.add("train-data", train_data, kNumbers, any, "training token shards: a path or quoted glob");
-    table.add("val-data", val_data, kRunOnly, any,
+    table.add("val-data", val_data, kRunOnly, text_or_empty,
               "validation token shards: a path or quoted glob (none: no validation)");
     table.add("tokenizer", tokenizer, kRunOnly, any,
               "tokenizer.bin for samples (default: the one beside the training shards, else bytes)");
@@ -118,7 +46,7 @@ void Options::describe(CLI::App& app) {
               "longest sequence the model can have (default: 1024 for --model, else --seq-len)");
     table.add("init-from", init_from, kNumbers, any,
               "start from these weights: a checkpoint folder (step_NNNNNNNN) or a Hugging Face GPT-2 folder");
-    table.add("seed", seed, kNumbers, any, "key of all random numbers");
+    table.add("seed", seed, kNumbers, whole(0, INT64_MAX), "key of all random numbers");
     table.add("recompute", recompute, kRunOnly, one_of({"none", "pointwise", "block"}),
               "activations: 'none' keeps all, 'pointwise' recomputes what LayerNorm and GELU give, 'block' all but "
               "block inputs");
@@ -166,10 +94,15 @@ void Options::describe(CLI::App& app) {
     table.add("eps", eps, kNumbers, between(0.0, 1.0), "AdamW");
     table.add("weight-decay", weight_decay, kNumbers, between(0.0, 10.0), "AdamW, on trained matrices");
     table.add("grad-clip", grad_clip, kNumbers, between(0.0, 1e9), "global gradient norm; 0: no clipping");
+    table.add("outliers", outliers, kNumbers, one_of({"warn", "skip", "off"}),
+              "updates whose loss or gradient norm is far above those before: warn of them, skip them, or off");
+    table.add("outlier-zscore", outlier_zscore, kNumbers, between(1, 1e6),
+              "standard deviations above the mean of up to 128 updates before that make an outlier");
     table.group = "Run";
     table.add("out", out, kRunOnly, any,
               "run folder: checkpoints, metrics.jsonl, config.toml, export (default: runs/MODE-SEED)");
-    table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly");
+    table.add("config", config_file, kThisStart, any, "read options from a TOML file; the command line overrides it");
+    table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly; begin it if there is none");
     table.add(
         "resume-from", resume_from, kThisStart, any,
         "continue from this checkpoint, a step or a folder, not from the newest whole one; later ones get another "
@@ -188,6 +121,13 @@ void Options::describe(CLI::App& app) {
               "micro-batches per validation; 0: all of the validation set");
     table.add("log-every", log_every, kRunOnly, positive, "updates between lines in a log that is not a terminal");
     table.add("save-every", save_every, kRunOnly, not_negative, "updates between checkpoints; 0: only at the end");
+    table.add("save-minutes", save_minutes, kRunOnly, between(0, 1e6),
+              "minutes between checkpoints besides; 0: none for that reason");
+    table.add("stop-after-minutes", stop_after_minutes, kRunOnly, between(0, 1e6),
+              "save and stop, as by SIGTERM, so long after the start; 0: never");
+    table.add("max-skipped", max_skipped, kRunOnly, not_negative,
+              "updates skipped in a row, as their loss or gradient is not finite or an outlier, that end the run; 0: "
+              "any number");
     table.add("keep", keep, kRunOnly, not_negative, "newest checkpoints to keep; 0: all");
     table.add("keep-every", keep_every, kRunOnly, not_negative,
               "keep those of steps that are multiples of this besides; 0: none");
@@ -195,7 +135,7 @@ void Options::describe(CLI::App& app) {
     table.add("sample-tokens", sample_tokens, kRunOnly, not_negative, "tokens per sample; 0: no samples");
     table.add("temperature", temperature, kRunOnly, between(0.0, 100.0), "of samples; 0: always the likeliest token");
     table.add("top-k", top_k, kRunOnly, not_negative, "sample among the k likeliest tokens; 0: all");
-    table.add("prompt", prompt, kRunOnly, any, "text that samples continue (default: end of text)");
+    table.add("prompt", prompt, kRunOnly, text_or_empty, "text that samples continue (default: end of text)");
     table.add("export", export_dir, kThisStart, any,
               "write the merged --init-from model for Hugging Face into this folder, and exit");
     table.add("dry-run", dry_run, kThisStart, any, "print parameters, memory, updates and FLOPs, and exit");
@@ -225,25 +165,23 @@ void Options::describe(CLI::App& app) {
               "GPU: launch every kernel by itself, not as part of a CUDA graph; the same bits, slower");
 }
 
+// The file that options are read from besides the command line, if there is one.
+std::string Options::config_to_read() const {
+    if (!resume || !config_file.empty()) return config_file;
+    USAGE_CHECK(!out.empty(), "--resume needs --out, the folder of the run to continue");
+    const std::string stored = out + "/config.toml";
+    return std::filesystem::exists(stored) ? stored : "";  // without it there is no run yet: it is begun
+}
+
 bool Options::parse(int argc, char** argv) {
     CLI::App app{"train_relora: pretrain GPT-2-style models with ReLoRA, high-rank training through low-rank updates"};
     app.set_version_flag("--version", std::string("train_relora ") + kVersion);
     app.get_formatter()->column_width(38);
-    app.allow_config_extras(CLI::config_extras_mode::error);
-    describe(app);
+    OptionTable table(app);
+    describe(table);
     CLI::App* const verifies =
         app.add_subcommand("verify", "check every file and value of a checkpoint, or of all of a run");
     verifies->add_option("folder", verify, "a run folder or a checkpoint")->required();
-
-    std::string config_default;
-    const bool resumes = raw_flag(argc, argv, "--resume") || !raw_value(argc, argv, "--resume-from").empty();
-    if (resumes && raw_value(argc, argv, "--config").empty()) {
-        config_default = raw_value(argc, argv, "--out") + "/config.toml";
-        USAGE_CHECK(!raw_value(argc, argv, "--out").empty(), "--resume needs --out, the folder of the run to continue");
-        CHECK(std::filesystem::exists(config_default), "--resume: ", config_default, " is not there, so ",
-              raw_value(argc, argv, "--out"), " holds no run to continue");
-    }
-    app.set_config("--config", config_default, "read options from a TOML file; the command line overrides it", false);
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
@@ -252,18 +190,24 @@ bool Options::parse(int argc, char** argv) {
     } catch (const CLI::CallForVersion&) {
         std::cout << app.version() << "\n";
         return false;
+    } catch (const CLI::ArgumentMismatch& error) {
+        const std::string what = error.what();
+        USAGE_FAIL(what.substr(0, what.find(':')), " is given without a value");
     } catch (const CLI::ParseError& error) {
         std::string line = error.what();
         std::replace(line.begin(), line.end(), '\n', ' ');
         USAGE_FAIL(line, " (--help lists every option)");
     }
+    table.take_command_line();
     resume = resume || !resume_from.empty();
+    if (const std::string path = config_to_read(); !path.empty()) table.take_config(path);
+    entries_ = table.entries();
     return true;
 }
 
 std::string Options::to_toml() const {
     std::string text;
-    for (const Entry& e : entries_) {
+    for (const OptionTable::Entry& e : entries_) {
         const std::string value = e.text();
         // Options that are not in force for this run have no value to store.
         if (e.decides != kThisStart && value != "-1" && value != "\"\"") text += e.name + " = " + value + "\n";
@@ -273,7 +217,7 @@ std::string Options::to_toml() const {
 
 std::vector<std::pair<std::string, std::string>> Options::trajectory() const {
     std::vector<std::pair<std::string, std::string>> values;
-    for (const Entry& e : entries_)
+    for (const OptionTable::Entry& e : entries_)
         if (e.decides == kNumbers) values.push_back({e.name, e.text()});
     return values;
 }

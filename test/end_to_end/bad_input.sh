@@ -99,7 +99,7 @@ base=("${sized[@]}")
 echo 'learning_rate = 0.1' >"$work/unknown.toml"
 refused 2 'learning_rate' --config "$work/unknown.toml"
 echo 'lr = "fast"' >"$work/type.toml"
-refused 2 '--lr' --config "$work/type.toml"
+refused 2 "$work/type.toml line 1: lr is a text in quotes, but should be a number" --config "$work/type.toml"
 refused 2 "$work/none.toml" --config "$work/none.toml"
 
 # Shards. Bytes 0-3 of the header are the magic number, 4-7 the version, 8-11 the count of tokens; 1024 in all.
@@ -236,7 +236,7 @@ code=0
     exec ./train_relora --train-data "$good" --out "$work/full" "${sized[@]}" "${quiet[@]}" --mode full
 ) >"$work/stdout" 2>"$work/stderr" || code=$?
 check_refusal 'full disk' "$code" 1 'safetensors'
-[ -z "$(find "$work/full" -name '*step_*' -o -name '*.tmp')" ] || differs "full disk: left $(find "$work/full" -name '*step_*')"
+[ -z "$(find "$work/full" -name '*step_*' -o -name '.train_relora.*')" ] || differs "full disk: left $(find "$work/full" -name '*step_*')"
 code=0
 cp -r "$run" "$work/full_later"
 rm -r "$work/full_later/step_00000006" "$work/full_later/export"

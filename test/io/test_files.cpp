@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
@@ -31,6 +32,13 @@ class Files : public testing::Test {
     void TearDown() override { fs::remove_all(folder); }
     std::string path(const std::string& name) const { return (folder / name).string(); }
     void put(const std::string& name, const std::string& text) const { std::ofstream(path(name)) << text; }
+    // What is in the folder, sorted.
+    std::vector<std::string> names() const {
+        std::vector<std::string> found;
+        for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename());
+        std::sort(found.begin(), found.end());
+        return found;
+    }
 
     fs::path folder;
 };
@@ -78,12 +86,10 @@ TEST_F(Files, WriterKeepsTheOrderOfSmallAndLargePieces) {
     EXPECT_TRUE(read_file(path("mixed")) == expected);
 }
 
-TEST_F(Files, WriterReplacesALongerFile) {
-    put("file", "something long");
-    FileWriter writer(path("file"));
-    writer.write("x", 1);
-    writer.close();
-    EXPECT_EQ(read_file(path("file")), "x");
+TEST_F(Files, WriterLeavesAFileThatIsThereAlone) {
+    put("file", "something of someone's");
+    EXPECT_EQ(error_of([&] { FileWriter writer(path("file")); }), "cannot create " + path("file") + ": File exists");
+    EXPECT_EQ(read_file(path("file")), "something of someone's");
 }
 
 TEST_F(Files, UnclosedWriterLeavesNothing) {
@@ -96,14 +102,12 @@ TEST_F(Files, UnclosedWriterLeavesNothing) {
 }
 
 TEST_F(Files, FullDiskIsAnErrorOfItsOwnKind) {
-    const auto write = [] {
-        FileWriter writer("/dev/full");
-        writer.write("x", 1);
-        writer.close();
-    };
-    EXPECT_EQ(error_of(write), "cannot write /dev/full: No space left on device");
+    const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    ASSERT_GE(full, 0);
+    const auto write = [&] { write_all(full, "x", 1, "some file"); };
+    EXPECT_EQ(error_of(write), "cannot write some file: No space left on device");
     EXPECT_THROW(write(), DiskFull);
-    EXPECT_TRUE(fs::exists("/dev/full"));
+    close(full);
 }
 
 TEST_F(Files, FailedWriteRemovesThePartialFile) {
@@ -127,7 +131,15 @@ TEST_F(Files, FailedAtomicWriteKeepsTheOldFile) {
     EXPECT_EQ(read_file(path("file")), "old");
     write_file_atomic(path("file"), "new");
     EXPECT_EQ(read_file(path("file")), "new");
-    EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 1) << "a temporary file is left";
+    EXPECT_EQ(names(), (std::vector<std::string>{"file"})) << "a temporary file is left";
+}
+
+// The name that temporary files once had may be a user's.
+TEST_F(Files, AtomicWriteTouchesNoOtherName) {
+    put("file.tmp", "mine");
+    write_file_atomic(path("file"), "new");
+    EXPECT_EQ(read_file(path("file.tmp")), "mine");
+    EXPECT_EQ(names(), (std::vector<std::string>{"file", "file.tmp"}));
 }
 
 TEST_F(Files, ErrorsNameTheFileAndTheReason) {

@@ -109,6 +109,7 @@ TEST_F(Safetensors, WriterRoundTripsEmptyArraysAndEmptyFiles) {
     EXPECT_EQ(reader.entries().size(), 3u);
     EXPECT_EQ(*reader.data(reader.at("x")), 7);
 
+    fs::remove(path);
     SafetensorsWriter(path).close();
     EXPECT_EQ(read_file(path), std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
     EXPECT_TRUE(SafetensorsReader(path).entries().empty());
@@ -242,16 +243,6 @@ TEST_F(Safetensors, ADamagedHeaderNeverLeadsOutsideTheFile) {
     }
     // Harmless are only changes within names, metadata and padding.
     EXPECT_GT(refused, 400);
-}
-
-TEST_F(Safetensors, FullDiskIsReported) {
-    const std::string error = error_of([] {
-        SafetensorsWriter writer("/dev/full");
-        writer.add("a", "U8", {1});
-        writer.write("a", "x", 1);
-        writer.close();
-    });
-    EXPECT_EQ(error, "cannot write /dev/full: No space left on device");
 }
 
 }  // namespace

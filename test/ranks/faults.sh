@@ -42,7 +42,7 @@ says() {
     [ "$lines" -eq 1 ] || differs "$name: expected one error line, there are $lines: $(cat "$work/$name.log")"
     grep -qE -- "$pattern" "$work/$name.log" || differs "$name: expected '$pattern' in: $(cat "$work/$name.log")"
     [ "$code" -eq "$expected" ] || differs "$name: exit code $code, expected $expected"
-    [ -z "$(find "$work/$name" -name '*.tmp' 2>/dev/null)" ] || differs "$name: left $(find "$work/$name" -name '*.tmp')"
+    [ -z "$(find "$work/$name" -name '.train_relora.*' 2>/dev/null)" ] || differs "$name: left $(find "$work/$name" -name '.train_relora.*')"
     [ -z "$(find "$work/$name" -name '.rank*' 2>/dev/null)" ] || differs "$name: left $(find "$work/$name" -name '.rank*')"
 }
 # goes_on NAME: a resume ends as the run that nobody disturbed.
