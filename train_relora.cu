@@ -14,6 +14,7 @@
 #include "io/folder_lock.h"
 #include "io/held_folder.h"
 #include "io/metrics.h"
+#include "io/temporary.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
 #include "optimizer/masters.h"
@@ -31,6 +32,7 @@
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
+#include "train/run_data.h"
 #include "train/sample.h"
 #include "train/schedule.h"
 #include "train/validation.h"
@@ -87,9 +89,10 @@ class Trainer {
     // ---- set-up
 
     void open_data() {
+        for (const std::string& note : o_.data_notes) console_.line(note);
         USAGE_CHECK(!o_.train_data.empty(),
                     "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
-        train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
+        train_set_ = std::make_unique<TokenDataset>(o_.train_files.paths(), int(o_.config.vocab_size));
         CHECK(train_set_->num_windows(int(o_.seq_len)) * o_.seq_len >= o_.total_batch_tokens, "--train-data ",
               o_.train_data, " has ", train_set_->num_tokens(), " tokens, less than one update of ",
               o_.total_batch_tokens, " (plus one)");
@@ -109,6 +112,7 @@ class Trainer {
         if (!resumes()) return;
         resumed_ = read_state(o_.resumed_from);
         check_resumed_options(o_, resumed_, o_.resumed_from);
+        for (const std::string& note : check_resumed_data(o_, resumed_, o_.resumed_from)) console_.line(note);
     }
     bool resumes() const { return !o_.resumed_from.empty(); }
 
@@ -173,6 +177,7 @@ class Trainer {
 
     void open_log() {
         check_room(o_.out, checkpoint_bytes(model_.parameters()));
+        remove_stale_temporaries(o_.out);
         if (resumes())
             leave_other_future();
         else if (fs::exists(o_.out + "/metrics.jsonl"))
@@ -452,6 +457,8 @@ class Trainer {
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
         s.health = health_.state();
+        s.train_data = o_.train_files;
+        s.val_data = o_.val_files;
         s.seed = o_.seed;
         s.config = o_.config;
         s.rank = o_.rank;
@@ -478,6 +485,7 @@ class Trainer {
     // Says what has been written by now.
     void report_saved() {
         while (const auto saved = saver_.finished()) {
+            saved_ = std::max(saved_, saved->step);
             const std::string why = saved->why_paused.empty() ? "" : ": " + saved->why_paused;
             console_.line(format("saved %s (paused %.0f ms%s, written in %.1f s)", saved->folder.c_str(),
                                  1e3 * saved->paused, why.c_str(), saved->written));
@@ -493,11 +501,9 @@ class Trainer {
     // Where the run folder has got another name, or is gone, the run ends with a checkpoint where one can be.
     void end_if_folder_lost() {
         if (ranks_.broadcast(folder_lost() ? "lost" : "").empty()) return;
-        try {
-            saver_.wait();
-        } catch (const Error&) {
-            saved_ = -1;  // is made again
-        }
+        saved_ = -1;
+        saver_.wait();
+        report_saved();
         std::string loss;
         if (folder_ && folder_->place().empty()) {
             loss = "removed";
@@ -509,6 +515,7 @@ class Trainer {
         } else if (folder_) {
             loss = "renamed to " + folder_->place();
         }
+        saved_ = std::stoll(ranks_.broadcast(std::to_string(saved_)));
         save(step_);
         FAIL("the run folder ", o_.out, " was ", loss, " during the run; it ends with a checkpoint after ", step_,
              " updates in ", folder_ ? folder_->place() : "");
@@ -598,6 +605,7 @@ int train(Options& options, int threads, const Place& place) {
                           .patience = options.rank_patience,
                           .timeout = options.rank_timeout};
     const Ranks ranks(place, meeting, options.run_device);
+    options.make_paths_absolute();  // ranks agree on what was given
     // What fails tells the other ranks before anything is given back that may wait for them; one rank prints it.
     const auto fail = [&](const Error& error) {
         return ranks.fail(error.what(), error.exit_code) ? report(error) : error.exit_code;

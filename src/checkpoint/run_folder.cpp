@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "io/files.h"
+#include "io/temporary.h"
 #include "runtime/error.h"
 
 namespace fs = std::filesystem;
@@ -71,9 +72,10 @@ void remove_old(const std::string& out, const Keep& keep) {
     for (size_t i = 0; i + size_t(keep.newest) < all.size(); i++) {
         const auto& [step, folder] = all[i];
         if (keep.every > 0 && step % keep.every == 0) continue;
-        // Without state.json it is no checkpoint: one that is half removed is none either.
+        // It gives its name up first: one that is half removed is no checkpoint. A new folder gives way to it.
+        const Temporary trash(out, Temporary::Kind::folder);
         std::error_code ignored;
-        if (fs::remove(folder + "/state.json", ignored)) fs::remove_all(folder, ignored);
+        fs::rename(folder, trash.path(), ignored);
     }
 }
 

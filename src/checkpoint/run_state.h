@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/data_files.h"
 #include "io/data_loader.h"
 #include "model/config.h"
 
@@ -21,6 +22,12 @@ struct HealthState {
     int64_t skipped = 0, skipped_in_a_row = 0, outliers = 0;
     std::vector<WatchedUpdate> window;  // the last updates that were not skipped
 };
+// Where a run left another: the checkpoint it began with, and the tokens trained on until there.
+struct BranchPoint {
+    std::string folder;
+    int64_t step = 0, tokens = 0;
+    std::string sha256;  // of the checkpoint's state.json
+};
 
 struct RunState {
     int64_t step = 0;      // updates completed
@@ -28,6 +35,8 @@ struct RunState {
     bool low_rank = false;
     DataState data;
     HealthState health;
+    DataFiles train_data, val_data;     // no shards: not known (format 1), or none
+    std::vector<BranchPoint> branches;  // the oldest first
     uint64_t seed = 0;
     GPT2Config config;
     int64_t rank = 0;

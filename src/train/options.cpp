@@ -26,11 +26,11 @@ void Options::describe(OptionTable& table) {
     const Range fraction = between(0, 1), rate = between(0, 1e3);
 
     table.group = "Data";
-    table.add("train-data", train_data, kNumbers, any, "training token shards: a path or quoted glob");
+    table.add("train-data", train_data, kRunOnly, any, "training token shards: a path or quoted glob");
     table.add("val-data", val_data, kRunOnly, text_or_empty,
               "validation token shards: a path or quoted glob (none: no validation)");
     table.add("tokenizer", tokenizer, kRunOnly, any,
-              "tokenizer.bin for samples (default: the one beside the training shards, else bytes)");
+              "tokenizer.bin of the data (default: the one beside the training shards, else bytes)");
     table.add("batch-size", batch_size, kNumbers, of_a_batch, "sequences per micro-batch");
     table.add("seq-len", seq_len, kNumbers, of_a_batch, "tokens per sequence");
     table.add("total-batch-tokens", total_batch_tokens, kNumbers, positive,

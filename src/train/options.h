@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "io/data_files.h"
 #include "model/activations.h"
 #include "model/lora.h"
 #include "optimizer/segments.h"
@@ -61,6 +62,8 @@ struct Options {
     std::string resumed_from;  // the checkpoint that the run goes on from, and why newer ones are passed over
     std::vector<std::string> passed_over;
     std::vector<std::string> found;  // the checkpoints that there were then
+    DataFiles train_files, val_files;
+    std::vector<std::string> data_notes;  // what is to be said of the data at the start
 
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
@@ -80,6 +83,10 @@ struct Options {
 
     // The checkpoint that a resume goes on from, if there is one: the one that was asked for, or the newest whole one.
     void choose_checkpoint();
+    // Makes paths mean the same in any working directory.
+    void make_paths_absolute();
+    // Finds the data's files and checks that their tokenizers are one, and the model's.
+    void find_data();
     // The model's configuration and vocabulary from --init-from or the data, where options leave them open.
     void complete_from_files();
     // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.
@@ -88,6 +95,8 @@ struct Options {
     std::string to_toml() const;
     // Names and values of the options that decide the numbers of a run: a resume must have the same.
     std::vector<std::pair<std::string, std::string>> trajectory() const;
+    // The tokenizer.bin that is named, or lies beside the training shards; empty: bytes.
+    std::string tokenizer_file() const;
 
     // Makes this process the one at its place: its GPU, the number of ranks. Returns how many threads it is to use; 0:
     // all.
@@ -99,9 +108,13 @@ struct Options {
   private:
     void describe(OptionTable& table);
     std::string config_to_read() const;
+    void check_vocabulary(const std::optional<FileFingerprint>& tokenizer);
     void resolve_device();
     void resolve_model();
     void resolve_steps();
+    void resolve_length();
+    int64_t default_low_rank_steps() const;
+    void resolve_cycles(int64_t low);
     void resolve_method();
     std::vector<OptionTable::Entry> entries_;
 };

@@ -64,7 +64,8 @@ void check_resumed_options(const Options& options, const RunState& state, const 
         const auto stored = state.option(name);
         CHECK(stored, folder, "/state.json has no option ", name);
         USAGE_CHECK(same_value(value, *stored), "--resume: --", name, " is ", value, ", but ", folder,
-                    " was made with ", *stored, "; a resumed run must go on with the same");
+                    " was made with ", *stored, 
+                    "; a resumed run must go on with the same, a branch need not: --branch-from ", folder, " --out NEW");
     }
     for (const auto& [name, value] : state.options) {
         const bool known = std::any_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == name; });
