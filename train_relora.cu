@@ -14,23 +14,27 @@
 #include "io/folder_lock.h"
 #include "io/held_folder.h"
 #include "io/metrics.h"
+#include "io/temporary.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
 #include "optimizer/masters.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/whole.h"
+#include "runtime/build.h"
 #include "runtime/cpu/spinning.h"
 #include "runtime/device.h"
 #include "runtime/ranks.h"
 #include "runtime/ranks/starter.h"
 #include "runtime/signals.h"
 #include "train/agreement.h"
+#include "train/branch.h"
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/health.h"
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
+#include "train/run_data.h"
 #include "train/sample.h"
 #include "train/schedule.h"
 #include "train/validation.h"
@@ -88,9 +92,10 @@ class Trainer {
     // ---- set-up
 
     void open_data() {
+        for (const std::string& note : o_.data_notes) console_.line(note);
         USAGE_CHECK(!o_.train_data.empty(),
                     "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
-        train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
+        train_set_ = std::make_unique<TokenDataset>(o_.train_files.paths(), int(o_.config.vocab_size));
         CHECK(train_set_->num_windows(int(o_.seq_len)) * o_.seq_len >= o_.total_batch_tokens, "--train-data ",
               o_.train_data, " has ", train_set_->num_tokens(), " tokens, less than one update of ",
               o_.total_batch_tokens, " (plus one)");
@@ -109,7 +114,9 @@ class Trainer {
         ranks_.barrier();  // the folder is this run's
         if (!resumes()) return;
         resumed_ = read_state(o_.resumed_from);
-        check_resumed_options(o_, resumed_, o_.resumed_from);
+        if (!o_.branches) check_resumed_options(o_, resumed_, o_.resumed_from);
+        const auto lines = o_.branches ? begin_branch(o_, resumed_) : check_resumed_data(o_, resumed_, o_.resumed_from);
+        for (const std::string& line : lines) console_.line(line);
     }
     bool resumes() const { return !o_.resumed_from.empty(); }
 
@@ -150,7 +157,8 @@ class Trainer {
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         if (ranks_.first()) open_log();
-        validated_ = !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
+        validated_ =
+            !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
         weight_check_.check("at the start");
         kernels::set_op_timing(o_.profile);
         const bool graphs = !o_.no_cuda_graph && !o_.profile;
@@ -163,7 +171,7 @@ class Trainer {
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
-        if (resumes())
+        if (resumes() && !o_.branches)
             console_.line("resumed from " + o_.resumed_from);
         else if (o_.resume)
             console_.line("--resume: there is no checkpoint in " + o_.out + " yet, the run begins");
@@ -174,6 +182,7 @@ class Trainer {
 
     void open_log() {
         check_room(o_.out, checkpoint_bytes(model_.parameters()));
+        remove_stale_temporaries(o_.out);
         if (resumes())
             leave_other_future();
         else if (fs::exists(o_.out + "/metrics.jsonl"))
@@ -181,6 +190,11 @@ class Trainer {
         if (!on_gpu()) o_.threads = threads_;  // a resume elsewhere has the same bits
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
+        if (o_.branches)
+            log(MetricsLine()
+                    .add("step", step_ + 1)
+                    .add("event", "branch")
+                    .add("from", resumed_.branches.back().folder));
     }
 
     // What the run made after the checkpoint that it goes on from, and what is damaged, gets other names.
@@ -400,7 +414,7 @@ class Trainer {
             .add("loss", result.loss)
             .add("lr", rate)
             .add("grad_norm", result.gradient_norm)
-            .add("tokens", done * o_.total_batch_tokens)
+            .add("tokens", tokens_after(resumed_.branches, done, o_.total_batch_tokens))
             .add("tokens_per_s", tokens_per_s)
             .add("mfu", mfu)
             .add("restart", restarts_);
@@ -453,6 +467,9 @@ class Trainer {
         s.restarts = restarts_;
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
+        s.branches = resumed_.branches;
+        s.train_data = o_.train_files;
+        s.val_data = o_.val_files;
         s.health = health_.state();
         s.seed = o_.seed;
         s.config = o_.config;
@@ -466,7 +483,8 @@ class Trainer {
         if (done == saved_) return;  // by update(), before a signal ended the loop
         // The last checkpoint stays the last good one until the model can be trusted again.
         owes_save_ = health_.state().skipped_in_a_row > 0 && !std::isfinite(validation_->fixed_loss(model_));
-        if (owes_save_) return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
+        if (owes_save_)
+            return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
         if (lock_) lock_->check();
         saved_ = done;
         saved_time_ = seconds_now();
@@ -480,6 +498,7 @@ class Trainer {
     // Says what has been written by now.
     void report_saved() {
         while (const auto saved = saver_.finished()) {
+            saved_ = std::max(saved_, saved->step);
             const std::string why = saved->why_paused.empty() ? "" : ": " + saved->why_paused;
             console_.line(format("saved %s (paused %.0f ms%s, written in %.1f s)", saved->folder.c_str(),
                                  1e3 * saved->paused, why.c_str(), saved->written));
@@ -495,11 +514,9 @@ class Trainer {
     // Where the run folder has got another name, or is gone, the run ends with a checkpoint where one can be.
     void end_if_folder_lost() {
         if (ranks_.broadcast(folder_lost() ? "lost" : "").empty()) return;
-        try {
-            saver_.wait();
-        } catch (const Error&) {
-            saved_ = -1;  // is made again
-        }
+        saved_ = -1;
+        saver_.wait();
+        report_saved();
         std::string loss;
         if (folder_ && folder_->place().empty()) {
             loss = "removed";
@@ -511,6 +528,7 @@ class Trainer {
         } else if (folder_) {
             loss = "renamed to " + folder_->place();
         }
+        saved_ = std::stoll(ranks_.broadcast(std::to_string(saved_)));
         save(step_);
         FAIL("the run folder ", o_.out, " was ", loss, " during the run; it ends with a checkpoint after ", step_,
              " updates in ", folder_ ? folder_->place() : "");
@@ -581,15 +599,15 @@ class Trainer {
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, validated_ = -1, restarts_ = 0;
     bool stop_ = false, save_ = false;  // some rank has got a signal; the first one wishes to save
     bool owes_save_ = false;            // a checkpoint was due while the model's loss was not finite
-    bool alone_for_now_ = false;  // the others don't see the products of this moment
+    bool alone_for_now_ = false;        // the others don't see the products of this moment
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
 
-// Prints an error, in one line.
+// Prints an error, in one line; a debug build says where it was found.
 int report(const Error& error) {
     std::cerr << "train_relora: " << error.what();
-    if (error.exit_code != 2) std::cerr << " (" << error.file << ":" << error.line << ")";
+    if (kDebugBuild) std::cerr << " (" << error.file << ":" << error.line << ")";
     std::cerr << std::endl;
     return error.exit_code;
 }
@@ -600,6 +618,7 @@ int train(Options& options, int threads, const Place& place) {
                           .patience = options.rank_patience,
                           .timeout = options.rank_timeout};
     const Ranks ranks(place, meeting, options.run_device);
+    options.make_paths_absolute();  // ranks agree on what was given
     // What fails tells the other ranks before anything is given back that may wait for them; one rank prints it.
     const auto fail = [&](const Error& error) {
         return ranks.fail(error.what(), error.exit_code) ? report(error) : error.exit_code;
