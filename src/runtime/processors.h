@@ -12,8 +12,8 @@ struct Processors {
 };
 Processors find_processors();
 
-// Processors::granted of control groups, version 1 or 2, where /proc and /sys lie in the folder `root`.
-int granted_processors(const std::string& root);
+// Processors::granted, where /proc and the mounts lie in the folder `root`, "" for the machine's own.
+int granted_processors(const std::string& root = "");
 
 // How many threads keep one of `processes` that share the machine busy, and what keeps them from being more: "this
 // machine has 2 processors".
