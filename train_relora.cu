@@ -77,6 +77,7 @@ class Trainer {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }
+        if (resumes() && due(o_.eval_every, step_)) validate(step_);  // where a signal has ended it
         for (; step_ < o_.max_steps && !wants_to_stop(); step_++) update();
         report_pending();
         return finish();
@@ -148,7 +149,8 @@ class Trainer {
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         if (ranks_.first()) open_log();
-        validated_ = !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
+        validated_ =
+            !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
         weight_check_.check("at the start");
         kernels::set_op_timing(o_.profile);
         const bool graphs = !o_.no_cuda_graph && !o_.profile;
@@ -232,6 +234,8 @@ class Trainer {
         const bool due = o_.save_minutes > 0 && seconds_now() - saved_time_ > 60 * o_.save_minutes;
         return {.stop = asks_to_stop(), .save = ranks_.first() && (due || signals::save != 0)};
     }
+    // Whether something that is done every so many updates comes after this one; finish() sees to the last one.
+    bool due(int64_t every, int64_t done) const { return every > 0 && done % every == 0 && done < o_.max_steps; }
     // The first rank sees to the run folder.
     bool folder_lost() const { return folder_ && !folder_->in_place(); }
 
@@ -261,19 +265,17 @@ class Trainer {
         report_pending();
         pending_ = report;
         const int64_t done = step_ + 1;
-        const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_),
-                   last = done == o_.max_steps;
-        const auto due = [&](int64_t every) { return every > 0 && done % every == 0 && !last; };
+        const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_);
         // Ranks save together, when the numbers of an update say that the first one wishes it.
-        const bool saves = due(o_.save_every) || owes_save_ || (ranks_.alone() ? own.save : save_);
-        const bool more = ends_cycle || due(o_.eval_every) || due(o_.sample_every) || saves;
+        const bool saves = due(o_.save_every, done) || owes_save_ || (ranks_.alone() ? own.save : save_);
+        const bool more = ends_cycle || due(o_.eval_every, done) || due(o_.sample_every, done) || saves;
         if (more || !on_gpu() || schedule_.switches_before(done)) report_pending();
         if (ends_cycle) timed("end of cycle", [&] { end_cycle(); });
         if (o_.check_every > 0 && done % o_.check_every == 0)
             weight_check_.check("after update " + std::to_string(done));
-        if (due(o_.eval_every)) validate(done);
-        if (due(o_.sample_every)) print_sample(done);
-        if (saves && !last) save(done);
+        if (due(o_.eval_every, done)) validate(done);
+        if (due(o_.sample_every, done)) print_sample(done);
+        if (saves && done < o_.max_steps) save(done);
         if (!folder_lost()) report_saved();
     }
 
@@ -463,7 +465,8 @@ class Trainer {
         if (done == saved_) return;  // by update(), before a signal ended the loop
         // The last checkpoint stays the last good one until the model can be trusted again.
         owes_save_ = health_.state().skipped_in_a_row > 0 && !std::isfinite(validation_->fixed_loss(model_));
-        if (owes_save_) return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
+        if (owes_save_)
+            return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
         if (lock_) lock_->check();
         saved_ = done;
         saved_time_ = seconds_now();
@@ -530,6 +533,8 @@ class Trainer {
             console_.line("merged model for Hugging Face: " + folder);
         }
         if (o_.profile) console_.line(profile_.table(ceilings_));
+        if (const int64_t skipped = health_.state().skipped; skipped > 0)
+            console_.line("skipped updates: " + std::to_string(skipped));
         console_.line("run folder: " + o_.out);
         return 0;
     }
@@ -578,7 +583,7 @@ class Trainer {
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, validated_ = -1, restarts_ = 0;
     bool stop_ = false, save_ = false;  // some rank has got a signal; the first one wishes to save
     bool owes_save_ = false;            // a checkpoint was due while the model's loss was not finite
-    bool alone_for_now_ = false;  // the others don't see the products of this moment
+    bool alone_for_now_ = false;        // the others don't see the products of this moment
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
