@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "io/files.h"
+#include "io/temporary.h"
 #include "runtime/error.h"
 
 namespace fs = std::filesystem;
@@ -42,6 +43,11 @@ std::optional<int64_t> step_of(const std::string& name) {
     return name == step_name(step) ? std::optional(step) : std::nullopt;
 }
 
+std::optional<int64_t> step_number(const std::string& text) {
+    if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string::npos) return {};
+    return std::stoll(text);
+}
+
 std::vector<std::string> checkpoints(const std::string& out) {
     std::vector<std::string> folders;
     for (auto& [step, folder] : by_step(out)) folders.push_back(std::move(folder));
@@ -71,9 +77,10 @@ void remove_old(const std::string& out, const Keep& keep) {
     for (size_t i = 0; i + size_t(keep.newest) < all.size(); i++) {
         const auto& [step, folder] = all[i];
         if (keep.every > 0 && step % keep.every == 0) continue;
-        // Without state.json it is no checkpoint: one that is half removed is none either.
+        // It gives its name up first: one that is half removed is no checkpoint. A new folder gives way to it.
+        const Temporary trash(out, Temporary::Kind::folder);
         std::error_code ignored;
-        if (fs::remove(folder + "/state.json", ignored)) fs::remove_all(folder, ignored);
+        fs::rename(folder, trash.path(), ignored);
     }
 }
 

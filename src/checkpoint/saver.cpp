@@ -9,25 +9,21 @@
 #include "checkpoint/checkpoint.h"
 #include "runtime/clock.h"
 
-Saved Saver::write(const HeldFolder& folder, const RunState& state, const std::vector<Parameter*>& parameters,
-                   const Whole& whole) const {
-    Saved saved;
+std::optional<Saved> Saver::write(const HeldFolder& folder, const RunState& state,
+                                  const std::vector<Parameter*>& parameters, const Whole& whole) const {
     const double start = seconds_now();
     const std::string place = folder.place();
-    CHECK(!place.empty(), "the run folder ", folder.path(), " has been removed");
+    if (place.empty()) return {};
+    Saved saved{.step = state.step};
     try {
         saved.folder = write_checkpoint(place, state, parameters, whole);
-    } catch (const DiskFull&) {
-        throw;
     } catch (const Error&) {
         // The folder may be on its way to another name, or be removed file by file.
         std::this_thread::sleep_for(std::chrono::seconds(1));
-        const std::string now = folder.place();
-        if (now == place || now.empty() || !whole.ranks().alone()) throw;
-        saved.folder = write_checkpoint(now, state, parameters, whole);
+        if (folder.place() == place) throw;
+        return {};
     }
     remove_old(folder.place(), keep_);
-    saved.step = state.step;
     saved.written = seconds_now() - start;
     return saved;
 }
@@ -45,10 +41,11 @@ void Saver::save(const HeldFolder* folder, const RunState& state, const std::vec
             beside = false;
         }
     if (!beside) {
-        Saved saved = write(*folder, state, parameters, whole);
-        saved.paused = seconds_now() - start;
-        saved.why_paused = why_paused;
-        written_.push(saved);
+        if (auto saved = write(*folder, state, parameters, whole)) {
+            saved->paused = seconds_now() - start;
+            saved->why_paused = why_paused;
+            written_.push(*saved);
+        }
         return;
     }
     const double copying = seconds_now();
@@ -64,10 +61,11 @@ void Saver::save(const HeldFolder* folder, const RunState& state, const std::vec
 }
 
 void Saver::collect() {
-    Saved saved = writing_.get();
-    saved.copied = copied_;
-    saved.paused = paused_;
-    written_.push(saved);
+    auto saved = writing_.get();
+    if (!saved) return;
+    saved->copied = copied_;
+    saved->paused = paused_;
+    written_.push(*saved);
 }
 
 std::optional<Saved> Saver::finished() {

@@ -24,7 +24,8 @@ class Saver {
   public:
     Saver(const Ranks& ranks, Device device, const Keep& keep) : ranks_(ranks), snapshot_(device), keep_(keep) {}
     // Saves the parameters as they are now, into the run folder that the first rank holds: beside the training if
-    // `beside` and there is memory for a snapshot, else it is written when this returns. Waits for the one before.
+    // `beside` and there is memory for a snapshot, else it is written when this returns. Waits for the one before. Of a
+    // folder that is no longer where it was nothing may come: see HeldFolder::in_place().
     void save(const HeldFolder* folder, const RunState& state, const std::vector<Parameter*>& parameters,
               const Whole& whole, bool beside);
     // A checkpoint that is written since the last call, if there is one. Throws what went wrong with it.
@@ -33,14 +34,15 @@ class Saver {
     void wait();
 
   private:
-    Saved write(const HeldFolder& folder, const RunState& state, const std::vector<Parameter*>& parameters,
-                const Whole& whole) const;
+    // Nothing where the folder has got another name or been removed meanwhile.
+    std::optional<Saved> write(const HeldFolder& folder, const RunState& state,
+                               const std::vector<Parameter*>& parameters, const Whole& whole) const;
     void collect();
 
     const Ranks& ranks_;
     Snapshot snapshot_;
     const Keep keep_;
-    std::queue<Saved> written_;       // not asked for yet
-    double copied_ = 0, paused_ = 0;  // of the one that is being written
-    std::future<Saved> writing_;      // the last member: its end is waited for first
+    std::queue<Saved> written_;                  // not asked for yet
+    double copied_ = 0, paused_ = 0;             // of the one that is being written
+    std::future<std::optional<Saved>> writing_;  // the last member: its end is waited for first
 };

@@ -101,9 +101,10 @@ class Checkpoint : public testing::Test {
 };
 
 float element(const SafetensorsReader& file, const std::string& name, int64_t index) {
-    float x;
-    std::memcpy(&x, file.data(file.at(name)) + 4 * index, 4);
-    return x;
+    const SafetensorsEntry& entry = file.at(name);
+    std::vector<float> values(size_t(entry.bytes()) / sizeof(float));
+    file.read(entry, values.data());
+    return values.at(size_t(index));
 }
 
 using Shape = std::vector<int64_t>;
