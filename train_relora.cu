@@ -81,6 +81,7 @@ class Trainer {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }
+        if (resumes() && due(o_.eval_every, step_)) validate(step_);  // where a signal has ended it
         for (; step_ < o_.max_steps && !wants_to_stop(); step_++) update();
         report_pending();
         return finish();
@@ -246,6 +247,8 @@ class Trainer {
         const bool due = o_.save_minutes > 0 && seconds_now() - saved_time_ > 60 * o_.save_minutes;
         return {.stop = asks_to_stop(), .save = ranks_.first() && (due || signals::save != 0)};
     }
+    // Whether something that is done every so many updates comes after this one; finish() sees to the last one.
+    bool due(int64_t every, int64_t done) const { return every > 0 && done % every == 0 && done < o_.max_steps; }
     // The first rank sees to the run folder.
     bool folder_lost() const { return folder_ && !folder_->in_place(); }
 
@@ -275,19 +278,17 @@ class Trainer {
         report_pending();
         pending_ = report;
         const int64_t done = step_ + 1;
-        const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_),
-                   last = done == o_.max_steps;
-        const auto due = [&](int64_t every) { return every > 0 && done % every == 0 && !last; };
+        const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_);
         // Ranks save together, when the numbers of an update say that the first one wishes it.
-        const bool saves = due(o_.save_every) || owes_save_ || (ranks_.alone() ? own.save : save_);
-        const bool more = ends_cycle || due(o_.eval_every) || due(o_.sample_every) || saves;
+        const bool saves = due(o_.save_every, done) || owes_save_ || (ranks_.alone() ? own.save : save_);
+        const bool more = ends_cycle || due(o_.eval_every, done) || due(o_.sample_every, done) || saves;
         if (more || !on_gpu() || schedule_.switches_before(done)) report_pending();
         if (ends_cycle) timed("end of cycle", [&] { end_cycle(); });
         if (o_.check_every > 0 && done % o_.check_every == 0)
             weight_check_.check("after update " + std::to_string(done));
-        if (due(o_.eval_every)) validate(done);
-        if (due(o_.sample_every)) print_sample(done);
-        if (saves && !last) save(done);
+        if (due(o_.eval_every, done)) validate(done);
+        if (due(o_.sample_every, done)) print_sample(done);
+        if (saves && done < o_.max_steps) save(done);
         if (!folder_lost()) report_saved();
     }
 
@@ -548,6 +549,8 @@ class Trainer {
             console_.line("merged model for Hugging Face: " + folder);
         }
         if (o_.profile) console_.line(profile_.table(ceilings_));
+        if (const int64_t skipped = health_.state().skipped; skipped > 0)
+            console_.line("skipped updates: " + std::to_string(skipped));
         console_.line("run folder: " + o_.out);
         return 0;
     }
