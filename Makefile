@@ -34,7 +34,7 @@ ifeq ($(WERROR),1)
 CXXFLAGS  += -Werror
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
-LDLIBS   += -ldnnl -lcrypto -lpcre2-8 -lpthread
+LDLIBS   += -ldnnl -lcrypto -lpthread
 ifneq ($(DEPS),)
 MULTIARCH := $(shell uname -m)-linux-gnu
 CPPFLAGS  += $(addprefix -isystem ,$(wildcard $(addprefix $(DEPS)/,usr/include/$(MULTIARCH) usr/include include)))
@@ -250,6 +250,30 @@ mutated-kernel-tests: $(VARIANTS:%=$(ON_CPU)/mutate/%/kernel_tests)
 test-mutants:
 	BUILD=$(BUILD) python3 test/cuda_on_cpu/mutants/mutate.py
 
+# ---- faults (test/faults): what disturbs the calls of a program, and what disturbs it often ----
+FAULT_SHIM   := $(BUILD)/fault_shim.so
+SOAK_TRIALS  ?= 5000
+SOAK_SECONDS ?= 1e9
+SOAK_JOBS    ?= $(shell nproc)
+$(FAULT_SHIM): test/faults/shim/fault_shim.cpp $(BUILD)/flags
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -shared -fPIC $(LDFLAGS) $< -o $@ -ldl
+soak: all $(FAULT_SHIM)
+	python3 test/faults/soak --build $(BUILD) --trials $(SOAK_TRIALS) --seconds $(SOAK_SECONDS) --jobs $(SOAK_JOBS)
+# A short run under valgrind, which knows no AVX-512.
+memcheck:
+	$(MAKE) BUILD=$(BUILD)/memcheck CUDA=0 MPI=0 PORTABLE=$(if $(filter x86_64,$(shell uname -m)),x86-64-v2,1) all
+	BUILD=$(BUILD)/memcheck bash test/faults/memcheck/run.sh
+
+# libFuzzer, with the library built by clang under ASan and UBSan: every target of test/fuzz, or FUZZ_TARGETS, for SECONDS each.
+SECONDS      ?= 60
+FUZZ_TARGETS ?= $(notdir $(wildcard test/fuzz/corpus/*))
+fuzz:
+	CXXFLAGS=-fsanitize=fuzzer-no-link $(MAKE) BUILD=$(BUILD)/fuzz CXX='$(patsubst %g++,%clang++,$(CXX))' DEBUG=1 CUDA=0 MPI=0 build-fuzzer
+	BUILD=$(BUILD)/fuzz SECONDS=$(SECONDS) test/fuzz/libfuzzer/run.sh $(FUZZ_TARGETS)
+$(BUILD)/fuzzer: $(patsubst %,$(BUILD)/%.o,$(filter-out %/test_fuzz.cpp,$(wildcard test/fuzz/*.cpp)) test/fuzz/libfuzzer/main.cpp) $(LIB)
+	$(CXX) $(CXXFLAGS) -fsanitize=fuzzer $(LDFLAGS) $^ -o $@ $(LDLIBS)
+build-fuzzer: $(BUILD)/fuzzer
+
 # ---- what reads the sources only (scripts/lint.sh) ----
 format check-format lint:
 	scripts/lint.sh $(filter-out lint,$@)
@@ -259,7 +283,7 @@ lint-sources:
 	@printf '%s\n' train_relora.cu $(LIB_SRC) $(wildcard data/*.cpp) $(if $(CI),,$(TEST_SRC) $(wildcard dev/bench/*.cpp))
 
 # All programs that tests run. The ones that execute the CUDA half on the CPU need the CUDA headers, and bring their own sanitizers.
-tests: all $(TEST_BIN)
+tests: all $(TEST_BIN) $(FAULT_SHIM)
 ifneq ($(and $(filter-out 1,$(DEBUG)),$(wildcard $(CUDA_HOME)/include/cublasLt.h)),)
 tests: kernel-tests-on-cpu planted-bugs cuda-on-cpu
 endif
@@ -275,6 +299,9 @@ help:
 	@echo 'make test           build and run all tests; make tests: only build them'
 	@echo 'make test-cuda-on-cpu   of these, the ones that execute the CUDA half on the CPU (they need the CUDA headers)'
 	@echo 'make test-gpu       build and run the tests of the kernels on the GPU: $(BUILD)/kernel_tests'
+	@echo 'make soak           disturb tiny runs SOAK_TRIALS times, SOAK_JOBS at once, or for SOAK_SECONDS; prints what became of them'
+	@echo 'make memcheck       a short run, a resume, an export and the tokenizer under valgrind'
+	@echo 'make fuzz           libFuzzer on every parser, under ASan and UBSan, for SECONDS each (needs clang)'
 	@echo 'make test-mutants   plant mistakes in the CUDA kernels and see whether those tests catch them (takes long)'
 	@echo 'make lint           what clang-tidy, cppcheck, shellcheck and clang-format find; make format: lay out every file anew'
 	@echo 'make kernel-bench   build what times every op on the GPU (or the CPU): $(BUILD)/kernel_bench'
@@ -293,5 +320,5 @@ help:
 	@echo 'DEPS=PREFIX         also look for headers and libraries under PREFIX (unpacked packages)'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all release bundle bundle-on-cpu tests test test-cuda-on-cpu test-gpu test-mutants kernel-tests-on-cpu planted-bugs kernel-bench gpu-programs mutated-kernel-tests cuda-on-cpu format check-format lint lint-flags lint-sources bench clean help
+.PHONY: all release bundle bundle-on-cpu tests test test-cuda-on-cpu test-gpu test-mutants soak memcheck fuzz build-fuzzer kernel-tests-on-cpu planted-bugs kernel-bench gpu-programs mutated-kernel-tests cuda-on-cpu format check-format lint lint-flags lint-sources bench clean help
 .SECONDARY:

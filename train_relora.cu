@@ -11,6 +11,7 @@
 #include "checkpoint/saver.h"
 #include "checkpoint/verify.h"
 #include "io/files.h"
+#include "io/folder_lock.h"
 #include "io/held_folder.h"
 #include "io/metrics.h"
 #include "io/temporary.h"
@@ -26,6 +27,7 @@
 #include "train/agreement.h"
 #include "train/console.h"
 #include "train/dry_run.h"
+#include "train/health.h"
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
@@ -58,7 +60,11 @@ class Trainer {
                      ranks),
           weight_check_(ranks, o_.run_device),
           console_(ranks.first()),
-          saver_(ranks, o_.run_device, {.newest = o_.keep, .every = o_.keep_every}) {
+          saver_(ranks, o_.run_device, {.newest = o_.keep, .every = o_.keep_every}),
+          health_({.watches = o_.outliers != "off",
+                   .skips = o_.outliers == "skip",
+                   .zscore = o_.outlier_zscore,
+                   .most_skipped = o_.max_skipped}) {
         o_.sharing(ranks_.rank()).divide(model_.parameters());
     }
 
@@ -94,18 +100,17 @@ class Trainer {
     }
 
     void open_run_folder() {
-        const bool has_run = fs::exists(o_.out + "/metrics.jsonl") || !checkpoints(o_.out).empty();
-        if (o_.resume) {
-            CHECK(!o_.resumed_from.empty(), "--resume: there is no complete checkpoint under ", o_.out);
-            resumed_ = read_state(o_.resumed_from);
-            check_resumed_options(o_, resumed_, o_.resumed_from);
-        } else {
-            USAGE_CHECK(!has_run, "--out ", o_.out,
-                        " already holds a run; add --resume to continue it, or give another folder");
+        if (ranks_.first()) {
+            hold_folder();
+            lock_ = std::make_unique<FolderLock>(o_.out, [this](const std::string& line) { console_.line(line); });
+            check_run_folder(o_);
         }
-        ranks_.barrier();  // all have looked
-        if (ranks_.first()) hold_folder();
+        ranks_.barrier();  // the folder is this run's
+        if (!resumes()) return;
+        resumed_ = read_state(o_.resumed_from);
+        check_resumed_options(o_, resumed_, o_.resumed_from);
     }
+    bool resumes() const { return !o_.resumed_from.empty(); }
 
     void hold_folder() {
         std::error_code error;
@@ -130,7 +135,7 @@ class Trainer {
             });
         model_.allocate_weights();
         if (o_.has_masters()) masters_.allocate(model_.parameters());
-        if (o_.resume) {
+        if (resumes()) {
             restore();
         } else {
             if (o_.low_rank() && o_.warm_start_steps == 0) wrap();
@@ -144,6 +149,8 @@ class Trainer {
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         if (ranks_.first()) open_log();
+        validated_ =
+            !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
         weight_check_.check("at the start");
         kernels::set_op_timing(o_.profile);
         const bool graphs = !o_.no_cuda_graph && !o_.profile;
@@ -156,18 +163,24 @@ class Trainer {
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
-        if (o_.resume) console_.line("resumed from " + o_.resumed_from);
+        if (resumes())
+            console_.line("resumed from " + o_.resumed_from);
+        else if (o_.resume)
+            console_.line("--resume: there is no checkpoint in " + o_.out + " yet, the run begins");
         report_traffic();
-        start_time_ = seconds_now();
+        start_time_ = saved_time_ = seconds_now();
         first_step_ = step_;
     }
 
     void open_log() {
-        check_room(o_.out, checkpoint_bytes(model_.parameters()));
         remove_stale_temporaries(o_.out);
-        if (o_.resume) leave_other_future();
+        check_room(o_.out, checkpoint_bytes(model_.parameters()));
+        if (resumes())
+            leave_other_future();
+        else if (fs::exists(o_.out + "/metrics.jsonl"))
+            set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
-        metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", o_.resume ? step_ : -1);
+        metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
     }
 
     // What the run made after the checkpoint that it goes on from, and what is damaged, gets other names.
@@ -182,6 +195,7 @@ class Trainer {
     void restore() {
         step_ = resumed_.step;
         restarts_ = resumed_.restarts;
+        health_.restore(resumed_.health);
         if (resumed_.low_rank) wrap();
         allocate_phase();
         read_parameters(o_.resumed_from, resumed_, model_.parameters());
@@ -213,7 +227,14 @@ class Trainer {
 
     // Ranks stop together: after an update whose numbers say that one of them has got a signal.
     bool wants_to_stop() const { return ranks_.alone() ? asks_to_stop() : stop_; }
-    bool asks_to_stop() const { return signals::pending != 0 || folder_lost(); }
+    bool asks_to_stop() const { return signals::stop != 0 || folder_lost(); }
+    // What this rank wishes; the first one decides when to save.
+    Optimizer::Wishes wishes() const {
+        if (o_.stop_after_minutes > 0 && seconds_now() - start_time_ > 60 * o_.stop_after_minutes && signals::stop == 0)
+            signals::stop = SIGTERM;
+        const bool due = o_.save_minutes > 0 && seconds_now() - saved_time_ > 60 * o_.save_minutes;
+        return {.stop = asks_to_stop(), .save = ranks_.first() && (due || signals::save != 0)};
+    }
     // The first rank sees to the run folder.
     bool folder_lost() const { return folder_ && !folder_->in_place(); }
 
@@ -223,7 +244,8 @@ class Trainer {
         if (schedule_.switches_before(step_) && !model_.wrapped()) switch_to_low_rank();
         PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
-        optimizer_.begin_update(schedule_.rate(step_), asks_to_stop());
+        const Optimizer::Wishes own = wishes();
+        optimizer_.begin_update(schedule_.rate(step_), own, health_.skipping_limits(step_));
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             const TokenBatch batch = loader_->next();
             const int64_t index = (step_ * o_.accumulation + micro) * ranks_.size() + ranks_.rank();
@@ -245,14 +267,16 @@ class Trainer {
         const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_),
                    last = done == o_.max_steps;
         const auto due = [&](int64_t every) { return every > 0 && done % every == 0 && !last; };
-        const bool more = ends_cycle || due(o_.eval_every) || due(o_.sample_every) || due(o_.save_every);
+        // Ranks save together, when the numbers of an update say that the first one wishes it.
+        const bool saves = due(o_.save_every) || owes_save_ || (ranks_.alone() ? own.save : save_);
+        const bool more = ends_cycle || due(o_.eval_every) || due(o_.sample_every) || saves;
         if (more || !on_gpu() || schedule_.switches_before(done)) report_pending();
         if (ends_cycle) timed("end of cycle", [&] { end_cycle(); });
         if (o_.check_every > 0 && done % o_.check_every == 0)
             weight_check_.check("after update " + std::to_string(done));
         if (due(o_.eval_every)) validate(done);
         if (due(o_.sample_every)) print_sample(done);
-        if (due(o_.save_every)) save(done);
+        if (saves && !last) save(done);
         if (!folder_lost()) report_saved();
     }
 
@@ -278,6 +302,7 @@ class Trainer {
                              double(before) / (1 << 20), double(device::bytes_in_use(o_.run_device)) / (1 << 20)));
         log(MetricsLine().add("step", step_ + 1).add("event", "switch").add("trained", model_.num_trained()));
         weight_check_.check("after the switch");
+        health_.begin_window();
         report_traffic();
     }
 
@@ -307,6 +332,7 @@ class Trainer {
                            100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());
         }
+        health_.begin_window();
         if (text.empty()) return;  // only the rate drops
         console_.line(format("step %lld: ", (long long)step_ + 1) + text);
         log(line.add("restart", restarts_));
@@ -346,18 +372,25 @@ class Trainer {
         pending_.reset();
         const Optimizer::Result result = optimizer_.result(report.result);
         ranks_.check();  // the numbers of an update that another rank's failure has ended mean nothing
-        // A non-finite gradient skips the update; the counter goes on, so rate and merges stay where they were planned.
-        if (!result.finite) {
-            skipped_++;
-            console_.line(format("step %lld: the gradient is not finite, the update is skipped (%lld so far)",
-                                 (long long)report.step + 1, (long long)skipped_));
-        }
-        stop_ = stop_ || result.stop;
+        stop_ = stop_ || result.wishes.stop;
+        save_ = save_ || result.wishes.save;
         ranks_.note_progress();
-        report_step(report.step, result);
+        // A skipped update counts too, so that rate and merges stay where they were planned.
+        const std::string unusual = health_.add(report.step, result);
+        if (!unusual.empty()) console_.line(format("step %lld: ", (long long)report.step + 1) + unusual);
+        report_step(report.step, result, unusual);
+        if (health_.skipped_too_many()) fail_as_skipped();
     }
 
-    void report_step(int64_t step, const Optimizer::Result& result) {
+    // The run can't go on. Its checkpoints are from before.
+    void fail_as_skipped() {
+        const std::string first = first_not_finite(model_.parameters());
+        FAIL("the last ", health_.state().skipped_in_a_row, " updates were skipped, to step ", step_ + 1, ": ",
+             first.empty() ? "their loss or gradient norm is not finite or an outlier" : first + " is not finite",
+             "; nothing is exported; a lower --lr, or --resume-from an older checkpoint, may help");
+    }
+
+    void report_step(int64_t step, const Optimizer::Result& result, const std::string& unusual) {
         const int64_t done = step + 1;
         const double rate = schedule_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / result.seconds;
         const double mfu = flops_per_token_ * tokens_per_s / ceilings_.flops_per_s / ranks_.size();
@@ -371,6 +404,10 @@ class Trainer {
             .add("tokens_per_s", tokens_per_s)
             .add("mfu", mfu)
             .add("restart", restarts_);
+        if (!unusual.empty())
+            line.add("unusual", unusual)
+                .add("skipped", health_.state().skipped)
+                .add("outliers", health_.state().outliers);
         std::string reduced;
         if (!ranks_.alone()) {
             const double hidden = 1 - std::min(1.0, result.exposed_seconds / std::max(1e-9, result.reduce_seconds));
@@ -387,14 +424,17 @@ class Trainer {
     }
 
     void validate(int64_t done) {
-        if (!validation_->has_data()) return;
-        const double loss = profile_.time("validate", [&] { return validation_->loss(model_, ranks_); });
+        if (!validation_->has_data() || done == validated_) return;
+        const auto loss = profile_.time("validate", [&] { return validation_->loss(model_, ranks_); });
+        stop_ = stop_ || !loss;
+        if (!loss) return;  // by a signal; a resume does it
+        validated_ = done;
         log(MetricsLine()
                 .add("step", done)
                 .add("phase", schedule_.phase(done - 1))
-                .add("val_loss", loss)
+                .add("val_loss", *loss)
                 .add("restart", restarts_));
-        console_.line(format("step %lld: validation loss %.4f", (long long)done, loss));
+        console_.line(format("step %lld: validation loss %.4f", (long long)done, *loss));
     }
 
     void print_sample(int64_t done) {
@@ -413,6 +453,7 @@ class Trainer {
         s.restarts = restarts_;
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
+        s.health = health_.state();
         s.seed = o_.seed;
         s.config = o_.config;
         s.rank = o_.rank;
@@ -423,7 +464,16 @@ class Trainer {
     }
     void save(int64_t done) {
         if (done == saved_) return;  // by update(), before a signal ended the loop
+        // The last checkpoint stays the last good one until the model can be trusted again.
+        owes_save_ = health_.state().skipped_in_a_row > 0 && !std::isfinite(validation_->fixed_loss(model_));
+        if (owes_save_)
+            return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
+        if (lock_) lock_->check();
         saved_ = done;
+        saved_time_ = seconds_now();
+        save_ = false;
+        signals::save = 0;
+        if (metrics_) metrics_->sync();
         const bool goes_on = done < o_.max_steps && !wants_to_stop();
         profile_.time("save", [&] { saver_.save(folder_.get(), state(done), model_.parameters(), whole(), goes_on); });
         report_saved();
@@ -469,17 +519,14 @@ class Trainer {
 
     int finish() {
         end_if_folder_lost();
-        if (step_ > first_step_ || !o_.resume) save(step_);  // a signal may have come before the first update
+        if (step_ > first_step_ || !resumes()) save(step_);  // a signal may have come before the first update
         saver_.wait();
         report_saved();
-        if (wants_to_stop()) {
-            console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ",
-                                 (long long)step_, (long long)o_.max_steps) +
-                          o_.out);
-            return 128 + signal_of_all();
-        }
+        if (wants_to_stop()) return stopped();
+        CHECK(!owes_save_, "the run ends with a model whose loss is not finite: nothing is exported");
         validate(step_);
         print_sample(step_);
+        if (wants_to_stop()) return stopped();
         const std::string folder = o_.out + "/export";
         if (ranks_.broadcast(fs::exists(folder) ? "there" : "").empty()) {
             if (model_.wrapped()) model_.merge();
@@ -491,10 +538,16 @@ class Trainer {
         return 0;
     }
 
+    int stopped() {
+        console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ",
+                             (long long)step_, (long long)o_.max_steps) +
+                      o_.out);
+        return 128 + signal_of_all();
+    }
     // The signal that one of the ranks has got.
     int signal_of_all() const {
         int signal = 0;
-        for (const std::string& of_rank : ranks_.gather(std::to_string(signals::pending)))
+        for (const std::string& of_rank : ranks_.gather(std::to_string(signals::stop)))
             signal = std::max(signal, std::stoi(of_rank));
         return signal;
     }
@@ -518,17 +571,20 @@ class Trainer {
     std::unique_ptr<MetricsLog> metrics_;
     RunState resumed_;
     std::unique_ptr<HeldFolder> folder_;  // the run folder, of the first rank
+    std::unique_ptr<FolderLock> lock_;
     Saver saver_;
+    Health health_;
     // An update whose numbers have not been read yet.
     struct PendingReport {
         int64_t step = 0, result = 0;  // number of the update; what Optimizer::update returned
     };
     std::optional<PendingReport> pending_;
-    int64_t step_ = 0, first_step_ = 0, saved_ = -1, restarts_ = 0, skipped_ = 0;
-    bool stop_ = false;           // some rank has got a signal
-    bool alone_for_now_ = false;  // the others don't see the products of this moment
+    int64_t step_ = 0, first_step_ = 0, saved_ = -1, validated_ = -1, restarts_ = 0;
+    bool stop_ = false, save_ = false;  // some rank has got a signal; the first one wishes to save
+    bool owes_save_ = false;            // a checkpoint was due while the model's loss was not finite
+    bool alone_for_now_ = false;        // the others don't see the products of this moment
     Ceilings ceilings_;
-    double flops_per_token_ = 0, start_time_ = 0;
+    double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
 
 // Prints an error, in one line.
@@ -540,7 +596,6 @@ int report(const Error& error) {
 }
 
 int train(Options& options, int threads, const Place& place) {
-    signals::install();
     const Meeting meeting{.shared_folder = options.out,
                           .agreement = place.size > 1 ? start_agreement(options) : "",
                           .patience = options.rank_patience,
@@ -558,6 +613,8 @@ int train(Options& options, int threads, const Place& place) {
         return code;
     } catch (const PeerFailed& error) {
         return error.prints ? report(error) : error.exit_code;
+    } catch (const signals::Stopped& stopped) {
+        return fail({stopped.what(), __FILE__, __LINE__, 128 + stopped.signal});
     } catch (const OutOfMemory& error) {
         return fail(advised(error,
                             "; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs "
@@ -593,6 +650,7 @@ int run(int argc, char** argv) {
         std::cout << "wrote " << options.export_dir << "\n";
         return 0;
     }
+    signals::install();
     options.complete_from_files();
     options.resolve();
     if (options.print_schedule) {
@@ -615,6 +673,8 @@ int main(int argc, char** argv) {
         return run(argc, argv);
     } catch (const PeerFailed& error) {
         return error.prints ? report(error) : error.exit_code;
+    } catch (const signals::Stopped& stopped) {
+        return report({stopped.what(), __FILE__, __LINE__, 128 + stopped.signal});
     } catch (const Error& error) {
         return report(error);
     } catch (const std::exception& error) {

@@ -1,20 +1,27 @@
 // Turns text into token shards: files → documents cut into pieces → ids, by several threads → DIR/train_*.bin and
 // DIR/val_*.bin. Nothing gets its final name before everything was written.
+#include <fcntl.h>
 #include <omp.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <set>
+#include <span>
+#include <utility>
 
 #include "io/files.h"
 #include "io/json.h"
 #include "io/shard_writer.h"
+#include "io/text_files.h"
+#include "io/text_pieces.h"
 #include "io/tokenizer.h"
 #include "io/utf8.h"
 #include "runtime/error.h"
@@ -23,8 +30,6 @@
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kPieceBytes = 1 << 20;  // one thread's work at a time
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -37,105 +42,59 @@ struct Options {
     bool overwrite = false;
 };
 
-// A stretch of one file that can be encoded without the rest of it.
-struct Piece {
-    const MappedFile* file;
-    size_t begin, end;
-    bool starts_document;
+struct Input {
+    TextFile file;
     bool validation;
+};
+
+// A piece of an input, and the ids that it becomes.
+struct Work {
+    TextPiece piece;
+    const TextFile* file = nullptr;
+    bool starts_document = false;
+    bool validation = false;
     std::vector<uint16_t> ids;
 };
 
-std::string_view text_of(const MappedFile& file) {
-    return {reinterpret_cast<const char*>(file.data()), size_t(file.size())};
-}
-
-bool is_jsonl(const fs::path& path) { return path.extension() == ".jsonl"; }
-
-// The files that names of files and folders stand for: a folder stands for every .txt and .jsonl below it, sorted.
-std::vector<std::string> expand(const std::vector<std::string>& names) {
-    std::vector<std::string> files;
-    for (const std::string& name : names) {
-        USAGE_CHECK(fs::exists(name), "there is no file or folder ", name);
-        if (!fs::is_directory(name)) {
-            files.push_back(name);
-            continue;
-        }
-        const size_t before = files.size();
-        for (const fs::directory_entry& entry : fs::recursive_directory_iterator(name))
-            if (entry.is_regular_file() && (entry.path().extension() == ".txt" || is_jsonl(entry.path())))
-                files.push_back(entry.path());
-        USAGE_CHECK(files.size() > before, "the folder ", name, " holds no .txt or .jsonl file");
-        std::sort(files.begin() + before, files.end());
-    }
-    return files;
-}
-
-// The end of the piece that starts at `begin`. Text is cut before white space that follows a visible ASCII character,
-// JSONL behind a line: neither changes the ids, because no word of GPT-2's spans such a place.
-size_t piece_end(std::string_view text, size_t begin, size_t end, bool jsonl) {
-    if (end - begin <= kPieceBytes) return end;
-    for (size_t at = begin + kPieceBytes; at < end; at++) {
-        const char before = text[at - 1], after = text[at];
-        if (jsonl ? before == '\n' : (after == ' ' || after == '\n') && before > ' ' && before < 0x7F) return at;
-    }
-    return end;
-}
-
-void append_pieces(const MappedFile& file, size_t begin, size_t end, bool validation, std::vector<Piece>& pieces) {
-    const std::string_view text = text_of(file);
-    const bool jsonl = is_jsonl(file.path());
-    for (bool first = true; begin < end; first = false) {
-        const size_t stop = piece_end(text, begin, end, jsonl);
-        pieces.push_back({&file, begin, stop, first && !jsonl, validation, {}});
-        begin = stop;
-    }
-}
-
-// Where the validation part of a file starts: the line start at or before the last `fraction` of its bytes.
-size_t validation_start(std::string_view text, double fraction) {
-    const size_t target = text.size() - size_t(double(text.size()) * fraction);
-    if (target >= text.size() || target == 0) return target;
-    const size_t newline = text.rfind('\n', target - 1);
-    return newline == std::string_view::npos ? text.size() : newline + 1;
-}
-
-void encode_lines(Piece& piece, const Tokenizer& tokenizer, const std::string& field, WordCache& cache) {
-    const std::string_view text = text_of(*piece.file);
-    for (size_t at = piece.begin; at < piece.end;) {
-        const size_t newline = std::min(text.find('\n', at), piece.end);
+void encode_lines(Work& work, const Tokenizer& tokenizer, const std::string& field, WordCache& cache) {
+    const std::string_view text = work.piece.text;
+    int64_t line_number = work.piece.line;
+    for (size_t at = 0; at < text.size(); line_number++) {
+        const size_t newline = std::min(text.find('\n', at), text.size());
         const std::string_view line = text.substr(at, newline - at);
         if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
             const auto object = parse_json(line);
             const bool good = object.is_object() && object.contains(field) && object[field].is_string();
-            CHECK(good, piece.file->path(), " line ", 1 + std::count(text.begin(), text.begin() + at, '\n'), ": ",
-                  object.is_discarded() ? "not valid JSON"
-                                        : "no string in the field \"" + field + "\" (see --text-field)");
-            piece.ids.push_back(uint16_t(tokenizer.end_of_text()));
-            tokenizer.encode(object[field].get_ref<const std::string&>(), cache, piece.ids);
+            CHECK(good, work.file->path, " line ", line_number, ": ",
+                  object.is_discarded()
+                      ? "not valid JSON; every line must be an object with the text in the field \"" + field + '"'
+                      : "no string in the field \"" + field + "\" (see --text-field)");
+            work.ids.push_back(uint16_t(tokenizer.end_of_text()));
+            tokenizer.encode(object[field].get_ref<const std::string&>(), cache, work.ids);
         }
         at = newline + 1;
     }
 }
 
-void encode_piece(Piece& piece, const Tokenizer& tokenizer, const std::string& field, WordCache& cache) {
-    const std::string_view text = text_of(*piece.file).substr(piece.begin, piece.end - piece.begin);
-    const size_t invalid = find_invalid_utf8(text);
-    CHECK(invalid == std::string_view::npos, piece.file->path(), " is not UTF-8: byte ", piece.begin + invalid,
-          " is wrong; convert it first, for example with iconv");
-    if (is_jsonl(piece.file->path())) return encode_lines(piece, tokenizer, field, cache);
-    if (piece.starts_document) piece.ids.push_back(uint16_t(tokenizer.end_of_text()));
-    tokenizer.encode(text, cache, piece.ids);
+void encode(Work& work, const Tokenizer& tokenizer, const std::string& field, WordCache& cache) {
+    const std::string& text = work.piece.text;
+    const size_t nul = text.find('\0'), invalid = std::min(nul, find_invalid_utf8(text));
+    CHECK(invalid == std::string::npos, work.file->path, " is not UTF-8 text: byte ",
+          work.piece.offset + int64_t(invalid), invalid == nul ? " is zero, as in UTF-16" : " is wrong",
+          "; convert it first, for example with iconv");
+    if (work.file->kind == TextKind::kJsonLines) return encode_lines(work, tokenizer, field, cache);
+    if (work.starts_document) work.ids.push_back(uint16_t(tokenizer.end_of_text()));
+    tokenizer.encode(text, cache, work.ids);
 }
 
 // Encodes a batch of pieces. Where there are several errors it throws the one that comes first in the text.
-void encode_batch(std::vector<Piece>& batch, const Tokenizer& tokenizer, const Options& options,
+void encode_batch(std::span<Work> batch, const Tokenizer& tokenizer, const Options& options,
                   std::vector<WordCache>& caches) {
     std::vector<std::exception_ptr> errors(batch.size());
 #pragma omp parallel for schedule(dynamic) num_threads(options.threads)
     for (size_t i = 0; i < batch.size(); i++) {
         try {
-            encode_piece(batch[i], tokenizer, options.text_field, caches[omp_get_thread_num()]);
+            encode(batch[i], tokenizer, options.text_field, caches[omp_get_thread_num()]);
         } catch (...) {
             errors[i] = std::current_exception();
         }
@@ -149,7 +108,8 @@ class Progress {
   public:
     explicit Progress(int64_t bytes_in_all) : bytes_in_all(bytes_in_all) {}
 
-    void show(int64_t bytes, int64_t tokens) {
+    void add(int64_t bytes_more, int64_t tokens) {
+        bytes += bytes_more;
         const double now = seconds();
         if (now - last_shown < (terminal ? 0.1 : 5)) return;
         last_shown = now;
@@ -166,113 +126,172 @@ class Progress {
     double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
 
   private:
-    int64_t bytes_in_all;
+    int64_t bytes_in_all, bytes = 0;
     bool terminal = isatty(STDERR_FILENO), drawn = false;
     double last_shown = 0;
     std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 };
 
-// Makes the output folder; at the end takes it away again if it was new and has stayed empty.
+// Makes the output folder and keeps other runs of this program out of it; at the end takes it away again if it was new
+// and has stayed empty.
 class OutputFolder {
   public:
     explicit OutputFolder(const std::string& path) : path(path) {
         std::error_code error;
         created = fs::create_directories(path, error);
         CHECK(fs::is_directory(path), "cannot make the folder ", path, ": ", error ? error.message() : "it is a file");
+        fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        // Some network file systems know no locks.
+        const bool taken = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        if (taken) close(fd);
+        CHECK(!taken, "another tokenize writes to ", path, ": wait for it, or name another folder");
     }
     ~OutputFolder() {
         if (created) rmdir(path.c_str());  // fails, as it should, once there is something in it
+        close(fd);
     }
+    OutputFolder(const OutputFolder&) = delete;
+    OutputFolder& operator=(const OutputFolder&) = delete;
 
   private:
     std::string path;
     bool created = false;
+    int fd = -1;
 };
 
-struct Input {
-    std::string path;
-    bool validation;
-};
-
-// Lists the files for training and for validation. A file that is named for validation is left out of training, as in
-// `DIR --val DIR/a.txt`.
-std::vector<Input> list_inputs(const Options& options) {
+// The files for training and for validation, in the order in which they were named. A file that is named for validation
+// is left out of training, as in `DIR --val DIR/a.txt`.
+std::vector<Input> list_inputs(const Options& options, std::vector<std::string>& left_out) {
+    TextFiles training, validation;
+    for (const std::string& name : options.val_inputs) find_text_files(name, validation);
+    for (const std::string& name : options.inputs) find_text_files(name, training);
+    std::set<fs::path> seen, for_validation;
+    for (const TextFile& file : validation.files) for_validation.insert(fs::canonical(file.path));
     std::vector<Input> inputs;
-    std::set<fs::path> validation;
-    for (const std::string& path : expand(options.val_inputs)) validation.insert(fs::canonical(path));
-    std::set<fs::path> seen = validation;
-    for (const std::string& path : expand(options.inputs)) {
-        const fs::path name = fs::canonical(path);
-        if (validation.contains(name)) continue;
-        USAGE_CHECK(seen.insert(name).second, path, " is among the inputs twice");
-        inputs.push_back({path, false});
-    }
+    const auto add = [&](const TextFile& file, bool is_validation) {
+        const fs::path same = fs::canonical(file.path);
+        if (!is_validation && for_validation.contains(same)) return;
+        USAGE_CHECK(seen.insert(same).second, file.path, " is among the inputs twice");
+        inputs.push_back({file, is_validation});
+    };
+    for (const TextFile& file : training.files) add(file, false);
     USAGE_CHECK(!inputs.empty(), "no input is left for training: --val names them all");
-    for (const fs::path& path : validation) inputs.push_back({path, true});
+    for (const TextFile& file : validation.files) add(file, true);
+    left_out = std::move(training.left_out);
+    left_out.insert(left_out.end(), validation.left_out.begin(), validation.left_out.end());
+    std::sort(left_out.begin(), left_out.end());
+    left_out.erase(std::unique(left_out.begin(), left_out.end()), left_out.end());
     return inputs;
 }
 
-void tokenize(const Options& options) {
-    const std::vector<Input> inputs = list_inputs(options);
-    const bool occupied = !find_shards(options.out, "train").empty() || !find_shards(options.out, "val").empty();
-    USAGE_CHECK(options.overwrite || !occupied, options.out,
-                " holds shards already: name another folder or add --overwrite");
-    const Tokenizer tokenizer = options.vocab.empty() ? Tokenizer::byte_level() : Tokenizer::gpt2(options.vocab);
-
-    int64_t bytes_in_all = 0, bytes = 0;
-    for (const Input& input : inputs) {
-        CHECK(fs::is_regular_file(input.path), input.path, " is not a regular file");
-        bytes_in_all += int64_t(fs::file_size(input.path));
-    }
-    const OutputFolder folder(options.out);
-    ShardWriter train(options.out, "train", options.shard_tokens), val(options.out, "val", options.shard_tokens);
-    Progress progress(bytes_in_all);
+// Encodes all inputs, batch by batch.
+void write_tokens(const std::vector<Input>& inputs, const Tokenizer& tokenizer, const Options& options,
+                  ShardWriter& train, ShardWriter& val, Progress& progress) {
     std::vector<WordCache> caches(options.threads);
-    std::vector<Piece> batch;
-    std::vector<std::unique_ptr<MappedFile>> open_files;
-
-    const size_t batch_pieces = 4 * size_t(options.threads);
+    // Pieces and their ids keep their memory from one batch to the next.
+    std::vector<Work> memory(4 * size_t(options.threads));
+    size_t filled = 0;
     const auto flush = [&] {
+        const std::span<Work> batch(memory.data(), std::exchange(filled, 0));
         encode_batch(batch, tokenizer, options, caches);
-        for (const Piece& piece : batch) {
-            (piece.validation ? val : train).write(piece.ids);
-            bytes += int64_t(piece.end - piece.begin);
+        int64_t bytes = 0;
+        for (const Work& work : batch) {
+            (work.validation ? val : train).write(work.ids);
+            bytes += int64_t(work.piece.text.size());
         }
-        batch.clear();
-        open_files.erase(open_files.begin(), open_files.end() - 1);
         CHECK(!interrupted, "interrupted: nothing was written");
-        progress.show(bytes, train.tokens() + val.tokens());
+        progress.add(bytes, train.tokens() + val.tokens());
     };
     for (const Input& input : inputs) {
-        open_files.push_back(std::make_unique<MappedFile>(input.path));
-        const std::string_view text = text_of(*open_files.back());
-        const size_t split = input.validation ? 0 : validation_start(text, options.val_fraction);
-        std::vector<Piece> pieces;
-        append_pieces(*open_files.back(), 0, split, false, pieces);
-        append_pieces(*open_files.back(), split, text.size(), true, pieces);
-        for (Piece& piece : pieces) {
-            batch.push_back(std::move(piece));
-            if (batch.size() == batch_pieces) flush();
+        const InputFile file(input.file.path);
+        const int64_t begin = text_begin(file);
+        const int64_t split = input.validation ? begin : std::max(begin, tail_begin(file, options.val_fraction));
+        int64_t line = 1;
+        for (const bool validation : {false, true}) {
+            PieceReader reader(file, input.file.kind, validation ? split : begin, validation ? file.size() : split,
+                               line);
+            for (bool first = true; reader.next(memory[filled].piece); first = false) {
+                Work& work = memory[filled];
+                work.file = &input.file;
+                work.starts_document = first;
+                work.validation = validation;
+                work.ids.clear();
+                if (++filled == memory.size()) flush();
+            }
+            line = reader.line();
         }
     }
-    if (!batch.empty()) flush();
+    if (filled > 0) flush();
+}
+
+std::string counted(int64_t count, const std::string& thing) { return str(count, ' ', thing, count == 1 ? "" : "s"); }
+
+void print_left_out(const std::vector<std::string>& left_out) {
+    constexpr size_t kNamed = 10;
+    if (left_out.empty()) return;
+    std::string list;
+    for (size_t i = 0; i < std::min(left_out.size(), kNamed); i++) list += (i ? ", " : "") + left_out[i];
+    if (left_out.size() > kNamed) list += str(", and ", left_out.size() - kNamed, " more");
+    std::printf("left out: %s: %s\n", counted(int64_t(left_out.size()), "name").c_str(), list.c_str());
+}
+
+void tokenize(Options options) {
+    USAGE_CHECK(!std::isnan(options.val_fraction), "--val-fraction must be a number from 0 to 0.5");
+    const int processors = omp_get_num_procs();
+    if (options.threads > processors) {
+        std::fprintf(stderr, "tokenize: --threads %d is more than the %s of this process: %d are used\n",
+                     options.threads, counted(processors, "processor").c_str(), processors);
+        options.threads = processors;
+    }
+    std::vector<std::string> left_out;
+    const std::vector<Input> inputs = list_inputs(options, left_out);
+    const std::string table = fs::path(options.out) / "tokenizer.bin";
+    const OutputFolder folder(options.out);
+    const bool occupied =
+        !find_shards(options.out, "train").empty() || !find_shards(options.out, "val").empty() || fs::exists(table);
+    USAGE_CHECK(options.overwrite || !occupied, options.out,
+                " holds shards or a tokenizer already: name another folder or add --overwrite");
+    const Tokenizer tokenizer = options.vocab.empty() ? Tokenizer::byte_level() : Tokenizer::gpt2(options.vocab);
+
+    int64_t bytes = 0, with_lines = 0;
+    for (const Input& input : inputs) {
+        bytes += input.file.bytes;
+        with_lines += input.file.kind == TextKind::kJsonLines;
+    }
+    ShardWriter train(options.out, "train", options.shard_tokens), val(options.out, "val", options.shard_tokens);
+    Progress progress(bytes);
+    write_tokens(inputs, tokenizer, options, train, val, progress);
     CHECK(train.tokens() > 0, "the training inputs hold no text");
+    CHECK(val.tokens() > 0 || options.val_inputs.empty(), "the inputs for validation hold no text");
+    CHECK(val.tokens() > 0 || options.val_fraction == 0, "--val-fraction ", options.val_fraction,
+          " leaves nothing for validation: it takes whole lines, and no input has more than one");
+    train.finish();
+    val.finish();
     progress.erase();
 
+    // What goes wrong from here on leaves some shards with their names, and the table says so.
     const int train_shards = train.shards(), val_shards = val.shards();
-    tokenizer.save(fs::path(options.out) / "tokenizer.bin");
+    Tokenizer::save_unfinished(table);
     train.commit();
     val.commit();
-    std::printf("%s: %lld training tokens in %d shard%s, %lld validation tokens in %d shard%s, vocabulary %d, %.1f s\n",
-                options.out.c_str(), (long long)train.tokens(), train_shards, train_shards == 1 ? "" : "s",
-                (long long)val.tokens(), val_shards, val_shards == 1 ? "" : "s", tokenizer.vocab_size(),
+    tokenizer.save(table);
+
+    const int64_t documents = int64_t(inputs.size()) - with_lines;
+    std::printf("read: %s of text, %s of JSON lines\n", counted(documents, "file").c_str(),
+                counted(with_lines, "file").c_str());
+    print_left_out(left_out);
+    std::printf("%s: %lld training tokens in %s, %lld validation tokens in %s, vocabulary %d, %.1f s\n",
+                options.out.c_str(), (long long)train.tokens(), counted(train_shards, "shard").c_str(),
+                (long long)val.tokens(), counted(val_shards, "shard").c_str(), tokenizer.vocab_size(),
                 progress.seconds());
 }
 
 void declare_options(CLI::App& app, Options& options) {
     app.set_version_flag("--version", std::string("tokenize (train_relora) ") + kVersion);
-    app.add_option("inputs", options.inputs,
-                   "text files (a document each), .jsonl files (a document a line), or folders of them")
+    app.add_option(
+           "inputs", options.inputs,
+           "text files (a document each), files of JSON lines (.jsonl, .ndjson; a document a line), or folders of "
+           "them")
         ->required();
     app.add_option("--out", options.out, "folder for train_000000.bin, val_000000.bin, ... and tokenizer.bin")
         ->required();
@@ -282,7 +301,7 @@ void declare_options(CLI::App& app, Options& options) {
                    "share of every input, from its end, that goes to validation (0 to 0.5)")
         ->check(CLI::Range(0.0, 0.5))
         ->excludes(val);
-    app.add_option("--text-field", options.text_field, "field of a .jsonl line that holds the text")
+    app.add_option("--text-field", options.text_field, "field of a JSON line that holds the text")
         ->capture_default_str();
     app.add_option("--shard-tokens", options.shard_tokens, "tokens in a shard (1 to 2147483647)")
         ->check(CLI::Range(int64_t(1), kMaxShardTokens))
@@ -293,6 +312,13 @@ void declare_options(CLI::App& app, Options& options) {
     app.add_flag("--overwrite", options.overwrite, "replace the shards that are in the folder");
 }
 
+// A signal ends the program after the batch, which removes what it has written. One that was ignored stays so (nohup).
+void catch_signals() {
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        if (std::signal(signal, [](int) { interrupted = 1; }) == SIG_IGN) std::signal(signal, SIG_IGN);
+    std::signal(SIGPIPE, SIG_IGN);  // a report that nobody reads is no reason to stop
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -301,17 +327,22 @@ int main(int argc, char** argv) {
     declare_options(app, options);
     try {
         app.parse(argc, argv);
-        std::signal(SIGINT, [](int) { interrupted = 1; });
-        std::signal(SIGTERM, [](int) { interrupted = 1; });
+        catch_signals();
         tokenize(options);
     } catch (const CLI::Success& request) {
         return app.exit(request);
     } catch (const CLI::ParseError& error) {
         std::cerr << "tokenize: " << error.what() << " (see --help)\n";
         return 2;
+    } catch (const DiskFull& error) {
+        std::cerr << "tokenize: " << error.what() << "; free space, or name another folder with --out\n";
+        return error.exit_code;
     } catch (const Error& error) {
         std::cerr << "tokenize: " << error.what() << '\n';
         return error.exit_code;
+    } catch (const std::bad_alloc&) {
+        std::cerr << "tokenize: out of memory; fewer --threads need less\n";
+        return 1;
     } catch (const std::exception& error) {
         std::cerr << "tokenize: " << error.what() << '\n';
         return 1;

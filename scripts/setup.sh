@@ -11,7 +11,6 @@ libdnnl-dev         | dnnl.hpp dnnl                              | oneDNN: matri
 libcli11-dev        | CLI/CLI.hpp c                              | CLI11: command line
 libtomlplusplus-dev | toml++/toml.h c                            | toml++: config files
 nlohmann-json3-dev  | nlohmann/json.hpp c                        | JSON: checkpoints and metrics
-libpcre2-dev        | pcre2.h pcre2-8                            | PCRE2: splits text into words for GPT-2 tokens
 ocl-icd-libopencl1  | c :libOpenCL.so.1                          | the OpenCL loader: oneDNN is linked with it
 zlib1g-dev          | zlib.h z                                   | zlib: unpacks the Jane Austen text
 libssl-dev          | openssl/evp.h crypto                       | OpenSSL: hashes of checkpoints and vocabularies

@@ -39,7 +39,7 @@ done
 
 # Everything is built here, so that tests which run side by side build nothing.
 mkdir -p build
-targets=(all build/tests)
+targets=(all build/tests build/fault_shim.so)
 [[ " ${scripts[*]}" != *' cuda_on_cpu.'* ]] || targets=(tests)
 sources=$(make -n "${targets[@]}" 2>/dev/null | grep -c -- ' -c ' || true)
 echo "building ($sources files to compile) …"

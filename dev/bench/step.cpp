@@ -184,7 +184,7 @@ int main(int argc, char** argv) {
         DataLoader loader(data, int(B), int(T), 1, true);
         uint64_t steps = 0;
         const auto step = [&] {
-            optimizer.begin_update(1e-4, false);
+            optimizer.begin_update(1e-4, {}, {});
             for (int i = 0; i < grad_accum; i++)
                 model.forward_backward(loader.next(), optimizer.loss(), 1.0f / float(grad_accum), i > 0,
                                        {.seed = 1, .index = steps++, .training = true});

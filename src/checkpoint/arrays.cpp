@@ -1,6 +1,7 @@
 #include "checkpoint/arrays.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "runtime/device.h"
@@ -101,6 +102,9 @@ std::vector<float> read_whole(const SafetensorsReader& file, const SafetensorsEn
                               bool transposed) {
     std::vector<float> values(size_t(p.size()), 0.0f);
     read_numbers(file, entry, values.data(), p.file_size());
+    for (const float& x : values)
+        CHECK(std::isfinite(x), file.path(), ": number ", &x - values.data(), " of ", entry.name, " is ", x,
+              ", it should be finite");
     if (transposed) {
         std::vector<float> array(values.size());
         std::swap(array, values);

@@ -17,12 +17,21 @@ constexpr int64_t kFormat = 2, kOldestFormat = 1;
 constexpr int64_t kMost = int64_t(1) << 40;  // of counters
 constexpr const char* kHash = "sha256";
 
+json to_json(const HealthState& s) {
+    json window = json::array();
+    for (const WatchedUpdate& update : s.window)
+        window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
+    return {
+        {"skipped", s.skipped}, {"skipped_in_a_row", s.skipped_in_a_row}, {"outliers", s.outliers}, {"window", window}};
+}
+
 json to_json(const RunState& s) {
     return {{"format", kFormat},
             {"step", s.step},
             {"restarts", s.restarts},
             {"phase", s.low_rank ? "lowrank" : "full"},
             {"data", {{"epoch", s.data.epoch}, {"position", s.data.position}}},
+            {"health", to_json(s.health)},
             {"seed", s.seed},
             {"model",
              {{"vocab_size", s.config.vocab_size},
@@ -46,6 +55,23 @@ GPT2Config config_from(StateFields fields) {
     return config;
 }
 
+HealthState health_from(StateFields fields, int64_t step) {
+    HealthState s;
+    s.skipped = fields.whole("skipped", 0, step);
+    s.skipped_in_a_row = fields.whole("skipped_in_a_row", 0, s.skipped);
+    s.outliers = fields.whole("outliers", 0, step);
+    // Loss and gradient norm are fp32 numbers that were finite.
+    for (StateFields& update : fields.objects("window")) {
+        const int64_t least = s.window.empty() ? 0 : s.window.back().step + 1;
+        s.window.push_back({.step = update.whole("step", least, step - 1),
+                            .loss = update.number("loss", 0, 3.5e38),
+                            .norm = update.number("norm", 0, 3.5e38)});
+        update.end();
+    }
+    fields.end();
+    return s;
+}
+
 RunState from_json(const json& object, const std::string& path) {
     StateFields fields(object, path);
     const int64_t format = fields.whole("format", INT64_MIN, INT64_MAX);
@@ -58,6 +84,7 @@ RunState from_json(const json& object, const std::string& path) {
     StateFields data = fields.object("data");
     s.data = {.epoch = data.whole("epoch", 0, kMost), .position = data.whole("position", 0, kMost)};
     data.end();
+    if (format > 1) s.health = health_from(fields.object("health"), s.step);
     s.seed = fields.unsigned_whole("seed");
     s.config = config_from(fields.object("model"));
     StateFields adapters = fields.object("adapters");

@@ -11,11 +11,23 @@
 #include "io/data_loader.h"
 #include "model/config.h"
 
+// An update whose numbers later ones are compared with: how many came before it, its loss and gradient norm.
+struct WatchedUpdate {
+    int64_t step = 0;
+    double loss = 0, norm = 0;
+};
+// What a run remembers to see whether it is well.
+struct HealthState {
+    int64_t skipped = 0, skipped_in_a_row = 0, outliers = 0;
+    std::vector<WatchedUpdate> window;  // the last updates that were not skipped
+};
+
 struct RunState {
     int64_t step = 0;      // updates completed
     int64_t restarts = 0;  // merges and re-initialisations completed
     bool low_rank = false;
     DataState data;
+    HealthState health;
     uint64_t seed = 0;
     GPT2Config config;
     int64_t rank = 0;

@@ -56,6 +56,14 @@ bool StateFields::either(const std::string& name, const std::string& yes, const 
 
 StateFields StateFields::object(const std::string& name) { return {at(name), where_ + ": \"" + name + "\""}; }
 
+std::vector<StateFields> StateFields::objects(const std::string& name) {
+    const json& list = at(name);
+    if (!list.is_array()) refuse(name, "a list");
+    std::vector<StateFields> all;
+    for (size_t i = 0; i < list.size(); i++) all.emplace_back(list[i], str(where_, ": \"", name, "\" number ", i));
+    return all;
+}
+
 std::map<std::string, std::string> StateFields::texts(const std::string& name) {
     StateFields fields = object(name);
     std::map<std::string, std::string> values;

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
+#include <vector>
 
 // Reads one object of a file. The messages name the file, the field, its value, and what would be right.
 class StateFields {
@@ -20,6 +21,7 @@ class StateFields {
     // A text that is one of two.
     bool either(const std::string& name, const std::string& yes, const std::string& no);
     StateFields object(const std::string& name);
+    std::vector<StateFields> objects(const std::string& name);  // a list of them
     std::map<std::string, std::string> texts(const std::string& name);
     std::map<std::string, int64_t> wholes(const std::string& name, int64_t least, int64_t most);
     // Throws where the object has a field that has not been asked for.

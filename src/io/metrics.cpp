@@ -42,6 +42,17 @@ std::string lines_before(const std::string& text, int64_t step) {
     return kept;
 }
 
+// The keys of the lines of `step`.
+std::set<std::string> keys_at(const std::string& text, int64_t step) {
+    std::set<std::string> keys;
+    for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+        const nlohmann::json json = parse_json(std::string_view(text.data() + begin, end - begin));
+        if (json.is_object() && json.contains("step") && json["step"] == step)
+            for (const auto& [key, value] : json.items()) keys.insert(key);
+    }
+    return keys;
+}
+
 }  // namespace
 
 MetricsLine& MetricsLine::add_raw(std::string_view key, std::string_view json) {
@@ -59,12 +70,17 @@ MetricsLog::MetricsLog(const std::string& path, int64_t resume_step) : path_(pat
         const std::string text = read_file(path);
         const std::string kept = resume_step < 0 ? "" : lines_before(text, resume_step);
         if (kept != text) write_file_atomic(path, kept);
+        resumed_with_ = keys_at(kept, resume_step);
     }
     fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (fd_ < 0) fail_errno("open", path, errno);
 }
 
 MetricsLog::~MetricsLog() { close(fd_); }
+
+void MetricsLog::sync() const {
+    if (fsync(fd_) != 0 && errno != EINVAL) fail_errno("write", path_, errno);
+}
 
 void MetricsLog::write(const MetricsLine& line) {
     const std::string text = line.text() + "\n";

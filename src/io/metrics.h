@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -36,8 +37,13 @@ class MetricsLog {
     MetricsLog& operator=(const MetricsLog&) = delete;
 
     void write(const MetricsLine& line);
+    // Brings all lines to the disk.
+    void sync() const;
+    // Whether a line of the step that the run was resumed at has this key.
+    bool resumed_with(const std::string& key) const { return resumed_with_.contains(key); }
 
   private:
     std::string path_;
+    std::set<std::string> resumed_with_;
     int fd_ = -1;
 };

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <system_error>
+#include <utility>
 
 #include "io/files.h"
 #include "runtime/error.h"
@@ -15,6 +17,8 @@
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr int kMostShards = 1'000'000;  // names have six digits
 
 std::string shard_name(const std::string& split, int index) {
     char digits[16];
@@ -47,51 +51,61 @@ void ShardWriter::write(const std::vector<uint16_t>& tokens) {
     }
 }
 
-void ShardWriter::commit() {
+void ShardWriter::finish() {
     if (fd >= 0) close_shard();
-    const std::vector<std::string> old_shards = find_shards(folder, split);
-    for (size_t i = temporary_paths.size(); i-- > 0;) {
-        const std::string path = fs::path(folder) / shard_name(split, int(i));
-        if (rename(temporary_paths[i].c_str(), path.c_str()) != 0) fail_errno("write", path, errno);
+}
+
+void ShardWriter::commit() {
+    const int count = shards();
+    for (int i = count; i-- > 0;) {
+        const std::string path = fs::path(folder) / shard_name(split, i);
+        if (rename(temporary_paths.back().c_str(), path.c_str()) != 0) fail_errno("write", path, errno);
         temporary_paths.pop_back();
     }
-    const int64_t count = (tokens_written + shard_tokens - 1) / shard_tokens;
-    for (const std::string& path : old_shards)
-        if (fs::path(path).filename() >= shard_name(split, int(count))) unlink(path.c_str());
+    for (const std::string& path : find_shards(folder, split))
+        if (fs::path(path).filename() >= shard_name(split, count) && unlink(path.c_str()) != 0)
+            fail_errno("remove", path, errno);
     sync_directory(folder);
 }
 
 void ShardWriter::open_shard() {
-    const std::string path = fs::path(folder) / (shard_name(split, shards()) + ".tmp");
-    fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) fail_errno("create", path, errno);
-    temporary_paths.push_back(path);
+    CHECK(shards() < kMostShards, "shards of ", shard_tokens, " tokens: the text would take more than ", kMostShards,
+          " of them");
+    const std::string path = fs::path(folder) / shard_name(split, shards());
+    std::string temporary;
+    for (int number = getpid(); fd < 0; number++) {
+        temporary = str(path, ".tmp-", number);
+        fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST) fail_errno("create", temporary, errno);
+    }
+    temporary_paths.push_back(temporary);
     tokens_in_shard = 0;
     const int32_t header[kShardHeaderInts] = {kShardMagic, kShardVersion};
-    write_all(fd, header, sizeof(header), path);
+    write_all(fd, header, sizeof(header), temporary);
 }
 
 // The count goes into the header last: until then a shard says that it is empty.
 void ShardWriter::close_shard() {
     const std::string& path = temporary_paths.back();
     const int32_t count = int32_t(tokens_in_shard);
-    if (pwrite(fd, &count, sizeof(count), 2 * sizeof(int32_t)) != ssize_t(sizeof(count)) || fsync(fd) != 0)
-        fail_errno("write", path, errno);
-    const int result = close(fd);
-    fd = -1;
-    if (result != 0) fail_errno("write", path, errno);
+    if (lseek(fd, 2 * sizeof(int32_t), SEEK_SET) < 0) fail_errno("write", path, errno);
+    write_all(fd, &count, sizeof(count), path);
+    if (fsync(fd) != 0) fail_errno("write", path, errno);
+    if (close(std::exchange(fd, -1)) != 0) fail_errno("write", path, errno);
 }
 
 std::vector<std::string> find_shards(const std::string& folder, const std::string& split) {
     std::vector<std::string> paths;
-    if (!fs::is_directory(folder)) return paths;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-        const std::string name = entry.path().filename();
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+        const std::string name = entry->path().filename();
         const size_t digits = split.size() + 1;
         const bool shard = name.size() == digits + 10 && name.starts_with(split + '_') && name.ends_with(".bin") &&
                            name.find_first_not_of("0123456789", digits) == digits + 6;
-        if (shard) paths.push_back(entry.path());
+        if (shard) paths.push_back(entry->path());
     }
+    const bool none = error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
+    if (error && !none) fail_errno("read the folder", folder, error.value());
     std::sort(paths.begin(), paths.end());
     return paths;
 }

@@ -11,7 +11,7 @@ inline constexpr size_t kShardHeaderInts = 256;
 inline constexpr int64_t kMaxShardTokens = INT32_MAX;
 
 // A sequence of shards DIR/<split>_000000.bin, DIR/<split>_000001.bin, … of `shard_tokens` each, the last one shorter.
-// They have temporary names until commit(); without it the destructor removes them.
+// They have temporary names, which nothing else has, until commit(); without it the destructor removes them.
 class ShardWriter {
   public:
     ShardWriter(const std::string& folder, const std::string& split, int64_t shard_tokens);
@@ -20,7 +20,9 @@ class ShardWriter {
     ShardWriter& operator=(const ShardWriter&) = delete;
 
     void write(const std::vector<uint16_t>& tokens);
-    // Completes the last shard, removes shards of the same split that were there before, and gives all their names.
+    // Completes the last shard: all is on the disk then.
+    void finish();
+    // Gives all shards their names, and removes those of the same split that were there before.
     void commit();
 
     int64_t tokens() const { return tokens_written; }

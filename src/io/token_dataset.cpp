@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "runtime/error.h"
+#include "runtime/signals.h"
 
 static_assert(std::endian::native == std::endian::little, "shards are little-endian and mapped as they are");
 
@@ -58,6 +59,7 @@ void TokenDataset::add_shard(const std::string& path) {
           " bytes, the header's ", count, " tokens need ", expected);
     shard.begin = num_tokens_;
     shard.end = num_tokens_ + count;
+    signals::throw_if_stopped();
     check_tokens(shard, 0, std::min<int64_t>(count, kScannedTokens));
     num_tokens_ = shard.end;
     shards_.push_back(std::move(shard));

@@ -22,6 +22,19 @@ constexpr char kTiktokenSha256[] = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258
 constexpr int32_t kTableMagic = 20240328;
 constexpr int32_t kTableVersion = 2;
 constexpr size_t kHeaderInts = 256;
+constexpr int kMostTokens = 65536;
+constexpr int kLongestToken = 255;
+constexpr int64_t kMostBytes = kHeaderInts * 4 + int64_t(kMostTokens) * (1 + kLongestToken);
+
+// A file with a table of tokens in one of the formats; none is larger than the largest that save() writes.
+std::string read_table(const std::string& path) {
+    const InputFile file(path);
+    CHECK(file.size() <= kMostBytes, path, " is no table of tokens: ", file.size(), " bytes, more than the ",
+          kMostBytes, " of the largest");
+    std::string text(size_t(file.size()), '\0');
+    file.read(0, text.data(), text.size());
+    return text;
+}
 
 // GPT-2 orders its single-byte tokens by printability: the printable bytes of Latin-1, then the others.
 // vocab.bpe writes the former as themselves and the latter as the characters from U+0100 on.
@@ -158,7 +171,7 @@ Tokenizer Tokenizer::byte_level() {
 }
 
 Tokenizer Tokenizer::gpt2(const std::string& vocabulary_path) {
-    const std::string text = read_file(vocabulary_path);
+    const std::string text = read_table(vocabulary_path);
     Sha256 hash;
     hash.update(text.data(), text.size());
     const std::string hex = hash.hex();
@@ -172,7 +185,7 @@ Tokenizer Tokenizer::gpt2(const std::string& vocabulary_path) {
 }
 
 Tokenizer Tokenizer::load(const std::string& path) {
-    const std::string file = read_file(path);
+    const std::string file = read_table(path);
     int32_t header[kHeaderInts];
     CHECK(file.size() >= sizeof(header), path, " is no tokenizer table: ", file.size(),
           " bytes, less than the header of ", sizeof(header));
@@ -181,7 +194,8 @@ Tokenizer Tokenizer::load(const std::string& path) {
     CHECK(header[1] == kTableVersion, path, " has version ", header[1],
           " of the tokenizer table; this program reads version ", kTableVersion);
     const int32_t count = header[2], end_id = header[3];
-    CHECK(count > 256 && count <= 65536, path, " announces ", count, " tokens; a table has 257 to 65536");
+    CHECK(count != 0, path, " says that the shards beside it are incomplete: make them again");
+    CHECK(count > 256 && count <= kMostTokens, path, " announces ", count, " tokens; a table has 257 to ", kMostTokens);
     CHECK(end_id >= 0 && end_id < count, path, " gives the end of text the id ", end_id, ", outside its ", count,
           " tokens");
     std::vector<std::string> tokens;
@@ -199,6 +213,11 @@ Tokenizer Tokenizer::load(const std::string& path) {
     } catch (const Error& error) {
         FAIL(path, ": ", error.what());
     }
+}
+
+void Tokenizer::save_unfinished(const std::string& path) {
+    const int32_t header[kHeaderInts] = {kTableMagic, kTableVersion};
+    write_file_atomic(path, {reinterpret_cast<const char*>(header), sizeof(header)});
 }
 
 void Tokenizer::save(const std::string& path) const {

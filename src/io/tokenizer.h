@@ -31,6 +31,8 @@ class Tokenizer {
     // A table of tokens as save() and llm.c write it. Ids of merged tokens must rank as their merges do, as in GPT-2.
     static Tokenizer load(const std::string& path);
     void save(const std::string& path) const;
+    // Writes what load() refuses, because the shards beside it aren't complete.
+    static void save_unfinished(const std::string& path);
 
     int vocab_size() const { return int(tokens->size()); }
     int end_of_text() const { return end_id; }

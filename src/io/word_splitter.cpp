@@ -1,19 +1,11 @@
 // GPT-2's word pattern as a hand-written scanner, because a regular expression would take most of the encoder's time.
-// PCRE2 supplies the classes of the code points beyond ASCII, once, when the first one is met.
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "io/word_splitter.h"
 
-#include <pcre2.h>
-
+#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <string>
+#include <span>
 #include <vector>
-
-#include "runtime/error.h"
-
-const char* const kWordPattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+)"
-                                 R"(|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+)";
 
 namespace {
 
@@ -31,20 +23,10 @@ constexpr std::array<CharClass, 256> kByteClass = [] {
 
 constexpr uint32_t kCodePoints = 0x110000;
 
-void append_utf8(std::string& text, uint32_t c) {
-    if (c < 0x800) {
-        text += char(0xC0 | c >> 6);
-    } else {
-        if (c < 0x10000) {
-            text += char(0xE0 | c >> 12);
-        } else {
-            text += char(0xF0 | c >> 18);
-            text += char(0x80 | (c >> 12 & 63));
-        }
-        text += char(0x80 | (c >> 6 & 63));
-    }
-    text += char(0x80 | (c & 63));
-}
+struct CodePoints {
+    uint32_t first, last;
+};
+#include "io/unicode_classes.inc"
 
 uint32_t code_point(const uint8_t* p, int bytes) {
     uint32_t c = p[0] & (0xFF >> (bytes + 1));
@@ -54,31 +36,15 @@ uint32_t code_point(const uint8_t* p, int bytes) {
 
 int char_bytes(uint8_t first) { return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4; }
 
-// The class of every code point, from the Unicode tables in PCRE2.
 std::vector<CharClass> classify_code_points() {
-    std::string all;
-    for (uint32_t c = 0x80; c < kCodePoints; c++)
-        if (c < 0xD800 || c > 0xDFFF) append_utf8(all, c);
-
-    int error = 0;
-    size_t error_at = 0;
-    pcre2_code* pattern = pcre2_compile(PCRE2_SPTR(R"((\p{L}+)|(\p{N}+)|(\p{White_Space}+))"), PCRE2_ZERO_TERMINATED,
-                                        PCRE2_UTF, &error, &error_at, nullptr);
-    CHECK(pattern, "PCRE2 knows no Unicode classes (error ", error, "): it needs version 10.40 or newer");
-    pcre2_jit_compile(pattern, PCRE2_JIT_COMPLETE);
-    pcre2_match_data* match = pcre2_match_data_create_from_pattern(pattern, nullptr);
-    const size_t* range = pcre2_get_ovector_pointer(match);
-
     std::vector<CharClass> classes(kCodePoints, kOther);
-    const auto* bytes = reinterpret_cast<const uint8_t*>(all.data());
-    size_t at = 0;
-    // pcre2_match returns one more than the number of the group that matched; the groups are in CharClass's order.
-    for (int groups; (groups = pcre2_match(pattern, bytes, all.size(), at, PCRE2_NO_UTF_CHECK, match, nullptr)) > 0;) {
-        for (at = range[0]; at < range[1]; at += char_bytes(bytes[at]))
-            classes[code_point(bytes + at, char_bytes(bytes[at]))] = CharClass(groups - 1);
-    }
-    pcre2_match_data_free(match);
-    pcre2_code_free(pattern);
+    const auto mark = [&](std::span<const CodePoints> ranges, CharClass type) {
+        for (const CodePoints& range : ranges)
+            std::fill(classes.begin() + range.first, classes.begin() + range.last + 1, type);
+    };
+    mark(kLetters, kLetter);
+    mark(kNumbers, kNumber);
+    mark(kSpaces, kSpace);
     return classes;
 }
 
@@ -102,12 +68,13 @@ Char char_at(const uint8_t* p) {
 
 // The end of the run of characters of one class that starts at p.
 const uint8_t* skip_class(const uint8_t* p, const uint8_t* end, CharClass type) {
-    while (p < end) {
-        const Char c = char_at(p);
-        if (c.type != type) break;
-        p += c.bytes;
+    for (;;) {
+        while (p < end && kByteClass[*p] == type) p++;
+        if (p == end || kByteClass[*p] != kMultibyte) return p;
+        const int bytes = char_bytes(*p);
+        if (multibyte_class(p, bytes) != type) return p;
+        p += bytes;
     }
-    return p;
 }
 
 // Length of the English contraction that starts at an apostrophe, or 0.
@@ -143,4 +110,16 @@ size_t next_word(const char* text, const char* text_end) {
         p += c.bytes;
     }
     return (p == end || last == start ? p : last) - start;
+}
+
+bool word_ends(std::string_view text, size_t at) {
+    const auto* start = reinterpret_cast<const uint8_t*>(text.data());
+    const uint8_t* here = start + at;
+    if (kByteClass[*here] != kSpace) return false;
+    const uint8_t* before = here - 1;
+    while (before > start && here - before < 4 && (*before & 0xC0) == 0x80) before--;
+    const int bytes = int(here - before);
+    if (bytes != char_bytes(*before)) return false;
+    if (bytes == 1) return kByteClass[*before] != kSpace;
+    return code_point(before, bytes) < kCodePoints && multibyte_class(before, bytes) != kSpace;
 }

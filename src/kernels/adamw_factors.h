@@ -27,25 +27,28 @@ HOST_DEVICE inline StepFactors step_factors(const float* scalars,  // (kStepScal
 
 // What a rank tells the others beside its sums.
 struct RankScalars {
-    float loss, stop;
+    float loss, wishes;
 };
 static_assert(sizeof(RankScalars) == sizeof(double));
 
-// Writes loss and stop, summed over ranks in their order, the gradients' norm, and what follows from them: the clipping
-// factor, and whether the update is finite.
+// Writes loss and wishes, summed over ranks in their order, the gradients' norm, and what follows from them: the clipping
+// factor, and whether the update is taken.
 HOST_DEVICE inline void store_norm(float* scalars,           // (kStepScalars)
                                    const RankScalars* told,  // (ranks)
                                    int ranks, float norm, float max_norm) {
-    float loss = 0, stop = 0;
+    float loss = 0, wishes = 0;
     for (int r = 0; r < ranks; r++) {
         loss = r == 0 ? told[r].loss : loss + told[r].loss;
-        stop += told[r].stop;
+        wishes += told[r].wishes;
     }
     scalars[kLoss] = loss;
-    scalars[kStop] = stop;
+    scalars[kWishes] = wishes;
     scalars[kGradientNorm] = norm;
     scalars[kGradientScale] = max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0f;
-    scalars[kFinite] = std::isfinite(norm) && std::isfinite(scalars[kLoss]) ? 1.0f : 0.0f;
+    const auto within = [&](float value, StepScalar limit) {
+        return std::isfinite(value) && (scalars[limit] == 0 || value <= scalars[limit]);
+    };
+    scalars[kTaken] = within(loss, kLossLimit) && within(norm, kNormLimit) ? 1.0f : 0.0f;
 }
 
 }  // namespace kernels

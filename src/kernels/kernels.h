@@ -153,11 +153,13 @@ enum StepScalar {
     kLoss,           // mean loss of the update, summed over its micro-batches
     kGradientNorm,   // over all trained tensors, before clipping
     kGradientScale,  // the clipping factor
-    kFinite,         // 1 if loss and norm are finite, else 0, and the update leaves everything as it is
+    kTaken,          // 1 if loss and norm are finite and within their limits, else 0: the update is skipped
     kRate,           // learning rate
     kCorrections,    // for each counter, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
     kUpdate = kCorrections + 2 * kCounters,  // number of the update, an integer below 2^24: keys stochastic rounding
-    kStop,                                   // how many ranks want to stop after this update
+    kWishes,                                 // the sum over ranks of what each wishes (Optimizer::Wishes)
+    kLossLimit,                              // an update whose loss or gradient norm is above is skipped; 0: no limit
+    kNormLimit,
     kReduceSeconds,  // how long it took to reduce the gradients, and how much of that the backward pass did not hide
     kExposedSeconds,
     kStepScalars = 16
@@ -200,21 +202,21 @@ struct GradientRanges {
     void prepare() const;
 };
 int64_t gradient_table_ints(int64_t num_ranges);
-// What ranks add: a double for each unit, and each rank's loss and wish to stop. (1, norm_sums_ints) int32.
+// What ranks add: a double for each unit, and each rank's loss and wishes. (1, norm_sums_ints) int32.
 struct NormSums {
     Tensor sums;
     int64_t units = 0;  // those of all ranks together
     int rank = 0, ranks = 1;
 };
 int64_t norm_sums_ints(int64_t units, int ranks);
-// Sets the units of these ranges, and this rank's kLoss and kStop out of `scalars`; all else is 0. Added as integers,
+// Sets the units of these ranges, and this rank's kLoss and kWishes out of `scalars`; all else is 0. Added as integers,
 // element by element, the sums of all ranks are everyone's.
 void gradient_squares(const NormSums& sums, const GradientRanges& gradients, const Tensor& scalars);
-// Sets in `scalars` kLoss and kStop, the sums over ranks in their order; kGradientNorm = sqrt(sum over units); kFinite;
-// and kGradientScale = min(1, max_norm / norm), or 1 if max_norm is 0.
+// Sets in `scalars` kLoss and kWishes, the sums over ranks in their order; kGradientNorm = sqrt(sum over units);
+// kTaken; and kGradientScale = min(1, max_norm / norm), or 1 if max_norm is 0.
 void gradient_norm(const Tensor& scalars, const NormSums& sums, float max_norm);
 
-// One AdamW update (Loshchilov & Hutter, 2019) in one pass over memory, unless kFinite is 0:
+// One AdamW update (Loshchilov & Hutter, 2019) in one pass over memory, unless kTaken is 0:
 //   g *= scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 //   p -= lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + weight_decay * p )
 // with scale, lr and the corrections for t from `scalars`.

@@ -6,6 +6,9 @@
 namespace {
 // Adapters count Adam's steps on their own: a reset may start their count anew.
 int counter(const Parameter& p) { return p.is_adapter() ? 1 : 0; }
+
+// Wishes of ranks are added as one number: 1 for each that stops, this for each that saves. Fewer ranks are exact.
+constexpr float kOneSaves = 4096;
 }  // namespace
 
 Optimizer::Optimizer(DType compute_type, Device device, const OptimizerConfig& config, const Ranks& ranks)
@@ -111,13 +114,15 @@ Optimizer::Traffic Optimizer::traffic(const std::vector<Parameter*>& trained) co
     return traffic;
 }
 
-void Optimizer::begin_update(double rate, bool stop) {
+void Optimizer::begin_update(double rate, const Wishes& wishes, const Limits& limits) {
     stopwatch_.begin();
     float* s = static_cast<float*>(scalars_upload_.host());
     std::fill_n(s, kernels::kStepScalars, 0.0f);
     s[kernels::kRate] = float(rate);
     s[kernels::kUpdate] = float(parameters_.front()->adam_step + 1);
-    s[kernels::kStop] = stop ? 1.0f : 0.0f;
+    s[kernels::kWishes] = (wishes.stop ? 1.0f : 0.0f) + (wishes.save ? kOneSaves : 0.0f);
+    s[kernels::kLossLimit] = limits.loss;
+    s[kernels::kNormLimit] = limits.norm;
     for (Parameter* p : parameters_) {
         const double t = double(++p->adam_step);
         float* corrections = s + kernels::kCorrections + 2 * counter(*p);
@@ -157,6 +162,7 @@ Optimizer::Result Optimizer::result(int64_t number) {
             .seconds = stopwatch_.seconds(number),
             .reduce_seconds = s[kernels::kReduceSeconds],
             .exposed_seconds = s[kernels::kExposedSeconds],
-            .finite = s[kernels::kFinite] != 0,
-            .stop = s[kernels::kStop] != 0};
+            .taken = s[kernels::kTaken] != 0,
+            .wishes = {.stop = std::fmod(s[kernels::kWishes], kOneSaves) != 0,
+                       .save = s[kernels::kWishes] >= kOneSaves}};
 }

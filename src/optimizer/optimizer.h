@@ -32,9 +32,15 @@ class Optimizer {
 
     // ---- an update
     // Comes before an update's first micro-batch: sets the loss to 0, the learning rate, and Adam's corrections for the
-    // next step counts. An update that is skipped because its gradient is not finite counts too. `stop`: whether this
-    // rank wants to stop after it.
-    void begin_update(double rate, bool stop);
+    // next step counts; an update that is skipped counts too. `wishes`: this rank's.
+    struct Wishes {
+        bool stop = false, save = false;  // after the update
+    };
+    // An update whose loss or gradient norm is above is skipped, as one that is not finite is; 0: no limit.
+    struct Limits {
+        float loss = 0, norm = 0;
+    };
+    void begin_update(double rate, const Wishes& wishes, const Limits& limits);
     // Where the loss of an update is summed: (1, 1) fp32 on the device, the same tensor throughout a phase.
     Tensor loss() const { return scalars_.col_range(kernels::kLoss, 1); }
     // To be called by the last micro-batch's backward pass as it completes the gradients of a stage: ranks reduce them.
@@ -43,11 +49,12 @@ class Optimizer {
     // Clips the gradients' global norm and updates everything that trains; then `then` launches what depends on the
     // parameters, the same throughout a phase. Returns the number by which result() knows this update.
     int64_t update(const std::function<void()>& then);
-    // Loss and gradient norm; where either is not finite the update has been skipped. Time from begin_update on, as the
+    // Loss and gradient norm; what some rank wishes. Time from begin_update on, as the
     // device saw it, and of it what reducing took, and what of that was not hidden behind the backward pass.
     struct Result {
         double loss = 0, gradient_norm = 0, seconds = 0, reduce_seconds = 0, exposed_seconds = 0;
-        bool finite = false, stop = false;  // stop: some rank wants it
+        bool taken = false;  // else the update has been skipped
+        Wishes wishes;
     };
     // The result of one of the last two updates; waits for it.
     Result result(int64_t number);

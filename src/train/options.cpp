@@ -94,11 +94,15 @@ void Options::describe(OptionTable& table) {
     table.add("eps", eps, kNumbers, between(0.0, 1.0), "AdamW");
     table.add("weight-decay", weight_decay, kNumbers, between(0.0, 10.0), "AdamW, on trained matrices");
     table.add("grad-clip", grad_clip, kNumbers, between(0.0, 1e9), "global gradient norm; 0: no clipping");
+    table.add("outliers", outliers, kNumbers, one_of({"warn", "skip", "off"}),
+              "updates whose loss or gradient norm is far above those before: warn of them, skip them, or off");
+    table.add("outlier-zscore", outlier_zscore, kNumbers, between(1, 1e6),
+              "standard deviations above the mean of up to 128 updates before that make an outlier");
     table.group = "Run";
     table.add("out", out, kRunOnly, any,
               "run folder: checkpoints, metrics.jsonl, config.toml, export (default: runs/MODE-SEED)");
     table.add("config", config_file, kThisStart, any, "read options from a TOML file; the command line overrides it");
-    table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly");
+    table.add("resume", resume, kThisStart, any, "continue the run in --out, bit-exactly; begin it if there is none");
     table.add(
         "resume-from", resume_from, kThisStart, any,
         "continue from this checkpoint, a step or a folder, not from the newest whole one; later ones get another "
@@ -117,6 +121,13 @@ void Options::describe(OptionTable& table) {
               "micro-batches per validation; 0: all of the validation set");
     table.add("log-every", log_every, kRunOnly, positive, "updates between lines in a log that is not a terminal");
     table.add("save-every", save_every, kRunOnly, not_negative, "updates between checkpoints; 0: only at the end");
+    table.add("save-minutes", save_minutes, kRunOnly, between(0, 1e6),
+              "minutes between checkpoints besides; 0: none for that reason");
+    table.add("stop-after-minutes", stop_after_minutes, kRunOnly, between(0, 1e6),
+              "save and stop, as by SIGTERM, so long after the start; 0: never");
+    table.add("max-skipped", max_skipped, kRunOnly, not_negative,
+              "updates skipped in a row, as their loss or gradient is not finite or an outlier, that end the run; 0: "
+              "any number");
     table.add("keep", keep, kRunOnly, not_negative, "newest checkpoints to keep; 0: all");
     table.add("keep-every", keep_every, kRunOnly, not_negative,
               "keep those of steps that are multiples of this besides; 0: none");
@@ -159,9 +170,7 @@ std::string Options::config_to_read() const {
     if (!resume || !config_file.empty()) return config_file;
     USAGE_CHECK(!out.empty(), "--resume needs --out, the folder of the run to continue");
     const std::string stored = out + "/config.toml";
-    CHECK(std::filesystem::exists(stored), "--resume: ", stored, " is not there, so ", out,
-          " holds no run to continue");
-    return stored;
+    return std::filesystem::exists(stored) ? stored : "";  // without it there is no run yet: it is begun
 }
 
 bool Options::parse(int argc, char** argv) {

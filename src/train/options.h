@@ -35,11 +35,13 @@ struct Options {
     int64_t max_steps = -1, max_tokens = -1, warmup_steps = -1, restart_warmup_steps = -1;
     double lr = 6e-4, lora_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
     bool skip_zero_rate = false;
-    double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0;
+    double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0, outlier_zscore = 6;
+    std::string outliers = "warn";
     // run
     std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir, config_file;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, keep_every = 0,
-            log_every = 10, threads = 0;
+            log_every = 10, threads = 0, max_skipped = 20;
+    double save_minutes = 10, stop_after_minutes = 0;
     int64_t sample_tokens = 256, top_k = 0;
     double temperature = 0.8;
     std::string prompt, resume_from, verify;
@@ -58,6 +60,7 @@ struct Options {
     int64_t accumulation = 1;  // micro-batches per update and rank
     std::string resumed_from;  // the checkpoint that the run goes on from, and why newer ones are passed over
     std::vector<std::string> passed_over;
+    std::vector<std::string> found;  // the checkpoints that there were then
 
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }

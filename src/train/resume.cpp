@@ -1,12 +1,14 @@
 #include "train/resume.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/run_folder.h"
 
 void Options::choose_checkpoint() {
     if (!resume) return;
+    found = checkpoints(out);
     if (!resume_from.empty()) {
         const bool is_step =
             resume_from.size() < 19 && resume_from.find_first_not_of("0123456789") == std::string::npos;
@@ -22,6 +24,38 @@ void Options::choose_checkpoint() {
     std::string reasons;
     for (const std::string& reason : passed_over) reasons += (reasons.empty() ? "" : "; ") + reason;
     CHECK(passed_over.empty(), "--resume: no checkpoint under ", out, " is whole: ", reasons);
+}
+
+namespace {
+
+// Throws unless a run without a checkpoint was begun with the options that decide the numbers.
+void check_begun_options(const Options& options) {
+    const std::string path = options.out + "/config.toml";
+    if (!std::filesystem::exists(path)) return;
+    Options begun;
+    std::string config = "--config=" + path, program = "train_relora";
+    char* argv[] = {program.data(), config.data()};
+    begun.parse(2, argv);
+    const auto wanted = options.trajectory(), stored = begun.trajectory();
+    for (size_t i = 0; i < wanted.size(); i++)
+        USAGE_CHECK(same_value(wanted[i].second, stored[i].second), "--resume: --", wanted[i].first, " is ", wanted[i].second, ", but the run in ",
+                    options.out, ", which has no checkpoint yet, was begun with ", stored[i].second,
+                    "; give the same, or another --out");
+}
+
+}  // namespace
+
+void check_run_folder(const Options& o) {
+    if (!o.resume) {
+        USAGE_CHECK(!std::filesystem::exists(o.out + "/metrics.jsonl") && checkpoints(o.out).empty(), "--out ", o.out,
+                    " already holds a run; add --resume to continue it, or give another folder");
+        return;
+    }
+    USAGE_CHECK(checkpoints(o.out) == o.found, "the run in ", o.out, " went on until now: start again to continue it");
+    if (!o.resumed_from.empty()) return;
+    USAGE_CHECK(!std::filesystem::exists(o.out + "/export"), "--resume: ", o.out,
+                " holds a complete run's export, but no checkpoint; give another --out");
+    check_begun_options(o);
 }
 
 void check_resumed_options(const Options& options, const RunState& state, const std::string& folder) {

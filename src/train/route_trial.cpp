@@ -4,6 +4,7 @@
 #include "runtime/clock.h"
 #include "runtime/device.h"
 #include "runtime/memory.h"
+#include "runtime/signals.h"
 #include "train/routes.h"
 
 using relora::Route;
@@ -107,6 +108,7 @@ RouteTimes measured_times(const RouteSetting& s) {
         const double start = seconds_now();
         for (int round = 0; round < kLeastRounds || (round < kMostRounds && seconds_now() - start < kSeconds); round++)
             for (int r = 0; r < relora::kRoutes; r++) {
+                signals::throw_if_stopped();
                 const RouteTime now = trial.time(Route(r));
                 RouteTime& best = times[size_t(i)][size_t(r)];
                 best = round <= 1

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "runtime/signals.h"
+
 namespace fs = std::filesystem;
 
 Tokenizer find_tokenizer(const Options& o) {
@@ -26,7 +28,7 @@ std::string Sampler::text(GPT2& model, uint64_t number) const {
     const int64_t V = std::min<int64_t>(model.config().vocab_size, tokenizer_.vocab_size());
     const rng::Stream stream{o_.seed, rng::Purpose::sample, 0, number};
     std::vector<int> ids = prompt_;
-    for (int64_t i = 0; i < o_.sample_tokens; i++) {
+    for (int64_t i = 0; i < o_.sample_tokens && signals::stop == 0; i++) {
         const int64_t T = std::min<int64_t>(int64_t(ids.size()), o_.seq_len);
         const std::vector<int32_t> context(ids.end() - T, ids.end());
         const float uniform = rng::to_uniform(stream.bits(uint64_t(i)));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/signals.h"
+
 Validation::Validation(const Options& o, const TokenDataset& train_set) : batch_size_(o.batch_size) {
     const int B = int(o.batch_size), T = int(o.seq_len);
     if (!o.val_data.empty()) {
@@ -17,9 +19,9 @@ Validation::Validation(const Options& o, const TokenDataset& train_set) : batch_
     fixed_batch_ = fixed_loader_->next();
 }
 
-double Validation::loss(GPT2& model, const Ranks& ranks) {
+std::optional<double> Validation::loss(GPT2& model, const Ranks& ranks) {
     std::string own;  // this rank's losses, as bytes
-    for (int64_t i = ranks.rank(); i < num_batches_; i += ranks.size()) {
+    for (int64_t i = ranks.rank(); i < num_batches_ && signals::stop == 0; i += ranks.size()) {
         if (i == 0 || ranks.size() > 1) loader_->restore({.position = i * batch_size_});
         const double loss = model.forward(loader_->next());
         ranks.note_progress();
@@ -28,8 +30,11 @@ double Validation::loss(GPT2& model, const Ranks& ranks) {
     const std::vector<std::string> all = ranks.gather(own);
     double mean = 0;
     for (int64_t i = 0; i < num_batches_; i++) {
+        const std::string& of_rank = all[size_t(i % ranks.size())];
+        const size_t at = size_t(i / ranks.size()) * sizeof(double);
         double loss = 0;
-        std::memcpy(&loss, all[size_t(i % ranks.size())].data() + size_t(i / ranks.size()) * sizeof loss, sizeof loss);
+        if (of_rank.size() < at + sizeof loss) return {};
+        std::memcpy(&loss, of_rank.data() + at, sizeof loss);
         mean += loss / double(num_batches_);
     }
     return mean;

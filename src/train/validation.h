@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "io/data_loader.h"
 #include "model/gpt2.h"
@@ -16,8 +17,8 @@ class Validation {
 
     bool has_data() const { return loader_ != nullptr; }
     // Mean loss of the first batches of the validation set: always the same ones, of which each rank takes its share,
-    // and always the same sum.
-    double loss(GPT2& model, const Ranks& ranks);
+    // and always the same sum. Nothing, on every rank, where a signal has told one of them to stop.
+    std::optional<double> loss(GPT2& model, const Ranks& ranks);
     double fixed_loss(GPT2& model) { return model.forward(fixed_batch_); }
 
   private:

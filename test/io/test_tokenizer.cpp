@@ -1,9 +1,7 @@
-// The tokenizer against an independent encoder's ids, PCRE2, and a brute-force merger; data/tokenize from text to
-// shards.
-#define PCRE2_CODE_UNIT_WIDTH 8
+// The tokenizer against independent encoders' ids and classes, regular expressions, and a brute-force merger;
+// data/tokenize from text to shards.
 #define GTEST_DONT_DEFINE_FAIL 1
 #include <gtest/gtest.h>
-#include <pcre2.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -15,14 +13,17 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <regex>
 
 #include "io/bpe.h"
 #include "io/files.h"
 #include "io/shard_writer.h"
+#include "io/text_pieces.h"
 #include "io/tokenizer.h"
 #include "io/utf8.h"
 #include "io/word_splitter.h"
 #include "runtime/error.h"
+#include "test/error_of.h"
 
 namespace fs = std::filesystem;
 
@@ -42,15 +43,6 @@ struct TemporaryFolder {
     fs::path path;
 };
 
-std::string error_of(const std::function<void()>& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
-
 std::vector<std::string> split(const std::string& text) {
     std::vector<std::string> words;
     for (const char *p = text.data(), *end = p + text.size(); p < end;) {
@@ -61,23 +53,17 @@ std::vector<std::string> split(const std::string& text) {
     return words;
 }
 
-std::vector<std::string> split_by_pcre2(const std::string& text) {
-    int error;
-    size_t error_at;
-    pcre2_code* pattern =
-        pcre2_compile(PCRE2_SPTR(kWordPattern), PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &error_at, nullptr);
-    pcre2_match_data* match = pcre2_match_data_create_from_pattern(pattern, nullptr);
-    const size_t* range = pcre2_get_ovector_pointer(match);
-    std::vector<std::string> words;
-    for (size_t at = 0; at < text.size(); at = range[1]) {
-        if (pcre2_match(pattern, PCRE2_SPTR(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK, match, nullptr) < 0 ||
-            range[0] != at)
-            break;
-        words.push_back(text.substr(range[0], range[1] - range[0]));
-    }
-    pcre2_match_data_free(match);
-    pcre2_code_free(pattern);
-    return words;
+// GPT-2's own pattern, for ASCII.
+std::vector<std::string> split_by_regex(const std::string& text) {
+    static const std::regex pattern(R"('s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+)");
+    return {std::sregex_token_iterator(text.begin(), text.end(), pattern), std::sregex_token_iterator()};
+}
+
+std::string utf8(uint32_t c) {
+    if (c < 0x80) return {char(c)};
+    if (c < 0x800) return {char(0xC0 | c >> 6), char(0x80 | (c & 63))};
+    if (c < 0x10000) return {char(0xE0 | c >> 12), char(0x80 | (c >> 6 & 63)), char(0x80 | (c & 63))};
+    return {char(0xF0 | c >> 18), char(0x80 | (c >> 12 & 63)), char(0x80 | (c >> 6 & 63)), char(0x80 | (c & 63))};
 }
 
 // 256 byte tokens in a scrambled order, then merges trained by brute force on a line of text, then the end of text.
@@ -117,7 +103,7 @@ std::vector<int> brute_force(const std::vector<std::string>& tokens, const std::
     std::map<std::string, int> id_of;
     for (size_t i = 0; i + 1 < tokens.size(); i++) id_of[tokens[i]] = int(i);
     std::vector<int> ids;
-    for (const std::string& word : split_by_pcre2(text)) {
+    for (const std::string& word : split_by_regex(text)) {
         std::vector<std::string> parts;
         for (const char c : word) parts.push_back(std::string(1, c));
         for (;;) {
@@ -240,28 +226,79 @@ TEST(Tokenizer, HeapAndScanMergeAlike) {
 }
 
 TEST(Tokenizer, SplitterFindsTheWordsOfThePattern) {
-    const std::vector<std::string> pieces = {"a",    "Z",      "é",      "中",     "1",      "½",  "٣",      " ",
-                                             "  ",   "\n",     "\t",     "\r",     "'",      "s",  "t",      "re",
-                                             "ll",   "\u00a0", "\u3000", "\u180e", "!",      "_",  "\u200b", "🙂",
-                                             "\x1c", "ʰ",      "\u0301", "\u2028", "\u0085", "ve", "d",      "m"};
+    // Characters, and what has the same class among ASCII, where they have more than a byte.
+    const std::vector<std::pair<std::string, std::string>> pieces = {
+        {"a", "a"},       {"Z", "Z"},       {"1", "1"},       {" ", " "},       {"  ", "  "},    {"\n", "\n"},
+        {"\t", "\t"},     {"\r", "\r"},     {"'", "'"},       {"s", "s"},       {"t", "t"},      {"re", "re"},
+        {"ll", "ll"},     {"ve", "ve"},     {"d", "d"},       {"m", "m"},       {"!", "!"},      {"_", "_"},
+        {"\x1c", "\x1c"}, {"é", "Z"},       {"中", "Z"},      {"ʰ", "Z"},       {"½", "1"},      {"٣", "1"},
+        {"\u00a0", "\t"}, {"\u3000", "\t"}, {"\u2028", "\t"}, {"\u0085", "\t"}, {"\u180e", "!"}, {"\u200b", "!"},
+        {"🙂", "!"},    {"\u0301", "!"},
+    };
     std::mt19937 random(5);
     for (int trial = 0; trial < 3000; trial++) {
+        std::string text, ascii;
+        std::vector<size_t> starts;  // by character of `ascii`: where it starts in `text`
+        for (int i = random() % 16; i >= 0; i--) {
+            const auto& [piece, same] = pieces[random() % pieces.size()];
+            for (size_t c = 0; c < same.size(); c++) starts.push_back(text.size() + c);
+            text += piece;
+            ascii += same;
+        }
+        starts.push_back(text.size());
+        std::vector<std::string> expected;
+        size_t at = 0;
+        for (const std::string& word : split_by_regex(ascii)) {
+            expected.push_back(text.substr(starts[at], starts[at + word.size()] - starts[at]));
+            at += word.size();
+        }
+        EXPECT_EQ(split(text), expected) << text;
+    }
+}
+
+TEST(Tokenizer, TextCutWhereAWordEndsKeepsItsWords) {
+    std::mt19937 random(6);
+    int cuts = 0;
+    for (int trial = 0; trial < 500; trial++) {
         std::string text;
-        for (int i = random() % 16; i >= 0; i--) text += pieces[random() % pieces.size()];
-        EXPECT_EQ(split(text), split_by_pcre2(text)) << text;
+        for (int i = 0; i < 20; i++)
+            text += std::vector<std::string>{"a", "1",  "'",      "s",      "!",      " ",    "\n",    "\t",
+                                             "é", "。", "\u3000", "\u00a0", "\u0085", "🙂", "\u2028"}[random() % 15];
+        for (size_t at = 1; at < text.size(); at++) {
+            if (!word_ends(text, at)) continue;
+            std::vector<std::string> parts = split(text.substr(0, at)), behind = split(text.substr(at));
+            parts.insert(parts.end(), behind.begin(), behind.end());
+            EXPECT_EQ(parts, split(text)) << text << " cut at " << at;
+            cuts++;
+        }
     }
-    std::string every;
-    for (uint32_t c = 1; c < 0x110000; c += c < 0x3100 ? 1 : 101) {
+    EXPECT_GT(cuts, 500);
+    EXPECT_TRUE(word_ends("。\n", 3));
+    EXPECT_FALSE(word_ends("\u3000\n", 3));
+    for (const char* broken : {"\x80 ", "\xff ", "\xe3\x80 ", "\xf7\xbf\xbf\xbf ", "\x80\x80\x80\x80\x80 "})
+        EXPECT_FALSE(word_ends(broken, std::strlen(broken) - 1) && std::strlen(broken) > 5) << broken;
+}
+
+TEST(Tokenizer, CodePointsHaveTheClassesOfAnIndependentEngine) {
+    const auto fixture = nlohmann::json::parse(read_file("test/fixtures/unicode_classes.json"));
+    std::string expected(0x110000, '!');
+    for (const auto& [name, example] : {std::pair("letters", 'a'), {"numbers", '1'}, {"spaces", ' '}})
+        for (const auto& range : fixture[name])
+            for (size_t c = range[0]; c <= range[1]; c++) expected[c] = example;
+    // A character forms a word with others of its class; white space with nothing, as the letter behind takes the
+    // space.
+    int different = 0;
+    for (uint32_t c = 0; c < 0x110000; c++) {
         if (c >= 0xD800 && c < 0xE000) continue;
-        const std::string character =
-            c < 0x80      ? std::string{char(c)}
-            : c < 0x800   ? std::string{char(0xC0 | c >> 6), char(0x80 | (c & 63))}
-            : c < 0x10000 ? std::string{char(0xE0 | c >> 12), char(0x80 | (c >> 6 & 63)), char(0x80 | (c & 63))}
-                          : std::string{char(0xF0 | c >> 18), char(0x80 | (c >> 12 & 63)), char(0x80 | (c >> 6 & 63)),
-                                        char(0x80 | (c & 63))};
-        every += "a" + character + " " + character + "1" + character;
+        char found = ' ';
+        for (const char example : {'a', '1', '!'})
+            if (split(example + utf8(c)).size() == 1) found = example;
+        if (found == expected[c] || ++different > 10) continue;
+        ADD_FAILURE() << "U+" << std::hex << c << " has the class of '" << found << "', not of '" << expected[c] << "'";
     }
-    EXPECT_EQ(split(every), split_by_pcre2(every));
+    EXPECT_EQ(different, 0);
+    // A letter since Unicode 15.
+    EXPECT_EQ(split("\U0003191a\u906d").size(), 1u);
 }
 
 TEST(Tokenizer, BytesAreTheirOwnIds) {
@@ -320,6 +357,8 @@ TEST(Tokenizer, BadTablesGetOneClearLine) {
         {file.substr(0, file.size() - 1), "ends inside token 296 of 297"},
         {file + "x", "has 1 bytes after its last token"},
         {table_file(empty), "holds an empty token, id 280"},
+        {table_file({}), "says that the shards beside it are incomplete"},
+        {std::string(20'000'000, 'x'), "20000000 bytes, more than the 16778240 of the largest"},
         {table_file(hole), "tokens 3 and 4 of the vocabulary are the same byte"},
         {table_file(orphan), "token 260 of the vocabulary is not a merge"},
     };
@@ -388,6 +427,40 @@ TEST(Tokenize, PiecesAndThreadsChangeNothing) {
     EXPECT_EQ(text[train.size() - 2], '\n');
 }
 
+TEST(Tokenize, PiecesOfAFileAreTheFile) {
+    TemporaryFolder folder;
+    std::string text, lines;
+    while (text.size() < 5'000'000) text += "我能吞下玻璃而不伤身体。\n";
+    while (lines.size() < 5'000'000) lines += "{\"text\": \"" + std::string(lines.size() % 1'300'000, 'x') + "\"}\n";
+    const std::pair<TextKind, std::string> kinds[] = {{TextKind::kDocument, text}, {TextKind::kJsonLines, lines}};
+    for (const auto& [kind, content] : kinds) {
+        const InputFile file(folder.write("file", "\xEF\xBB\xBF" + content));
+        PieceReader reader(file, kind, text_begin(file), file.size());
+        std::string read;
+        int pieces = 0;
+        for (TextPiece piece; reader.next(piece); pieces++) {
+            EXPECT_EQ(piece.offset, 3 + int64_t(read.size()));
+            EXPECT_EQ(piece.line, 1 + std::count(read.begin(), read.end(), '\n'));
+            EXPECT_LE(piece.text.size(), 3u << 20);
+            read += piece.text;
+            EXPECT_TRUE(kind != TextKind::kJsonLines || read.ends_with('\n'));
+        }
+        EXPECT_EQ(read, content);
+        EXPECT_GT(pieces, 2);
+    }
+    // A file that becomes shorter while it is read.
+    const std::string path = folder.write("cut", text);
+    const InputFile file(path);
+    fs::resize_file(path, 2'000'000);
+    PieceReader reader(file, TextKind::kDocument, 0, file.size());
+    TextPiece piece;
+    const std::string error = error_of([&] {
+        while (reader.next(piece)) continue;
+    });
+    EXPECT_EQ(error, "cannot read " + path + ": it ends at byte 2000000, and had " + std::to_string(text.size()) +
+                         " bytes when it was opened");
+}
+
 TEST(Tokenize, MistakesGetOneLineAndLeaveNothing) {
     TemporaryFolder folder;
     const std::string good = folder.write("good.txt", "good text\n");
@@ -402,17 +475,20 @@ TEST(Tokenize, MistakesGetOneLineAndLeaveNothing) {
         std::string expected;
     };
     const std::vector<Case> cases = {
-        {good + " " + latin, 1, latin + " is not UTF-8: byte 3 is wrong"},
+        {good + " " + latin, 1, latin + " is not UTF-8 text: byte 3 is wrong"},
         {json, 1, json + " line 2: no string in the field \"text\""},
         {broken, 1, broken + " line 3: not valid JSON"},
         {empty, 1, "the training inputs hold no text"},
         {good + " --vocab " + latin, 1, latin + " is not GPT-2's vocabulary"},
         {good + "x", 2, "there is no file or folder " + good + "x"},
-        {(folder.path / "nothing").string(), 2, "holds no .txt or .jsonl file"},
+        {(folder.path / "nothing").string(), 2, "holds no .txt, .jsonl or .json file"},
         {good + " " + good, 2, good + " is among the inputs twice"},
         {good + " --val " + good, 2, "no input is left for training"},
         {good + " --shard-tokens 0", 2, "--shard-tokens"},
         {good + " --val-fraction 0.1 --val " + latin, 2, "--val"},
+        {good + " --val-fraction 0.1", 1, "--val-fraction 0.1 leaves nothing for validation"},
+        {good + " --val-fraction nan", 2, "--val-fraction"},
+        {good + " --val " + empty, 1, "the inputs for validation hold no text"},
         {good + " --unknown", 2, "--unknown"},
     };
     for (const Case& c : cases) {

@@ -10,7 +10,7 @@ void update(const std::vector<kernels::TrainedTensor>& tensors, double lr, int64
             const kernels::AdamW& hyper = {}) {
     Buffer<float> scalars(1, kernels::kStepScalars);
     scalars.set(kernels::kGradientScale, scale);
-    scalars.set(kernels::kFinite, 1);
+    scalars.set(kernels::kTaken, 1);
     scalars.set(kernels::kRate, lr);
     scalars.set(kernels::kCorrections, 1 / (1 - std::pow(hyper.beta1, double(t))));
     scalars.set(kernels::kCorrections + 1, 1 / std::sqrt(1 - std::pow(hyper.beta2, double(t))));
@@ -107,7 +107,7 @@ TEST(AdamW, LeavesEverythingWhenTheStepIsNotFinite) {
     Buffer<float> p(1, 5, 1.0), g(1, 5, NAN), m(1, 5, 2.0), v(1, 5, 3.0), scalars(1, kernels::kStepScalars, 1.0);
     const kernels::TrainedTensors trained{
         .tensors = {{.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor()}}};
-    scalars.set(kernels::kFinite, 0);
+    scalars.set(kernels::kTaken, 0);
     kernels::adamw(scalars.tensor(), trained, {});
     for (int64_t i = 0; i < 5; i++) {
         EXPECT_EQ(p[i], 1.0);

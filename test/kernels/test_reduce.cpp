@@ -53,7 +53,7 @@ TYPED_TEST(Reduce, CountsZerosOfBothSigns) {
 
 namespace {
 
-// kGradientNorm, kGradientScale and kFinite for these gradients, of which each of some ranks keeps a share.
+// kGradientNorm, kGradientScale and kTaken for these gradients, of which each of some ranks keeps a share.
 Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, double loss = 1, int ranks = 1) {
     int64_t units = 0;
     for (const Tensor& g : gradients) units += kernels::norm_units(g.size());
@@ -73,7 +73,7 @@ Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, doub
             first += kernels::norm_units(n);
         }
         scalars.set(kernels::kLoss, loss * (rank + 1));
-        scalars.set(kernels::kStop, rank == 1 ? 1 : 0);
+        scalars.set(kernels::kWishes, rank == 1 ? 1 : 0);
         kernels::gradient_squares({as_tensor(memory), units, rank, ranks}, ranges, scalars.tensor());
         const auto* own = reinterpret_cast<const int32_t*>(memory.data());
         for (int64_t i = 0; i < ints; i++) reinterpret_cast<int32_t*>(total.data())[i] += own[i];
@@ -105,14 +105,14 @@ TEST(GradientNorm, ClipsOnlyWhatIsLonger) {
 TEST(GradientNorm, ShowsNaNAndInfinityInGradientsAndLoss) {
     for (const int64_t place : {0, 33000, 66999}) {
         Buffer<float> t(67, 1000, 1.0);
-        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 1);
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kTaken], 1);
         t.set(place, INFINITY);
-        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 0) << place;
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kTaken], 0) << place;
         t.set(place, NAN);
-        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kFinite], 0) << place;
+        EXPECT_EQ(norm_of({t.tensor()}, 1)[kernels::kTaken], 0) << place;
     }
     Buffer<float> g(1, 4, 1.0);
-    EXPECT_EQ(norm_of({g.tensor()}, 1, NAN)[kernels::kFinite], 0);
+    EXPECT_EQ(norm_of({g.tensor()}, 1, NAN)[kernels::kTaken], 0);
 }
 
 // The bits are those of one rank; losses and wishes to stop are added.
@@ -121,12 +121,12 @@ TEST(GradientNorm, IsTheSameForAnyNumberOfRanks) {
     a.randomize(1);
     b.randomize(2);
     const Buffer<float> one = norm_of({a.tensor(), b.tensor()}, 1);
-    EXPECT_EQ(one[kernels::kStop], 0);
+    EXPECT_EQ(one[kernels::kWishes], 0);
     for (const int ranks : {2, 3, 5}) {
         const Buffer<float> many = norm_of({a.tensor(), b.tensor()}, 1, 0.25, ranks);
         EXPECT_EQ(many[kernels::kGradientNorm], one[kernels::kGradientNorm]) << ranks;
         EXPECT_EQ(many[kernels::kLoss], 0.25 * ranks * (ranks + 1) / 2);
-        EXPECT_EQ(many[kernels::kStop], 1);
+        EXPECT_EQ(many[kernels::kWishes], 1);
     }
 }
 

@@ -49,7 +49,7 @@ struct Training {
     }
     // Loss and gradients of one micro-batch that is a whole update, its dropout drawn for `pass`; no parameter moves.
     double loss_and_gradients(const TokenBatch& batch, const relora::Pass& pass = {}, double rate = 0) {
-        optimizer.begin_update(rate, false);
+        optimizer.begin_update(rate, {}, {});
         model.forward_backward(batch, optimizer.loss(), 1.0f, false, pass);
         return double(*optimizer.loss().get<float>());
     }

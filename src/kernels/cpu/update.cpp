@@ -30,7 +30,7 @@ void gradient_squares(double* sums, const float* scalars, const int32_t* /*table
         for (int64_t u = 0; u < own; u++)
             to[u] = squares_of(gradients + u * kNormUnit, std::min(kNormUnit, n - u * kNormUnit));
     }
-    reinterpret_cast<RankScalars*>(sums + units)[rank] = {scalars[kLoss], scalars[kStop]};
+    reinterpret_cast<RankScalars*>(sums + units)[rank] = {scalars[kLoss], scalars[kWishes]};
 }
 
 void gradient_norm(float* scalars, const double* sums, int64_t units, int ranks, float max_norm) {
@@ -41,7 +41,7 @@ void gradient_norm(float* scalars, const double* sums, int64_t units, int ranks,
 
 void adamw(const float* scalars, const int32_t* /*table*/, const std::vector<TrainedTensor>& tensors,
            const AdamW& hyper) {
-    if (scalars[kFinite] == 0) return;
+    if (scalars[kTaken] == 0) return;
     for (const TrainedTensor& t : tensors) {
         const StepFactors step = step_factors(scalars, t.counter);
         AdamWFactors factors = adamw_factors(hyper);

@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kThreads) sum_units(double* sums, const Gradie
     }
 }
 
-__global__ void tell(RankScalars* own, const float* scalars) { *own = {scalars[kLoss], scalars[kStop]}; }
+__global__ void tell(RankScalars* own, const float* scalars) { *own = {scalars[kLoss], scalars[kWishes]}; }
 
 // scalars (kStepScalars), sums (units, then what each rank tells)
 __global__ void __launch_bounds__(kThreads)
@@ -163,7 +163,7 @@ __device__ void update_rounding(const Chunk<Row>& chunk, const AdamWFactors& f, 
 // scalars (kStepScalars)
 __global__ void __launch_bounds__(kThreads)
     update_all(const float* scalars, const Row* rows, int num_rows, AdamWFactors f, uint64_t seed) {
-    if (scalars[kFinite] == 0.0f) return;
+    if (scalars[kTaken] == 0.0f) return;
     const Chunk<Row> chunk = this_chunk(rows, num_rows);
     const StepFactors step = step_factors(scalars, chunk.row.counter);
     if (!chunk.row.decays) f.weight_decay = 0;

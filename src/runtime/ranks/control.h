@@ -48,7 +48,7 @@ class PeerFailed : public Error {
 class Control {
   public:
     // Returns once all ranks have come. An error names those that did not come in time, or what the ranks disagree on;
-    // where rank 0 could tell the others, they throw PeerFailed. A signal (signals::pending) ends the wait.
+    // where rank 0 could tell the others, they throw PeerFailed. A signal (signals::stop) ends the wait.
     Control(const Place& place, const Meeting& meeting);
     // Without leave() before it, the other ranks take this one's end for a failure.
     ~Control();

@@ -255,7 +255,7 @@ class Host {
 Met meet_as_host(const Place& place, const Meeting& meeting) { return Host(place, meeting).meet(); }
 
 void check_signals(bool prints) {
-    const int signal = signals::pending;
+    const int signal = signals::stop;
     if (signal != 0)
         throw PeerFailed(str("stopped by signal ", signal, " while the other ranks were waited for"), __FILE__,
                          __LINE__, 128 + signal, prints);
