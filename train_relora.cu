@@ -20,17 +20,20 @@
 #include "optimizer/masters.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/whole.h"
+#include "runtime/build.h"
 #include "runtime/device.h"
 #include "runtime/ranks.h"
 #include "runtime/ranks/starter.h"
 #include "runtime/signals.h"
 #include "train/agreement.h"
+#include "train/branch.h"
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/health.h"
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
+#include "train/run_data.h"
 #include "train/sample.h"
 #include "train/schedule.h"
 #include "train/validation.h"
@@ -87,9 +90,10 @@ class Trainer {
     // ---- set-up
 
     void open_data() {
+        for (const std::string& note : o_.data_notes) console_.line(note);
         USAGE_CHECK(!o_.train_data.empty(),
                     "--train-data is missing: the token shards to train on, e.g. 'shards/train_*.bin'");
-        train_set_ = std::make_unique<TokenDataset>(o_.train_data, int(o_.config.vocab_size));
+        train_set_ = std::make_unique<TokenDataset>(o_.train_files.paths(), int(o_.config.vocab_size));
         CHECK(train_set_->num_windows(int(o_.seq_len)) * o_.seq_len >= o_.total_batch_tokens, "--train-data ",
               o_.train_data, " has ", train_set_->num_tokens(), " tokens, less than one update of ",
               o_.total_batch_tokens, " (plus one)");
@@ -108,7 +112,9 @@ class Trainer {
         ranks_.barrier();  // the folder is this run's
         if (!resumes()) return;
         resumed_ = read_state(o_.resumed_from);
-        check_resumed_options(o_, resumed_, o_.resumed_from);
+        if (!o_.branches) check_resumed_options(o_, resumed_, o_.resumed_from);
+        const auto lines = o_.branches ? begin_branch(o_, resumed_) : check_resumed_data(o_, resumed_, o_.resumed_from);
+        for (const std::string& line : lines) console_.line(line);
     }
     bool resumes() const { return !o_.resumed_from.empty(); }
 
@@ -163,7 +169,7 @@ class Trainer {
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
-        if (resumes())
+        if (resumes() && !o_.branches)
             console_.line("resumed from " + o_.resumed_from);
         else if (o_.resume)
             console_.line("--resume: there is no checkpoint in " + o_.out + " yet, the run begins");
@@ -181,6 +187,11 @@ class Trainer {
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
+        if (o_.branches)
+            log(MetricsLine()
+                    .add("step", step_ + 1)
+                    .add("event", "branch")
+                    .add("from", resumed_.branches.back().folder));
     }
 
     // What the run made after the checkpoint that it goes on from, and what is damaged, gets other names.
@@ -400,7 +411,7 @@ class Trainer {
             .add("loss", result.loss)
             .add("lr", rate)
             .add("grad_norm", result.gradient_norm)
-            .add("tokens", done * o_.total_batch_tokens)
+            .add("tokens", tokens_after(resumed_.branches, done, o_.total_batch_tokens))
             .add("tokens_per_s", tokens_per_s)
             .add("mfu", mfu)
             .add("restart", restarts_);
@@ -453,6 +464,9 @@ class Trainer {
         s.restarts = restarts_;
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
+        s.branches = resumed_.branches;
+        s.train_data = o_.train_files;
+        s.val_data = o_.val_files;
         s.health = health_.state();
         s.seed = o_.seed;
         s.config = o_.config;
@@ -587,10 +601,10 @@ class Trainer {
     double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
 
-// Prints an error, in one line.
+// Prints an error, in one line; a debug build says where it was found.
 int report(const Error& error) {
     std::cerr << "train_relora: " << error.what();
-    if (error.exit_code != 2) std::cerr << " (" << error.file << ":" << error.line << ")";
+    if (kDebugBuild) std::cerr << " (" << error.file << ":" << error.line << ")";
     std::cerr << std::endl;
     return error.exit_code;
 }
@@ -601,6 +615,7 @@ int train(Options& options, int threads, const Place& place) {
                           .patience = options.rank_patience,
                           .timeout = options.rank_timeout};
     const Ranks ranks(place, meeting, options.run_device);
+    options.make_paths_absolute();  // ranks agree on what was given
     // What fails tells the other ranks before anything is given back that may wait for them; one rank prints it.
     const auto fail = [&](const Error& error) {
         return ranks.fail(error.what(), error.exit_code) ? report(error) : error.exit_code;

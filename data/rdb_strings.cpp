@@ -15,24 +15,32 @@
 
 namespace {
 
+constexpr int64_t kMaxFileBytes = 1 << 30;
+// Zlib makes at most about a thousand bytes of one.
+constexpr size_t kMaxInflation = 1032;
+
 uint32_t big_endian(const uint8_t* p) { return uint32_t(p[0]) << 24 | p[1] << 16 | p[2] << 8 | p[3]; }
 
-// Inflates the record at `at` and moves `at` behind it.
-std::vector<uint8_t> inflate_record(const MappedFile& file, int64_t& at) {
-    CHECK(file.size() - at > 4, file.path(), " ends inside the record at byte ", at);
-    std::vector<uint8_t> record(big_endian(file.data() + at));
+// Inflates the record at `at` of a file and moves `at` behind it.
+std::vector<uint8_t> inflate_record(const std::string& path, const std::string& file, size_t& at) {
+    CHECK(file.size() - at > 4, path, " ends inside the record at byte ", at);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(file.data()) + at;
+    const size_t inflated = big_endian(bytes);
+    CHECK(inflated <= (file.size() - at) * kMaxInflation, path, " is damaged in the record at byte ", at,
+          ": it can't inflate to ", inflated, " bytes");
+    std::vector<uint8_t> record(inflated);
     z_stream stream{};
     CHECK(inflateInit(&stream) == Z_OK, "zlib failed to start");
-    stream.next_in = const_cast<uint8_t*>(file.data() + at + 4);
+    stream.next_in = const_cast<uint8_t*>(bytes + 4);
     stream.avail_in = uInt(file.size() - at - 4);
     stream.next_out = record.data();
     stream.avail_out = uInt(record.size());
     const int result = inflate(&stream, Z_FINISH);
     const uLong used = stream.total_in, made = stream.total_out;
     inflateEnd(&stream);
-    CHECK(result == Z_STREAM_END && made == record.size(), file.path(), " is damaged in the record at byte ", at,
+    CHECK(result == Z_STREAM_END && made == record.size(), path, " is damaged in the record at byte ", at,
           ": it inflates to ", made, " bytes, not ", record.size());
-    at += 4 + int64_t(used);
+    at += 4 + size_t(used);
     return record;
 }
 
@@ -65,11 +73,11 @@ std::string file_name(const std::string& title) {
 }
 
 void extract(const std::string& path, const std::filesystem::path& folder) {
-    const MappedFile file(path);
-    CHECK(file.size() > 0, path, " is empty");
-    for (int64_t at = 0; at < file.size();) {
-        const int64_t start = at;
-        const std::vector<std::string> lines = strings_in(inflate_record(file, at));
+    const std::string file = read_file(path, kMaxFileBytes);
+    CHECK(!file.empty(), path, " is empty");
+    for (size_t at = 0; at < file.size();) {
+        const size_t start = at;
+        const std::vector<std::string> lines = strings_in(inflate_record(path, file, at));
         CHECK(!lines.empty() && !file_name(lines[0]).empty(), path, ": the record at byte ", start,
               " begins with no title");
         std::string text;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "runtime/device.h"
 
@@ -19,22 +18,15 @@ void transpose(float* to, const float* from, int64_t rows, int64_t cols) {
 }
 
 void read_numbers(const SafetensorsReader& file, const SafetensorsEntry& entry, float* to, int64_t n) {
-    const uint8_t* from = file.data(entry);
-    if (entry.dtype == "F32") {
-        CHECK(entry.bytes() == 4 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 4,
-              " numbers, expected ", n);
-        std::memcpy(to, from, size_t(n) * 4);
-        return;
-    }
-    CHECK(entry.dtype == "BF16", file.path(), ": ", entry.name, " is of type ", entry.dtype,
+    const bool f32 = entry.dtype == "F32";
+    CHECK(f32 || entry.dtype == "BF16", file.path(), ": ", entry.name, " is of type ", entry.dtype,
           "; F32 or BF16 can be read");
-    CHECK(entry.bytes() == 2 * n, file.path(), ": ", entry.name, " holds ", entry.bytes() / 2, " numbers, expected ",
-          n);
-    for (int64_t i = 0; i < n; i++) {
-        bf16 value;
-        std::memcpy(&value, from + 2 * i, 2);
-        to[i] = float(value);
-    }
+    const int64_t count = entry.bytes() / (f32 ? 4 : 2);
+    CHECK(count == n, file.path(), ": ", entry.name, " holds ", count, " numbers, expected ", n);
+    if (f32) return file.read(entry, to);
+    std::vector<bf16> values(n);
+    file.read(entry, values.data());
+    std::transform(values.begin(), values.end(), to, [](bf16 x) { return float(x); });
 }
 
 std::vector<Parameter*> select(const std::vector<Parameter*>& all, bool adapters) {

@@ -12,10 +12,28 @@ using nlohmann::json;
 
 namespace {
 
-// Format 1 had no hash of state.json itself.
+// Format 1 had no hash of state.json itself, and didn't know the data.
 constexpr int64_t kFormat = 2, kOldestFormat = 1;
 constexpr int64_t kMost = int64_t(1) << 40;  // of counters
 constexpr const char* kHash = "sha256";
+
+json to_json(const FileFingerprint& file) {
+    return {{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}};
+}
+
+json to_json(const DataFiles& files) {
+    json shards = json::array(), tokenizer = json::array();
+    for (const FileFingerprint& shard : files.shards) shards.push_back(to_json(shard));
+    if (files.tokenizer) tokenizer.push_back(to_json(*files.tokenizer));
+    return {{"shards", shards}, {"tokenizer", tokenizer}};
+}
+
+json to_json(const std::vector<BranchPoint>& branches) {
+    json list = json::array();
+    for (const BranchPoint& b : branches)
+        list.push_back({{"folder", b.folder}, {"step", b.step}, {"tokens", b.tokens}, {"sha256", b.sha256}});
+    return list;
+}
 
 json to_json(const HealthState& s) {
     json window = json::array();
@@ -31,6 +49,9 @@ json to_json(const RunState& s) {
             {"restarts", s.restarts},
             {"phase", s.low_rank ? "lowrank" : "full"},
             {"data", {{"epoch", s.data.epoch}, {"position", s.data.position}}},
+            {"train_data", to_json(s.train_data)},
+            {"val_data", to_json(s.val_data)},
+            {"branches", to_json(s.branches)},
             {"health", to_json(s.health)},
             {"seed", s.seed},
             {"model",
@@ -53,6 +74,35 @@ GPT2Config config_from(StateFields fields) {
                             .channels = fields.whole("channels", 1, 1 << 20)};
     fields.end();
     return config;
+}
+
+FileFingerprint fingerprint_from(StateFields& fields) {
+    const FileFingerprint file{
+        .path = fields.text("path"), .bytes = fields.whole("bytes", 0, INT64_MAX), .sha256 = fields.sha256("sha256")};
+    fields.end();
+    return file;
+}
+
+DataFiles data_files_from(StateFields fields, const std::string& path) {
+    DataFiles files;
+    std::vector<StateFields> tokenizers = fields.objects("tokenizer");
+    CHECK(tokenizers.size() <= 1, path, " has ", tokenizers.size(), " tokenizers for one data set");
+    if (!tokenizers.empty()) files.tokenizer = fingerprint_from(tokenizers[0]);
+    for (StateFields& shard : fields.objects("shards")) files.shards.push_back(fingerprint_from(shard));
+    fields.end();
+    return files;
+}
+
+std::vector<BranchPoint> branches_from(StateFields& state, int64_t step) {
+    std::vector<BranchPoint> branches;
+    for (StateFields& fields : state.objects("branches")) {
+        branches.push_back({.folder = fields.text("folder"),
+                            .step = fields.whole("step", branches.empty() ? 0 : branches.back().step, step),
+                            .tokens = fields.whole("tokens", 0, INT64_MAX),
+                            .sha256 = fields.sha256("sha256")});
+        fields.end();
+    }
+    return branches;
 }
 
 HealthState health_from(StateFields fields, int64_t step) {
@@ -84,7 +134,13 @@ RunState from_json(const json& object, const std::string& path) {
     StateFields data = fields.object("data");
     s.data = {.epoch = data.whole("epoch", 0, kMost), .position = data.whole("position", 0, kMost)};
     data.end();
-    if (format > 1) s.health = health_from(fields.object("health"), s.step);
+    if (format > 1) {
+        s.health = health_from(fields.object("health"), s.step);
+        s.train_data = data_files_from(fields.object("train_data"), path);
+        CHECK(!s.train_data.shards.empty(), path, " names no training data");
+        s.val_data = data_files_from(fields.object("val_data"), path);
+        s.branches = branches_from(fields, s.step);
+    }
     s.seed = fields.unsigned_whole("seed");
     s.config = config_from(fields.object("model"));
     StateFields adapters = fields.object("adapters");
@@ -123,16 +179,16 @@ void check_agreement(const RunState& s, const std::string& path) {
     }
 }
 
-std::string sha256_of(const json& object) {
-    const std::string text = json_text(object, 1);
-    Sha256 hash;
-    hash.update(text.data(), text.size());
-    return hash.hex();
-}
+std::string sha256_of(const json& object) { return sha256_text(json_text(object, 1)); }
 
 std::string text_of(const json& object) { return json_text(object, 1) + "\n"; }
 
 }  // namespace
+
+int64_t tokens_after(const std::vector<BranchPoint>& branches, int64_t step, int64_t per_update) {
+    const BranchPoint last = branches.empty() ? BranchPoint() : branches.back();
+    return last.tokens + (step - last.step) * per_update;
+}
 
 std::string state_text(const RunState& state) {
     json object = to_json(state);

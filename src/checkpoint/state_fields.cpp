@@ -48,6 +48,13 @@ std::string StateFields::text(const std::string& name) {
     return value;
 }
 
+std::string StateFields::sha256(const std::string& name) {
+    const std::string value = text(name);
+    if (value.size() != 64 || value.find_first_not_of("0123456789abcdef") != std::string::npos)
+        refuse(name, "a SHA-256, 64 hexadecimal digits");
+    return value;
+}
+
 bool StateFields::either(const std::string& name, const std::string& yes, const std::string& no) {
     const std::string value = text(name);
     if (value != yes && value != no) refuse(name, str('"', yes, "\" or \"", no, '"'));

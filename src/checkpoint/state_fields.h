@@ -18,6 +18,7 @@ class StateFields {
     uint64_t unsigned_whole(const std::string& name);
     double number(const std::string& name, double least, double most);
     std::string text(const std::string& name);
+    std::string sha256(const std::string& name);
     // A text that is one of two.
     bool either(const std::string& name, const std::string& yes, const std::string& no);
     StateFields object(const std::string& name);

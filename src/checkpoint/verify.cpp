@@ -1,7 +1,6 @@
 #include "checkpoint/verify.h"
 
 #include <cmath>
-#include <cstring>
 #include <list>
 
 #include "checkpoint/arrays.h"
@@ -17,12 +16,11 @@ void check_array(const SafetensorsReader& file, const std::string& name, const s
                  float least = -INFINITY) {
     const SafetensorsEntry& entry = file.at(name, shape);
     CHECK(entry.dtype == "F32", file.path(), ": ", name, " is of type ", entry.dtype, ", it should be F32");
-    const uint8_t* const data = file.data(entry);
-    for (int64_t i = 0; 4 * i < entry.bytes(); i++) {
-        float x;
-        std::memcpy(&x, data + 4 * i, 4);
-        CHECK(std::isfinite(x) && x >= least, file.path(), ": number ", i, " of ", name, " is ", double(x));
-    }
+    std::vector<float> numbers(size_t(entry.bytes()) / sizeof(float));
+    file.read(entry, numbers.data());
+    for (size_t i = 0; i < numbers.size(); i++)
+        CHECK(std::isfinite(numbers[i]) && numbers[i] >= least, file.path(), ": number ", i, " of ", name, " is ",
+              double(numbers[i]));
 }
 
 void check_count(const SafetensorsReader& file, size_t expected) {

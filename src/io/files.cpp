@@ -10,8 +10,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -32,6 +32,15 @@ struct OpenFile {
     OpenFile& operator=(const OpenFile&) = delete;
     int fd;
 };
+
+// The bytes of an open file; throws where it is not a regular one. Whoever opens what may be a FIFO does so by
+// O_NONBLOCK, as it would be waited for.
+int64_t regular_size(int fd, const std::string& path) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) fail_errno("read", path, errno);
+    CHECK(S_ISREG(info.st_mode), "cannot read ", path, ": it is not a regular file");
+    return info.st_size;
+}
 
 }  // namespace
 
@@ -56,18 +65,24 @@ void write_all(int fd, const void* data, size_t bytes, const std::string& path) 
     }
 }
 
-std::string read_file(const std::string& path) {
-    const OpenFile file(path, O_RDONLY);
+std::string read_file(const std::string& path, int64_t most) {
+    const OpenFile file(path, O_RDONLY | O_NONBLOCK);
+    const int64_t size = regular_size(file.fd, path);
+    const auto check = [&](int64_t bytes) {
+        CHECK(bytes <= most, path, " has more than ", most, " bytes, which is more than such a file can have");
+    };
+    check(size);
+    // The size is only where the reading begins: files of the kernel say that they have none.
     std::string text;
-    std::vector<char> buffer(kBufferBytes);
-    for (;;) {
-        const ssize_t count = read(file.fd, buffer.data(), buffer.size());
-        if (count == 0) return text;
-        if (count > 0) {
-            text.append(buffer.data(), size_t(count));
-        } else if (errno != EINTR) {
-            fail_errno("read", path, errno);
-        }
+    for (size_t done = 0;;) {
+        text.resize(std::max(size_t(size) + 1, done + kBufferBytes));
+        const ssize_t count = TEMP_FAILURE_RETRY(read(file.fd, text.data() + done, text.size() - done));
+        if (count < 0) fail_errno("read", path, errno);
+        done += size_t(count);
+        check(int64_t(done));
+        if (count > 0) continue;
+        text.resize(done);
+        return text;
     }
 }
 
@@ -96,17 +111,36 @@ int64_t free_bytes(const std::string& path) {
     return int64_t(info.f_bavail) * int64_t(info.f_frsize);
 }
 
-std::vector<std::string> glob_files(const std::string& pattern) {
+std::vector<std::string> matching_files(const std::string& pattern) {
+    std::error_code ignored;
+    if (std::filesystem::exists(pattern, ignored) && !std::filesystem::is_directory(pattern, ignored)) return {pattern};
     glob_t found;
     const int result = glob(pattern.c_str(), GLOB_NOSORT | GLOB_TILDE | GLOB_BRACE, nullptr, &found);
     std::vector<std::string> paths;
     if (result == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
     globfree(&found);
-    std::error_code ignored;
     std::erase_if(paths, [&](const std::string& path) { return std::filesystem::is_directory(path, ignored); });
-    USAGE_CHECK(!paths.empty(), "no file matches ", pattern);
     std::sort(paths.begin(), paths.end());
     return paths;
+}
+
+std::vector<std::string> glob_files(const std::string& pattern) {
+    std::vector<std::string> paths = matching_files(pattern);
+    USAGE_CHECK(!paths.empty(), "no file matches ", pattern);
+    return paths;
+}
+
+std::string absolute_pattern(const std::string& pattern) {
+    if (pattern.empty() || pattern.starts_with('/') || pattern.starts_with('~')) return pattern;
+    const std::string here = std::filesystem::current_path().string() + "/";
+    std::error_code ignored;
+    if (std::filesystem::exists(pattern, ignored)) return here + pattern;
+    std::string escaped;
+    for (const char c : here) {
+        if (std::string_view("\\*?[]{},~").find(c) != std::string_view::npos) escaped += '\\';
+        escaped += c;
+    }
+    return escaped + pattern;
 }
 
 FileWriter::FileWriter(const std::string& path)
@@ -147,18 +181,15 @@ std::string FileWriter::close() {
     return hash_.hex();
 }
 
-InputFile::InputFile(const std::string& path) : path_(path) {
-    fd_ = int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)));
+InputFile::InputFile(const std::string& path)
+    : path_(path), fd_(int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)))) {
     if (fd_ < 0) fail_errno("open", path, errno);
-    struct stat info;
-    const int error = fstat(fd_, &info) != 0 ? errno : 0;
-    if (error == 0 && S_ISREG(info.st_mode)) {
-        size_ = info.st_size;
-        return;
+    try {
+        size_ = regular_size(fd_, path);
+    } catch (const Error&) {
+        ::close(fd_);
+        throw;
     }
-    ::close(fd_);
-    if (error != 0) fail_errno("read", path, error);
-    FAIL("cannot read ", path, ": it is not a regular file");
 }
 
 InputFile::~InputFile() {

@@ -14,8 +14,8 @@
 // Writes all bytes to an open file, however many calls that takes; `path` is for the error.
 void write_all(int fd, const void* data, size_t bytes, const std::string& path);
 
-// Returns the whole file as a string.
-std::string read_file(const std::string& path);
+// Returns the whole file as a string; throws where it is not a regular file, or has more bytes than `most`.
+std::string read_file(const std::string& path, int64_t most = INT64_MAX);
 
 // Replaces `path` by `text` so that a crash leaves either the old file or the new one.
 void write_file_atomic(const std::string& path, const std::string& text);
@@ -32,8 +32,13 @@ void sync_directory(const std::string& path);
 // How many bytes a new file at `path` could take. Where `path` doesn't exist yet, the nearest folder above it counts.
 int64_t free_bytes(const std::string& path);
 
-// The files that match a shell pattern, sorted by name; a pattern that matches no file is an error.
+// The files that match a shell pattern, sorted by name. A path that exists is taken as it is, even if it has the
+// characters of a pattern.
+std::vector<std::string> matching_files(const std::string& pattern);
+// The same; a pattern that matches no file is an error.
 std::vector<std::string> glob_files(const std::string& pattern);
+// The same pattern for a process in another working directory.
+std::string absolute_pattern(const std::string& pattern);
 
 // A new file and its SHA-256; one of that name must not be there. Unless close() succeeded, the destructor removes it.
 class FileWriter {

@@ -1,13 +1,21 @@
 // JSON texts to values and back, compiled once: the library's parser and writer take long to compile.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
-// The value that a text states; a discarded one (is_discarded()) where the text is not JSON.
+// Values may lie this deep within each other: what works on them is recursive, and none of our files comes near it.
+inline constexpr int kMaxJsonDepth = 64;
+
+// The value that a text states; a discarded one (is_discarded()) where the text is not JSON, or too deep.
 nlohmann::json parse_json(std::string_view text);
-// The value that a file states; throws where the file is not JSON.
+// The same with the keys in the order of the text. Calls each_key(key), which may throw, for the keys of the outermost
+// object, those that repeat an earlier one included.
+nlohmann::ordered_json parse_ordered_json(std::string_view text,
+                                          const std::function<void(const std::string& key)>& each_key);
+// The value that a file states; throws where the file is not JSON, too deep, or too large for what we keep as JSON.
 nlohmann::json read_json(const std::string& path);
 // The text of a value, on one line or indented by so many spaces. Whatever is not UTF-8 is replaced.
 std::string json_text(const nlohmann::json& value, int indent = -1);

@@ -3,13 +3,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/json.h"
 #include "runtime/error.h"
 
-static_assert(std::endian::native == std::endian::little, "the format is little-endian and mapped as it is");
+static_assert(std::endian::native == std::endian::little, "the format is little-endian and read as it is");
 
 namespace {
 
@@ -58,7 +57,7 @@ SafetensorsEntry parse_entry(const std::string& path, const std::string& name, c
     const Json& dtype = field("dtype");
     CHECK(dtype.is_string(), path, ": tensor ", name, " has a dtype that is not a string");
     entry.dtype = dtype.get<std::string>();
-    CHECK(dtype_bytes(entry.dtype) > 0, path, ": tensor ", name, " has the unknown dtype ", dtype.dump());
+    CHECK(dtype_bytes(entry.dtype) > 0, path, ": tensor ", name, " has the unknown dtype ", json_text(entry.dtype));
     CHECK(read_sizes(field("shape"), entry.shape), path, ": tensor ", name, " has a shape that is not a list of sizes");
     std::vector<int64_t> offsets;
     CHECK(read_sizes(field("data_offsets"), offsets) && offsets.size() == 2 && offsets[0] <= offsets[1], path,
@@ -137,35 +136,27 @@ SafetensorsReader::SafetensorsReader(const std::string& path) : file_(path) {
     const int64_t size = file_.size();
     CHECK(size >= kLengthBytes, path, " is truncated: ", size, " bytes, less than the start of a safetensors file");
     uint64_t length;
-    std::memcpy(&length, file_.data(), sizeof length);
+    file_.read(0, &length, sizeof length);
     CHECK(length <= kMaxHeaderBytes, path, " is not a safetensors file: its first 8 bytes give a header of ", length,
           " bytes, the limit is ", kMaxHeaderBytes);
-    CHECK(int64_t(length) <= size - kLengthBytes, path, " is truncated: ", size, " bytes, its header alone needs ",
-          kLengthBytes + int64_t(length));
-    const char* header = reinterpret_cast<const char*>(file_.data()) + kLengthBytes;
-    parse_header(header, header + length);
-    data_ = file_.data() + kLengthBytes + length;
-    check_layout(size - kLengthBytes - int64_t(length));
+    data_at_ = kLengthBytes + int64_t(length);
+    CHECK(data_at_ <= size, path, " is truncated: ", size, " bytes, its header alone needs ", data_at_);
+    std::string header(length, '\0');
+    file_.read(kLengthBytes, header.data(), header.size());
+    parse_header(header);
+    check_layout(size - data_at_);
 }
 
-void SafetensorsReader::parse_header(const char* begin, const char* end) {
-    CHECK(begin < end && *begin == '{', path(), " is not a safetensors file: its header does not start with {");
+void SafetensorsReader::parse_header(const std::string& header) {
+    CHECK(header.starts_with('{'), path(), " is not a safetensors file: its header does not start with {");
     std::set<std::string> names;
-    const auto check_name = [&](int depth, Json::parse_event_t event, Json& value) {
-        if (event == Json::parse_event_t::key && depth == 1) {
-            const std::string name = value.get<std::string>();
-            CHECK(std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }), path(),
-                  ": the tensor name ", value.dump(), " has control characters");
-            CHECK(names.insert(name).second, path(), ": tensor ", name, " is there twice");
-        }
-        return true;
-    };
-    Json json;
-    try {
-        json = Json::parse(begin, end, check_name);
-    } catch (const Json::exception&) {
-        FAIL(path(), " is not a safetensors file: its header is not valid JSON");
-    }
+    const Json json = parse_ordered_json(header, [&](const std::string& name) {
+        CHECK(std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }), path(),
+              ": the tensor name ", json_text(name), " has control characters");
+        CHECK(names.insert(name).second, path(), ": tensor ", name, " is there twice");
+    });
+    CHECK(!json.is_discarded(), path(), " is not a safetensors file: its header is not valid JSON of at most ",
+          kMaxJsonDepth, " levels");
     for (const auto& [name, value] : json.items()) {
         if (name != kMetadataKey) {
             entries_.push_back(parse_entry(path(), name, value));
@@ -213,4 +204,8 @@ const SafetensorsEntry& SafetensorsReader::at(const std::string& name, const std
     CHECK(entry.shape == shape, path(), ": tensor ", name, " has the shape ", shape_text(entry.shape), ", ",
           shape_text(shape), " is needed");
     return entry;
+}
+
+void SafetensorsReader::read(const SafetensorsEntry& entry, void* to) const {
+    file_.read(data_at_ + entry.begin, to, size_t(entry.bytes()));
 }

@@ -47,7 +47,7 @@ class SafetensorsWriter {
     int64_t written_ = 0;  // bytes of all arrays so far
 };
 
-// A file mapped for reading, all of its header checked.
+// An open file, all of its header checked.
 class SafetensorsReader {
   public:
     explicit SafetensorsReader(const std::string& path);
@@ -61,15 +61,15 @@ class SafetensorsReader {
     // The array of that name; throws if there is none, or if it has another shape than the one given.
     const SafetensorsEntry& at(const std::string& name) const;
     const SafetensorsEntry& at(const std::string& name, const std::vector<int64_t>& shape) const;
-    // An array's bytes. They need not be aligned, where an array of odd length lies before them: copy them with memcpy.
-    const uint8_t* data(const SafetensorsEntry& entry) const { return data_ + entry.begin; }
+    // Reads an array's bytes.
+    void read(const SafetensorsEntry& entry, void* to) const;
 
   private:
-    void parse_header(const char* begin, const char* end);
+    void parse_header(const std::string& header);
     void check_layout(int64_t data_bytes);
 
-    MappedFile file_;
-    const uint8_t* data_ = nullptr;
+    InputFile file_;
+    int64_t data_at_ = 0;  // where the arrays begin in the file
     Metadata metadata_;
     std::vector<SafetensorsEntry> entries_;
     std::unordered_map<std::string, size_t> index_;

@@ -3,12 +3,10 @@
 
 #include <openssl/evp.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
+#include <algorithm>
 #include <vector>
 
+#include "io/files.h"
 #include "runtime/error.h"
 
 Sha256::Sha256() : context(EVP_MD_CTX_new()) {
@@ -33,13 +31,20 @@ std::string Sha256::hex() {
     return text;
 }
 
+std::string sha256_text(std::string_view text) {
+    Sha256 hash;
+    hash.update(text.data(), text.size());
+    return hash.hex();
+}
+
 std::string sha256_file(const std::string& path) {
-    std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-    CHECK(file, "cannot read ", path, ": ", std::strerror(errno));
+    const InputFile file(path);
     Sha256 hash;
     std::vector<char> buffer(1 << 20);
-    while (const size_t bytes = std::fread(buffer.data(), 1, buffer.size(), file.get()))
+    for (int64_t at = 0; at < file.size(); at += int64_t(buffer.size())) {
+        const size_t bytes = size_t(std::min(int64_t(buffer.size()), file.size() - at));
+        file.read(at, buffer.data(), bytes);
         hash.update(buffer.data(), bytes);
-    CHECK(!std::ferror(file.get()), "cannot read ", path, ": ", std::strerror(errno));
+    }
     return hash.hex();
 }

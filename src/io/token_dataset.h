@@ -8,8 +8,9 @@
 
 #include "io/files.h"
 
-// The shards are mapped, not read. Training sees windows: window w is the T inputs from token w*T on, and the T targets
-// one token later. Windows may cross from one shard into the next, so no token of a short shard is lost.
+// The shards are open, and each window is read when it is asked for. Training sees windows: window w is the T inputs
+// from token w*T on, and the T targets one token later. Windows may cross from one shard into the next, so no token of
+// a short shard is lost.
 class TokenDataset {
   public:
     // The shards that match a shell pattern, in the order of their names.
@@ -26,15 +27,18 @@ class TokenDataset {
 
   private:
     struct Shard {
-        MappedFile file;
+        InputFile file;
         int64_t begin = 0, end = 0;  // place in the stream
-        const uint16_t* tokens() const;
         int64_t size() const { return end - begin; }
     };
 
     void add_shard(const std::string& path);
-    void check_tokens(const Shard& shard, int64_t begin, int64_t end) const;
-    void read(int64_t begin, int64_t count, int32_t* tokens) const;
+    // Calls take(tokens, count) for the tokens of a stretch of one shard, or of the stream, block by block.
+    template <class Take>
+    void read(const Shard& shard, int64_t begin, int64_t end, const Take& take) const;
+    template <class Take>
+    void read(int64_t begin, int64_t count, const Take& take) const;
+    void check_tokens(const Shard& shard, int64_t begin, const uint16_t* tokens, int64_t count) const;
 
     std::string name_;
     int vocab_size_;

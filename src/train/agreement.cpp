@@ -1,14 +1,27 @@
 #include "train/agreement.h"
 
 #include <cstring>
+#include <filesystem>
 
 #include "kernels/kernels.h"
 #include "runtime/device.h"
 #include "runtime/version.h"
 
+namespace {
+
+std::string lines_of(const DataFiles& files) {
+    std::string lines;
+    for (const FileFingerprint& shard : files.shards)
+        lines += str(std::filesystem::path(shard.path).filename().string(), " = ", shard.bytes, " bytes, SHA-256 ",
+                     shard.sha256.substr(0, 16), "\n");
+    return lines;
+}
+
+}  // namespace
+
 std::string start_agreement(const Options& o) {
     return str("train_relora ", kVersion, "\n", o.to_toml(), "device = ", o.run_device == Device::cuda ? "cuda" : "cpu",
-               "\nresumed = ", o.resumed_from, "\n");
+               "\nresumed = ", o.resumed_from, "\n", lines_of(o.train_files), lines_of(o.val_files));
 }
 
 void WeightCheck::prepare(const std::vector<Parameter*>& parameters) {

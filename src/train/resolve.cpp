@@ -2,38 +2,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <sstream>
 #include <thread>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/merged.h"
 #include "runtime/device.h"
+#include "train/line_up.h"
 #include "train/options.h"
-#include "train/sample.h"
-
-namespace fs = std::filesystem;
 
 namespace {
-
-// The multiples of `unit` next to `value`, as "N or M".
-std::string nearest_multiples(int64_t value, int64_t unit) {
-    const int64_t below = value / unit * unit;
-    return below > 0 ? str(below, " or ", below + unit) : str(below + unit);
-}
-
-// The divisors of n next to `value`.
-std::string nearest_divisors(int64_t n, int64_t value) {
-    int64_t below = 1, above = n;
-    for (int64_t d = 1; d <= n; d++)
-        if (n % d == 0) {
-            if (d <= value) below = d;
-            if (d >= value) {
-                above = d;
-                break;
-            }
-        }
-    return below == above ? str(below) : str(below, " or ", above);
-}
 
 double parse_fraction(const std::string& option, const std::string& text) {
     size_t used = 0;
@@ -76,90 +54,6 @@ void Options::resolve_model() {
                 config.channels, "; ", nearest_divisors(config.channels, config.heads), " would");
     USAGE_CHECK(seq_len <= config.max_positions, "--seq-len ", seq_len, " is longer than the model's ",
                 config.max_positions, " positions");
-}
-
-void Options::resolve_steps() {
-    const int64_t micro = batch_size * seq_len * ranks;
-    if (total_batch_tokens < 0) total_batch_tokens = micro;
-    USAGE_CHECK(total_batch_tokens % micro == 0, "--total-batch-tokens ", total_batch_tokens,
-                " is not a multiple of --batch-size ", batch_size, " x --seq-len ", seq_len,
-                ranks > 1 ? str(" x ", ranks, " ranks") : "", " = ", micro, "; ",
-                nearest_multiples(total_batch_tokens, micro), " would be");
-    accumulation = total_batch_tokens / micro;
-
-    if (max_tokens > 0) {
-        const int64_t steps = max_tokens / total_batch_tokens;
-        USAGE_CHECK(steps > 0, "--max-tokens ", max_tokens, " is less than one update of ", total_batch_tokens,
-                    " tokens");
-        // A stored configuration has both, and then they agree.
-        USAGE_CHECK(max_steps < 0 || max_steps == steps, "--max-steps ", max_steps, " and --max-tokens ", max_tokens,
-                    " (", steps, " updates) contradict each other");
-        max_steps = steps;
-    }
-    if (max_steps < 0) max_steps = 20000;
-    if (warmup_steps < 0) warmup_steps = std::min<int64_t>(500, max_steps / 20);
-    USAGE_CHECK(warmup_steps < max_steps || max_steps == 1, "--warmup-steps ", warmup_steps,
-                " leaves nothing of --max-steps ", max_steps, "; at most ", max_steps - 1);
-
-    if (!low_rank()) {
-        USAGE_CHECK(warm_start_steps <= 0, "--warm-start-steps is for --mode lora or relora, not ", mode);
-        USAGE_CHECK(merge_every < 0, "--merge-every is for --mode relora, not ", mode);
-        USAGE_CHECK(reset_every < 0, "--reset-every is for --mode relora, not ", mode);
-        warm_start_steps = 0;
-        return;
-    }
-    // As in the paper, a quarter of the run is the full-rank phase, the rest three cycles.
-    if (warm_start_steps < 0) {
-        const bool warm = mode == "relora" && init_from.empty();
-        const int64_t cycle = merge_every > 0 ? merge_every : std::max<int64_t>(1, max_steps / 4);
-        warm_start_steps = warm ? max_steps - max_steps * 3 / 4 / cycle * cycle : 0;
-        if (warm && warm_start_steps == max_steps) warm_start_steps = 0;
-    }
-    const int64_t low = max_steps - warm_start_steps;
-    USAGE_CHECK(low > 0, "--warm-start-steps ", warm_start_steps, " leaves nothing of --max-steps ", max_steps,
-                " for the low-rank phase");
-    USAGE_CHECK(warmup_steps < low || low == 1, "--warmup-steps ", warmup_steps,
-                " doesn't fit into the low-rank phase of ", low, " updates; at most ", low - 1);
-    if (mode == "lora") {
-        USAGE_CHECK(merge_every < 0, "--merge-every is for --mode relora: lora never restarts");
-        USAGE_CHECK(reset_every <= 0, "--reset-every is for --mode relora: lora never restarts");
-        reset_every = 0;
-        return;
-    }
-    if (merge_every < 0) {
-        USAGE_CHECK(low % 3 == 0, "the low-rank phase of ", low, " updates (--max-steps ", max_steps,
-                    " - --warm-start-steps ", warm_start_steps,
-                    ") can't be split into three cycles; give --merge-every, a divisor of it such as ",
-                    nearest_divisors(low, low / 3));
-        merge_every = low / 3;
-    }
-    if (reset_every < 0) reset_every = merge_every;
-    const auto fits = [&](const char* name, int64_t period) {
-        USAGE_CHECK(low % period == 0, name, " ", period, " doesn't divide the low-rank phase of ", low,
-                    " updates (--max-steps ", max_steps, " - --warm-start-steps ", warm_start_steps, "); ",
-                    nearest_divisors(low, period), " would, or --max-steps ",
-                    warm_start_steps + std::max<int64_t>(1, low / period) * period);
-    };
-    fits("--merge-every", merge_every);
-    if (reset_every == 0) {
-        USAGE_CHECK(restart_warmup_steps <= 0, "--restart-warmup-steps ", restart_warmup_steps,
-                    " needs a cycle: --reset-every is 0");
-        restart_warmup_steps = 0;
-        return;
-    }
-    fits("--reset-every", reset_every);
-    USAGE_CHECK(merge_every % reset_every == 0 || reset_every % merge_every == 0, "--merge-every ", merge_every,
-                " and --reset-every ", reset_every,
-                " never line up: one must be a multiple of the other, e.g. --reset-every ",
-                reset_every < merge_every ? nearest_divisors(merge_every, reset_every)
-                                          : nearest_multiples(reset_every, merge_every));
-    if (restart_warmup_steps < 0)  // a cycle of one update has no room for a re-warm
-        restart_warmup_steps = std::min(std::clamp<int64_t>(reset_every / 20, 1, 100), reset_every - 1);
-    USAGE_CHECK(restart_warmup_steps < reset_every || restart_warmup_steps == 0, "--restart-warmup-steps ",
-                restart_warmup_steps, " doesn't fit into a cycle of ", reset_every, " updates; at most ",
-                reset_every - 1);
-    USAGE_CHECK(warmup_steps <= reset_every, "--warmup-steps ", warmup_steps, " is longer than the first cycle of ",
-                reset_every, " updates; at most ", reset_every);
 }
 
 void Options::resolve_method() {
@@ -249,10 +143,7 @@ void Options::complete_from_files() {
     choose_checkpoint();
     // A resumed run no longer needs the weights that it began with: its checkpoint has the configuration.
     if (!init_from.empty()) config = resumed_from.empty() ? config_of(init_from) : read_state(resumed_from).config;
-    if (vocab_size >= 0 || !init_from.empty()) return;
-    const Tokenizer found = find_tokenizer(*this);
-    const fs::path beside = fs::path(train_data).parent_path() / "tokenizer.bin";
-    if (!found.is_byte_level() || fs::exists(beside)) vocab_size = found.vocab_size();
+    find_data();
 }
 
 BatchLimits Options::batch_limits() const {

@@ -1,22 +1,11 @@
 #include "train/sample.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "runtime/signals.h"
 
-namespace fs = std::filesystem;
-
-Tokenizer find_tokenizer(const Options& o) {
-    if (!o.tokenizer.empty()) return Tokenizer::load(o.tokenizer);
-    if (!o.train_data.empty()) {
-        const fs::path beside = fs::path(o.train_data).parent_path() / "tokenizer.bin";
-        if (fs::exists(beside)) return Tokenizer::load(beside.string());
-    }
-    return Tokenizer::byte_level();
-}
-
-Sampler::Sampler(const Options& o) : o_(o), tokenizer_(find_tokenizer(o)) {
+Sampler::Sampler(const Options& o)
+    : o_(o), tokenizer_(o.tokenizer_file().empty() ? Tokenizer::byte_level() : Tokenizer::load(o.tokenizer_file())) {
     prompt_ = o.prompt.empty() ? std::vector<int>{tokenizer_.end_of_text()} : tokenizer_.encode(o.prompt);
     for (const int id : prompt_)
         USAGE_CHECK(id < o.config.vocab_size, "samples begin with token ", id,

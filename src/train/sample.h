@@ -7,9 +7,6 @@
 #include "model/gpt2.h"
 #include "train/options.h"
 
-// The tokenizer of the data: the one that is named, the one beside the training shards, or bytes.
-Tokenizer find_tokenizer(const Options& options);
-
 class Sampler {
   public:
     // Checks that the prompt's tokens are the model's.

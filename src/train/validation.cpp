@@ -8,7 +8,7 @@
 Validation::Validation(const Options& o, const TokenDataset& train_set) : batch_size_(o.batch_size) {
     const int B = int(o.batch_size), T = int(o.seq_len);
     if (!o.val_data.empty()) {
-        data_ = std::make_unique<TokenDataset>(o.val_data, int(o.config.vocab_size));
+        data_ = std::make_unique<TokenDataset>(o.val_files.paths(), int(o.config.vocab_size));
         const int64_t batches = data_->num_windows(T) / B;
         CHECK(batches > 0, "--val-data ", o.val_data, " has ", data_->num_tokens(),
               " tokens, less than one micro-batch of ", B * T, " (plus one)");

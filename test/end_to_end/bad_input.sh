@@ -80,12 +80,12 @@ refused 2 "--seq-len 2048 is longer than the model's 1024 positions" --model gpt
 
 # Cycles and warm-ups that don't fit.
 base=("${shape[@]}" --rank 4 --mode relora)
-refused 2 "--merge-every 7 doesn't divide the low-rank phase of 20 updates (--max-steps 24 - --warm-start-steps 4); 5 or 10 would" \
-    --max-steps 24 --warm-start-steps 4 --merge-every 7
-refused 2 "--reset-every 7 doesn't divide the low-rank phase of 20 updates" \
-    --max-steps 24 --warm-start-steps 4 --merge-every 10 --reset-every 7
+refused 2 "--merge-every 6 doesn't divide the low-rank phase of 20 updates (--max-steps 24 - --warm-start-steps 4); 5 or 10 would" \
+    --max-steps 24 --warm-start-steps 4 --merge-every 6
+refused 2 '--merge-every 10 and --reset-every 7 never line up' --max-steps 24 --warm-start-steps 4 --merge-every 10 --reset-every 7
+refused 2 "--reset-every 12 doesn't divide the low-rank phase of 20 updates" \
+    --max-steps 24 --warm-start-steps 4 --merge-every 6 --reset-every 12
 refused 2 '--merge-every 6 and --reset-every 4 never line up' --max-steps 12 --warm-start-steps 0 --merge-every 6 --reset-every 4
-refused 2 "can't be split into three cycles; give --merge-every" --max-steps 20 --warm-start-steps 0
 refused 2 '--warmup-steps 20 leaves nothing of --max-steps 20; at most 19' --max-steps 20 --warmup-steps 20
 refused 2 '--warmup-steps 6 is longer than the first cycle of 5 updates; at most 5' \
     --max-steps 20 --warm-start-steps 0 --merge-every 5 --warmup-steps 6

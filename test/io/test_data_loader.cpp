@@ -117,6 +117,18 @@ TEST_F(Shards, StrayTokenIsFoundWhereverItIs) {
     EXPECT_EQ(TokenDataset(put("stray.bin", shard_bytes(tokens)), 65536).num_tokens(), 100003);
 }
 
+// A shard that is cut, or written anew, while a run reads it.
+TEST_F(Shards, AShardThatShrinksIsAnErrorThatNamesIt) {
+    const std::string path = put("train_0.bin", shard_bytes(Tokens(1000, 7)));
+    const TokenDataset data(path, 256);
+    fs::resize_file(path, 1024 + 2 * 500);
+    std::vector<int32_t> inputs(100), targets(100);
+    data.read_window(3, 100, inputs.data(), targets.data());
+    EXPECT_EQ(inputs[99], 7);
+    EXPECT_EQ(error_of([&] { data.read_window(4, 100, inputs.data(), targets.data()); }),
+              "cannot read " + path + ": it ends at byte 2024, and had 3024 bytes when it was opened");
+}
+
 // A token that the scan at the start has not seen, here because the file changed after it, is found by the reader.
 TEST_F(Loader, StrayTokenIsFoundWhenItIsRead) {
     const std::string path = put_counting("train.bin", 0, 41);

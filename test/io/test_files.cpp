@@ -148,7 +148,7 @@ TEST_F(Files, ErrorsNameTheFileAndTheReason) {
     EXPECT_EQ(error_of([&] { MappedFile file(missing); }), "cannot open " + missing + ": No such file or directory");
     EXPECT_EQ(error_of([&] { FileWriter writer(missing + "/x"); }),
               "cannot create " + missing + "/x: No such file or directory");
-    EXPECT_EQ(error_of([&] { read_file(folder); }), "cannot read " + folder.string() + ": Is a directory");
+    EXPECT_EQ(error_of([&] { read_file(folder); }), "cannot read " + folder.string() + ": it is not a regular file");
     EXPECT_EQ(error_of([&] { MappedFile file(folder); }),
               "cannot read " + folder.string() + ": it is not a regular file");
     EXPECT_EQ(error_of([&] { sync_directory(missing); }), "cannot open " + missing + ": No such file or directory");

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -71,13 +70,15 @@ TEST_F(Safetensors, ReadsTheBytesOfTheFormat) {
     EXPECT_EQ(a.dtype, "F32");
     ASSERT_EQ(a.bytes(), 8);
     float values[2];
-    std::memcpy(values, reader.data(a), sizeof values);
+    reader.read(a, values);
     EXPECT_EQ(values[0], 1.0f);
     EXPECT_EQ(values[1], -2.0f);
     const SafetensorsEntry& b = reader.at("b");
     EXPECT_EQ(b.dtype, "BF16");
     EXPECT_EQ(b.shape, (std::vector<int64_t>{3}));
-    EXPECT_EQ(std::memcmp(reader.data(b), "\x80\x3F\x00\x40\x40\x40", 6), 0);
+    uint16_t halves[3];
+    reader.read(b, halves);
+    EXPECT_EQ(std::vector(halves, halves + 3), (std::vector<uint16_t>{0x3F80, 0x4000, 0x4040}));
     EXPECT_EQ(reader.find("c"), nullptr);
     EXPECT_EQ(error_of([&] { reader.at("c"); }), path + " has no tensor c");
     EXPECT_EQ(error_of([&] { reader.at("b", {1, 3}); }), path + ": tensor b has the shape [3], [1, 3] is needed");
@@ -94,7 +95,7 @@ TEST_F(Safetensors, SortsByOffsetAndKnowsScalarsAndEmptyArrays) {
     EXPECT_EQ(reader.entries()[0].name, "early");
     EXPECT_EQ(reader.entries()[1].name, "none");
     EXPECT_EQ(reader.entries()[2].name, "late");
-    EXPECT_EQ(reader.data(reader.at("late")) - reader.data(reader.at("early")), 1);
+    EXPECT_EQ(reader.at("late").begin - reader.at("early").begin, 1);
     EXPECT_TRUE(reader.metadata().empty());
 }
 
@@ -107,7 +108,9 @@ TEST_F(Safetensors, WriterRoundTripsEmptyArraysAndEmptyFiles) {
     writer.close();
     const SafetensorsReader reader(path);
     EXPECT_EQ(reader.entries().size(), 3u);
-    EXPECT_EQ(*reader.data(reader.at("x")), 7);
+    char x = 0;
+    reader.read(reader.at("x"), &x);
+    EXPECT_EQ(x, 7);
 
     fs::remove(path);
     SafetensorsWriter(path).close();
@@ -165,9 +168,10 @@ TEST_F(Safetensors, MalformedFilesGetOneLineEach) {
         {"PK\3\4 a zip file, such as PyTorch makes", " is not a safetensors file: its first 8 bytes give a header of "},
         {with_header("", 0), " is not a safetensors file: its header does not start with {"},
         {with_header("[1, 2]", 0), " is not a safetensors file: its header does not start with {"},
-        {with_header("{\"a\":", 0), " is not a safetensors file: its header is not valid JSON"},
-        {with_header("{} x", 0), " is not a safetensors file: its header is not valid JSON"},
-        {with_header("{\"\xFF\":1}", 0), " is not a safetensors file: its header is not valid JSON"},
+        {with_header("{\"a\":", 0), " is not a safetensors file: its header is not valid JSON of at most 64 levels"},
+        {with_header("{} x", 0), " is not a safetensors file: its header is not valid JSON of at most 64 levels"},
+        {with_header("{\"\xFF\":1}", 0),
+         " is not a safetensors file: its header is not valid JSON of at most 64 levels"},
         {with_header(R"({"a":1})", 0), ": tensor a has no dtype"},
         {with_header(R"({"a":{"dtype":"U8","data_offsets":[0,1]}})", 1), ": tensor a has no shape"},
         {with_header(R"({"a":{"dtype":"U8","shape":[1]}})", 1), ": tensor a has no data_offsets"},
@@ -212,6 +216,24 @@ TEST_F(Safetensors, MalformedFilesGetOneLineEach) {
         EXPECT_EQ(error.substr(0, path.size() + expected.size()), path + expected);
         EXPECT_EQ(error.find('\n'), std::string::npos) << error;
     }
+}
+
+TEST_F(Safetensors, ADeepHeaderIsAnError) {
+    const std::string deep = std::string(1000000, '[') + std::string(1000000, ']');
+    put(with_header(R"({"a":)" + deep + "}", 0));
+    EXPECT_EQ(error_of([&] { SafetensorsReader reader(path); }),
+              path + " is not a safetensors file: its header is not valid JSON of at most 64 levels");
+}
+
+// A file may be cut, or written anew, while it is open.
+TEST_F(Safetensors, AFileThatShrinksWhileItIsOpenIsAnError) {
+    put(golden_file());
+    const SafetensorsReader reader(path);
+    fs::resize_file(path, 170);
+    char bytes[8];
+    reader.read(reader.at("a.weight"), bytes);
+    EXPECT_EQ(error_of([&] { reader.read(reader.at("b"), bytes); }),
+              "cannot read " + path + ": it ends at byte 170, and had 174 bytes when it was opened");
 }
 
 TEST_F(Safetensors, EveryTruncationIsAnError) {

@@ -22,7 +22,7 @@ template <class T>
 std::vector<T> array(const SafetensorsReader& file, const std::string& name) {
     const SafetensorsEntry& entry = file.at(name);
     std::vector<T> values(size_t(entry.bytes()) / sizeof(T));
-    std::memcpy(values.data(), file.data(entry), size_t(entry.bytes()));
+    file.read(entry, values.data());
     return values;
 }
 
