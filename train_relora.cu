@@ -180,8 +180,8 @@ class Trainer {
     }
 
     void open_log() {
-        check_room(o_.out, checkpoint_bytes(model_.parameters()));
         remove_stale_temporaries(o_.out);
+        check_room(o_.out, checkpoint_bytes(model_.parameters()));
         if (resumes())
             leave_other_future();
         else if (fs::exists(o_.out + "/metrics.jsonl"))

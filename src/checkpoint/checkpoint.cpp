@@ -15,7 +15,10 @@ int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters) {
     return bytes;
 }
 
-bool is_checkpoint(const std::string& folder) { return fs::exists(folder + "/state.json"); }
+bool is_checkpoint(const std::string& folder) {
+    std::error_code none;
+    return fs::exists(folder + "/state.json", none);
+}
 
 namespace {
 

@@ -137,6 +137,7 @@ RunState from_json(const json& object, const std::string& path) {
     if (format > 1) {
         s.health = health_from(fields.object("health"), s.step);
         s.train_data = data_files_from(fields.object("train_data"), path);
+        CHECK(!s.train_data.shards.empty(), path, " names no training data");
         s.val_data = data_files_from(fields.object("val_data"), path);
         s.branches = branches_from(fields, s.step);
     }
