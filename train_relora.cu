@@ -29,6 +29,7 @@
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/health.h"
+#include "train/memory_check.h"
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
@@ -153,7 +154,8 @@ class Trainer {
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         if (ranks_.first()) open_log();
-        validated_ = !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
+        validated_ =
+            !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
         weight_check_.check("at the start");
         kernels::set_op_timing(o_.profile);
         const bool graphs = !o_.no_cuda_graph && !o_.profile;
@@ -471,7 +473,8 @@ class Trainer {
         if (done == saved_) return;  // by update(), before a signal ended the loop
         // The last checkpoint stays the last good one until the model can be trusted again.
         owes_save_ = health_.state().skipped_in_a_row > 0 && !std::isfinite(validation_->fixed_loss(model_));
-        if (owes_save_) return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
+        if (owes_save_)
+            return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
         if (lock_) lock_->check();
         saved_ = done;
         saved_time_ = seconds_now();
@@ -586,7 +589,7 @@ class Trainer {
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, validated_ = -1, restarts_ = 0;
     bool stop_ = false, save_ = false;  // some rank has got a signal; the first one wishes to save
     bool owes_save_ = false;            // a checkpoint was due while the model's loss was not finite
-    bool alone_for_now_ = false;  // the others don't see the products of this moment
+    bool alone_for_now_ = false;        // the others don't see the products of this moment
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
@@ -597,6 +600,14 @@ int report(const Error& error) {
     if (kDebugBuild) std::cerr << " (" << error.file << ":" << error.line << ")";
     std::cerr << std::endl;
     return error.exit_code;
+}
+
+// The error of a library in words of its own; the standard library's name nothing where memory is gone.
+Error as_error(const std::exception& error) {
+    const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error);
+    return {no_memory ? "out of memory on the host, of which ulimit -v or a control group may leave less than there is"
+                      : error.what(),
+            __FILE__, __LINE__};
 }
 
 int train(Options& options, int threads, const Place& place) {
@@ -612,6 +623,7 @@ int train(Options& options, int threads, const Place& place) {
     };
     std::optional<Trainer> trainer;
     try {
+        check_memory(options, place.local_size);
         trainer.emplace(options, threads, ranks);
         const int code = trainer->run();
         ranks.leave();
@@ -629,7 +641,7 @@ int train(Options& options, int threads, const Place& place) {
     } catch (const Error& error) {
         return fail(error);
     } catch (const std::exception& error) {
-        return fail({error.what(), __FILE__, __LINE__, 1});
+        return fail(as_error(error));
     }
 }
 
@@ -683,7 +695,6 @@ int main(int argc, char** argv) {
     } catch (const Error& error) {
         return report(error);
     } catch (const std::exception& error) {
-        std::cerr << "train_relora: " << error.what() << std::endl;
-        return 1;
+        return report(as_error(error));
     }
 }

@@ -19,11 +19,10 @@ constexpr const char* kHash = "sha256";
 
 json to_json(const HealthState& s) {
     json window = json::array();
-    for (const WatchedUpdate& update : s.window) window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
-    return {{"skipped", s.skipped},
-            {"skipped_in_a_row", s.skipped_in_a_row},
-            {"outliers", s.outliers},
-            {"window", window}};
+    for (const WatchedUpdate& update : s.window)
+        window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
+    return {
+        {"skipped", s.skipped}, {"skipped_in_a_row", s.skipped_in_a_row}, {"outliers", s.outliers}, {"window", window}};
 }
 
 json to_json(const FileFingerprint& file) {
@@ -68,11 +67,11 @@ json to_json(const RunState& s) {
 }
 
 GPT2Config config_from(StateFields fields) {
-    const GPT2Config config{.vocab_size = fields.whole("vocab_size", 1, 65536),
-                            .max_positions = fields.whole("positions", 1, 1 << 24),
-                            .layers = fields.whole("layers", 1, 1 << 14),
-                            .heads = fields.whole("heads", 1, 1 << 20),
-                            .channels = fields.whole("channels", 1, 1 << 20)};
+    const GPT2Config config{.vocab_size = fields.whole("vocab_size", 1, kLargest.vocab_size),
+                            .max_positions = fields.whole("positions", 1, kLargest.max_positions),
+                            .layers = fields.whole("layers", 1, kLargest.layers),
+                            .heads = fields.whole("heads", 1, kLargest.heads),
+                            .channels = fields.whole("channels", 1, kLargest.channels)};
     fields.end();
     return config;
 }
@@ -95,9 +94,8 @@ HealthState health_from(StateFields fields, int64_t step) {
 }
 
 FileFingerprint fingerprint_from(StateFields& fields) {
-    const FileFingerprint file{.path = fields.text("path"),
-                               .bytes = fields.whole("bytes", 0, INT64_MAX),
-                               .sha256 = fields.sha256("sha256")};
+    const FileFingerprint file{
+        .path = fields.text("path"), .bytes = fields.whole("bytes", 0, INT64_MAX), .sha256 = fields.sha256("sha256")};
     fields.end();
     return file;
 }

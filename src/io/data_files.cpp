@@ -76,8 +76,8 @@ std::string shard_difference(const DataFiles& before, const DataFiles& now) {
     for (size_t i = 0; i < n; i++) {
         const FileFingerprint &was = before.shards[i], &is = now.shards[i];
         if (was.same_contents(is)) continue;
-        const std::string how = was.bytes == is.bytes ? "has other contents"
-                                                      : str("has ", is.bytes, " bytes, not ", was.bytes);
+        const std::string how =
+            was.bytes == is.bytes ? "has other contents" : str("has ", is.bytes, " bytes, not ", was.bytes);
         return str("shard ", i + 1, ", ", is.path, ", ", how,
                    was.path == is.path ? std::string() : " (it was " + was.path + ")");
     }

@@ -38,8 +38,9 @@ void check_begun_options(const Options& options) {
     begun.parse(2, argv);
     const auto wanted = options.trajectory(), stored = begun.trajectory();
     for (size_t i = 0; i < wanted.size(); i++)
-        USAGE_CHECK(same_value(wanted[i].second, stored[i].second), "--resume: --", wanted[i].first, " is ", wanted[i].second, ", but the run in ",
-                    options.out, ", which has no checkpoint yet, was begun with ", stored[i].second,
+        USAGE_CHECK(same_value(wanted[i].second, stored[i].second), "--resume: --", wanted[i].first, " is ",
+                    wanted[i].second, ", but the run in ", options.out,
+                    ", which has no checkpoint yet, was begun with ", stored[i].second,
                     "; give the same, or another --out");
 }
 
@@ -64,8 +65,9 @@ void check_resumed_options(const Options& options, const RunState& state, const 
         const auto stored = state.option(name);
         CHECK(stored, folder, "/state.json has no option ", name);
         USAGE_CHECK(same_value(value, *stored), "--resume: --", name, " is ", value, ", but ", folder,
-                    " was made with ", *stored, 
-                    "; a resumed run must go on with the same, a branch need not: --branch-from ", folder, " --out NEW");
+                    " was made with ", *stored,
+                    "; a resumed run must go on with the same, a branch need not: --branch-from ", folder,
+                    " --out NEW");
     }
     for (const auto& [name, value] : state.options) {
         const bool known = std::any_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == name; });

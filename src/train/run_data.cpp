@@ -43,8 +43,7 @@ void Options::find_data() {
         if (one) check_same("--tokenizer", named, *one, "the training shards");
         one = named;
     }
-    if (one && val_files.tokenizer)
-        check_same("--val-data", *val_files.tokenizer, *one, "the training shards");
+    if (one && val_files.tokenizer) check_same("--val-data", *val_files.tokenizer, *one, "the training shards");
     if (!one) one = val_files.tokenizer;
     check_vocabulary(one);
     if (!one || !resumed_from.empty() || init_from.empty() || !is_checkpoint(init_from)) return;
