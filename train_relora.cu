@@ -26,6 +26,7 @@
 #include "runtime/ranks/starter.h"
 #include "runtime/signals.h"
 #include "train/agreement.h"
+#include "train/branch.h"
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/health.h"
@@ -112,8 +113,9 @@ class Trainer {
         ranks_.barrier();  // the folder is this run's
         if (!resumes()) return;
         resumed_ = read_state(o_.resumed_from);
-        check_resumed_options(o_, resumed_, o_.resumed_from);
-        for (const std::string& note : check_resumed_data(o_, resumed_, o_.resumed_from)) console_.line(note);
+        if (!o_.branches) check_resumed_options(o_, resumed_, o_.resumed_from);
+        const auto lines = o_.branches ? begin_branch(o_, resumed_) : check_resumed_data(o_, resumed_, o_.resumed_from);
+        for (const std::string& line : lines) console_.line(line);
     }
     bool resumes() const { return !o_.resumed_from.empty(); }
 
@@ -168,7 +170,7 @@ class Trainer {
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
-        if (resumes())
+        if (resumes() && !o_.branches)
             console_.line("resumed from " + o_.resumed_from);
         else if (o_.resume)
             console_.line("--resume: there is no checkpoint in " + o_.out + " yet, the run begins");
@@ -186,6 +188,11 @@ class Trainer {
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
+        if (o_.branches)
+            log(MetricsLine()
+                    .add("step", step_ + 1)
+                    .add("event", "branch")
+                    .add("from", resumed_.branches.back().folder));
     }
 
     // What the run made after the checkpoint that it goes on from, and what is damaged, gets other names.
@@ -405,7 +412,7 @@ class Trainer {
             .add("loss", result.loss)
             .add("lr", rate)
             .add("grad_norm", result.gradient_norm)
-            .add("tokens", done * o_.total_batch_tokens)
+            .add("tokens", tokens_after(resumed_.branches, done, o_.total_batch_tokens))
             .add("tokens_per_s", tokens_per_s)
             .add("mfu", mfu)
             .add("restart", restarts_);
@@ -458,9 +465,10 @@ class Trainer {
         s.restarts = restarts_;
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
-        s.health = health_.state();
+        s.branches = resumed_.branches;
         s.train_data = o_.train_files;
         s.val_data = o_.val_files;
+        s.health = health_.state();
         s.seed = o_.seed;
         s.config = o_.config;
         s.rank = o_.rank;
