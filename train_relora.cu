@@ -73,6 +73,8 @@ class Trainer {
     }
 
     int run() {
+        if (const std::string idle = o_.without_effect(); !idle.empty())
+            console_.line("without effect in this run: " + idle);
         open_data();
         open_run_folder();
         start();

@@ -8,7 +8,7 @@ ulimit -v 8000000  # KiB
 refused() {
     local wanted=$1 text=$2 code=0
     shift 2
-    timeout 10 ./train_relora "$@" >"$work/stdout" 2>"$work/stderr" || code=$?
+    timeout 60 ./train_relora "$@" >"$work/stdout" 2>"$work/stderr" || code=$?
     if [ "$code" -ne "$wanted" ] || [ "$(wc -l <"$work/stderr")" -ne 1 ] || ! grep -qF -- "$text" "$work/stderr"; then
         differs "$*: exit code $code, expected $wanted and '$text': $(cat "$work/stderr")"
     fi
@@ -68,6 +68,13 @@ refused 1 'the low-rank phase needs' "${data[@]}" "${large[@]}" --mode lora
 grep -q '^parameters  *17' "$work/dry.log" || differs "dry run: $(grep '^parameters' "$work/dry.log")"
 refused 2 'more than 64 bits can count' "${data[@]}" --layers 4096 --heads 1 --channels 1048576 --seq-len 16777216 --batch-size 127 \
     --mode full --dry-run
+
+# Options that change nothing in a run are named.
+must_train idle --mode full --max-steps 1 --rank 4 --reset zero --restart-warmup-steps 3
+grep -qx 'without effect in this run: --reset, --restart-warmup-steps, --rank' "$work/idle.log" ||
+    differs "options without effect: $(head -n 3 "$work/idle.log")"
+must_train used --mode relora --max-steps 4 --rank 4 --reset zero
+! grep 'without effect' "$work/used.log" || differs 'options that have an effect are said to have none'
 
 # The command of README for a new run from old weights: its defaults line up.
 must_train base --mode full --max-steps 2
