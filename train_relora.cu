@@ -30,6 +30,7 @@
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/health.h"
+#include "train/memory_check.h"
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
@@ -72,6 +73,8 @@ class Trainer {
     }
 
     int run() {
+        if (const std::string idle = o_.without_effect(); !idle.empty())
+            console_.line("without effect in this run: " + idle);
         open_data();
         open_run_folder();
         start();
@@ -612,6 +615,14 @@ int report(const Error& error) {
     return error.exit_code;
 }
 
+// The error of a library in words of its own; the standard library's name nothing where memory is gone.
+Error as_error(const std::exception& error) {
+    const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error);
+    return {no_memory ? "out of memory on the host, of which ulimit -v or a control group may leave less than there is"
+                      : error.what(),
+            __FILE__, __LINE__};
+}
+
 int train(Options& options, int threads, const Place& place) {
     const Meeting meeting{.shared_folder = options.out,
                           .agreement = place.size > 1 ? start_agreement(options) : "",
@@ -625,6 +636,7 @@ int train(Options& options, int threads, const Place& place) {
     };
     std::optional<Trainer> trainer;
     try {
+        check_memory(options, place.local_size);
         trainer.emplace(options, threads, ranks);
         const int code = trainer->run();
         ranks.leave();
@@ -642,7 +654,7 @@ int train(Options& options, int threads, const Place& place) {
     } catch (const Error& error) {
         return fail(error);
     } catch (const std::exception& error) {
-        return fail({error.what(), __FILE__, __LINE__, 1});
+        return fail(as_error(error));
     }
 }
 
@@ -696,7 +708,6 @@ int main(int argc, char** argv) {
     } catch (const Error& error) {
         return report(error);
     } catch (const std::exception& error) {
-        std::cerr << "train_relora: " << error.what() << std::endl;
-        return 1;
+        return report(as_error(error));
     }
 }

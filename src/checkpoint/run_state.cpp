@@ -67,11 +67,11 @@ json to_json(const RunState& s) {
 }
 
 GPT2Config config_from(StateFields fields) {
-    const GPT2Config config{.vocab_size = fields.whole("vocab_size", 1, 65536),
-                            .max_positions = fields.whole("positions", 1, 1 << 24),
-                            .layers = fields.whole("layers", 1, 1 << 14),
-                            .heads = fields.whole("heads", 1, 1 << 20),
-                            .channels = fields.whole("channels", 1, 1 << 20)};
+    const GPT2Config config{.vocab_size = fields.whole("vocab_size", 1, kLargest.vocab_size),
+                            .max_positions = fields.whole("positions", 1, kLargest.max_positions),
+                            .layers = fields.whole("layers", 1, kLargest.layers),
+                            .heads = fields.whole("heads", 1, kLargest.heads),
+                            .channels = fields.whole("channels", 1, kLargest.channels)};
     fields.end();
     return config;
 }

@@ -227,7 +227,7 @@ code=0
     exec ./train_relora --train-data "$good" --out "$work/large" --layers 24 --heads 16 --channels 1024 --seq-len 32 --batch-size 4 \
         --max-steps 4 --mode full "${quiet[@]}"
 ) >"$work/stdout" 2>"$work/stderr" || code=$?
-check_refusal 'too large a model' "$code" 1 'MiB on the CPU; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less'
+check_refusal 'too large a model' "$code" 1 'the least); a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less'
 
 # A disk that is full when the second checkpoint is written: the first stays, nothing of the second does.
 code=0

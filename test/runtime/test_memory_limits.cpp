@@ -1,10 +1,10 @@
 // Limits of control groups, from folders that hold what Linux has in /sys/fs/cgroup.
-#include "runtime/cpu/memory_limits.h"
-
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
+
+#include "runtime/cpu/memory_limits.h"
 
 namespace fs = std::filesystem;
 
@@ -17,7 +17,7 @@ class MemoryLimits : public testing::Test {
         fs::create_directories((root_ / name).parent_path());
         std::ofstream(root_ / name) << text;
     }
-    size_t left() { return cpu::left_by_control_groups(root_ / "memberships", root_); }
+    size_t left() { return device::cpu::left_by_control_groups(root_ / "memberships", root_); }
 
     const fs::path root_ = fs::path(testing::TempDir()) / "cgroup";
 };
@@ -52,7 +52,7 @@ TEST_F(MemoryLimits, NothingLimitsWhereThereAreNoGroups) {
     EXPECT_EQ(left(), SIZE_MAX);
     file("memberships", "0::/\nno colon\n");
     EXPECT_EQ(left(), SIZE_MAX);
-    const size_t available = cpu::memory_available();
+    const size_t available = device::cpu::memory_available();
     EXPECT_GT(available, size_t(1) << 20);
 }
 

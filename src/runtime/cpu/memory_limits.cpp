@@ -11,7 +11,7 @@
 
 namespace fs = std::filesystem;
 
-namespace cpu {
+namespace device::cpu {
 namespace {
 
 // The number behind a name in a file of lines "NAME NUMBER…".
@@ -88,4 +88,4 @@ size_t memory_available() {
         {left_on_machine(), left_by_own_limit(), left_by_control_groups("/proc/self/cgroup", "/sys/fs/cgroup")});
 }
 
-}  // namespace cpu
+}  // namespace device::cpu
