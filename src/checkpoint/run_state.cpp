@@ -128,6 +128,7 @@ RunState from_json(const json& object, const std::string& path) {
     CHECK(format >= kOldestFormat && format <= kFormat, path, " has format ", format, ", this program reads ",
           kOldestFormat, " to ", kFormat);
     RunState s;
+    s.format = format;
     s.step = fields.whole("step", 0, kMost);
     s.low_rank = fields.either("phase", "lowrank", "full");
     s.restarts = fields.whole("restarts", 0, s.low_rank ? s.step : 0);

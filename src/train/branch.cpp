@@ -100,7 +100,7 @@ std::vector<std::string> begin_branch(const Options& o, RunState& state) {
         if (const std::string before = stored(state, name); !same_value(value, before))
             lines.push_back(str("  ", name, ": ", before, " -> ", value));
     const std::string other = shard_difference(state.train_data, o.train_files);
-    const bool known = !state.train_data.shards.empty();
+    const bool known = state.format > 1;
     if (known && !other.empty()) lines.push_back("  train-data: " + other);
     const bool other_order =
         (known && !other.empty()) || o.seed != state.seed || o.seq_len != stored_whole(state, "seq-len");

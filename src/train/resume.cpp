@@ -61,7 +61,7 @@ void check_run_folder(const Options& o) {
 
 void check_resumed_options(const Options& options, const RunState& state, const std::string& folder) {
     // Format 1 has no data and fewer options, and knows the weights that a run began with by any spelling.
-    const bool older = state.train_data.shards.empty();
+    const bool older = state.format == 1;
     const auto wanted = options.trajectory();
     for (const auto& [name, value] : wanted) {
         const auto stored = state.option(name);

@@ -74,7 +74,7 @@ void Options::check_vocabulary(const std::optional<FileFingerprint>& used) {
 }
 
 std::vector<std::string> check_resumed_data(const Options& o, const RunState& state, const std::string& folder) {
-    if (state.train_data.shards.empty())
+    if (state.format == 1)
         return {folder + " is of an earlier version and doesn't know its data: those that are given are taken"};
     const std::string difference = shard_difference(state.train_data, o.train_files);
     USAGE_CHECK(difference.empty(), "--resume: --train-data ", o.train_data, " are not the data that ", folder,
