@@ -81,6 +81,8 @@ class Trainer {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }
+        // A signal that ended the run may have kept it from a validation.
+        if (resumes() && step_ < o_.max_steps && o_.eval_every > 0 && step_ % o_.eval_every == 0) validate(step_);
         for (; step_ < o_.max_steps && !wants_to_stop(); step_++) update();
         report_pending();
         return finish();

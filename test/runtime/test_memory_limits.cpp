@@ -1,10 +1,10 @@
 // Limits of control groups, from folders that hold what Linux has in /sys/fs/cgroup.
-#include "runtime/cpu/memory_limits.h"
-
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
+
+#include "runtime/cpu/memory_limits.h"
 
 namespace fs = std::filesystem;
 
