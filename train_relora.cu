@@ -21,6 +21,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/whole.h"
 #include "runtime/build.h"
+#include "runtime/cpu/spinning.h"
 #include "runtime/device.h"
 #include "runtime/ranks.h"
 #include "runtime/ranks/starter.h"
@@ -57,6 +58,7 @@ class Trainer {
                                 .beta2 = o_.beta2,
                                 .eps = o_.eps,
                                 .weight_decay = o_.weight_decay,
+                                .bounds_m = o_.moment_bound == "on",
                                 .seed = o_.seed},
                       .max_norm = o_.grad_clip,
                       .sharing = o_.sharing(ranks.rank()),
@@ -189,6 +191,7 @@ class Trainer {
             leave_other_future();
         else if (fs::exists(o_.out + "/metrics.jsonl"))
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
+        if (!on_gpu()) o_.threads = threads_;  // a resume elsewhere has the same bits
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
         if (o_.branches)
@@ -673,7 +676,7 @@ int run(int argc, char** argv) {
         std::cout << verdict.lines;
         return verdict.all_whole ? 0 : 1;
     }
-    const int threads = kernels::set_threads(options.take_place(place));
+    const int threads = options.take_place(place);
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
         export_checkpoint(options.init_from, options.export_dir);
@@ -699,6 +702,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    bound_spinning(argv);
     try {
         return run(argc, argv);
     } catch (const PeerFailed& error) {

@@ -27,6 +27,7 @@
 #include "io/utf8.h"
 #include "runtime/descriptors.h"
 #include "runtime/error.h"
+#include "runtime/processors.h"
 #include "runtime/version.h"
 
 namespace fs = std::filesystem;
@@ -40,7 +41,7 @@ struct Options {
     std::string out, vocab, text_field = "text";
     double val_fraction = 0;
     int64_t shard_tokens = 100'000'000;
-    int threads = omp_get_num_procs();
+    int threads = thread_limit(find_processors(), 1).threads;
     bool overwrite = false;
 };
 
@@ -245,11 +246,11 @@ void print_left_out(const std::vector<std::string>& left_out) {
 
 void tokenize(Options options) {
     USAGE_CHECK(!std::isnan(options.val_fraction), "--val-fraction must be a number from 0 to 0.5");
-    const int processors = omp_get_num_procs();
-    if (options.threads > processors) {
-        std::fprintf(stderr, "tokenize: --threads %d is more than the %s of this process: %d are used\n",
-                     options.threads, counted(processors, "processor").c_str(), processors);
-        options.threads = processors;
+    const ThreadLimit limit = thread_limit(find_processors(), 1);
+    if (options.threads > limit.threads) {
+        std::fprintf(stderr, "tokenize: --threads %d is more than %d, which are used: %s\n", options.threads,
+                     limit.threads, limit.reason.c_str());
+        options.threads = limit.threads;
     }
     std::vector<std::string> left_out;
     const std::vector<Input> inputs = list_inputs(options, left_out);

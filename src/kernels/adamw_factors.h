@@ -11,7 +11,9 @@ namespace kernels {
 
 // The factors that all updates share.
 struct AdamWFactors {
-    float beta1, one_minus_beta1, beta2, one_minus_beta2, m_bound, eps, weight_decay;
+    float beta1, one_minus_beta1, beta2, one_minus_beta2;
+    float m_bound, m_slack;  // |m| is held to m_bound sqrt(v) + m_slack, which is 0, or infinite for no limit
+    float eps, weight_decay;
 };
 AdamWFactors adamw_factors(const AdamW& hyper);
 

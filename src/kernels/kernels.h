@@ -220,16 +220,17 @@ void gradient_norm(const Tensor& scalars, const NormSums& sums, float max_norm);
 //   g *= scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 //   p -= lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + weight_decay * p )
 // with scale, lr and the corrections for t from `scalars`.
-// Afterwards |m| is held to adamw_moment_bound * sqrt(v). Moments that grew from gradients never exceed it; where a
-// partial reset zeroed v and kept m, the step would otherwise be as large as lr m / eps.
-// For stochastic rounding, element j of a tensor draws element first + j of {seed, Purpose::rounding, id, kUpdate}.
+// Afterwards |m| is held to adamw_moment_bound * sqrt(v), if bounds_m. Moments that grew from gradients never exceed
+// it; where a partial reset zeroed v and kept m, the step would otherwise be as large as lr m / eps. For stochastic
+// rounding, element j of a tensor draws element first + j of {seed, Purpose::rounding, id, kUpdate}.
 struct AdamW {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
+    bool bounds_m = true;
     uint64_t seed = 0;
 };
 void adamw(const Tensor& scalars, const TrainedTensors& trained, const AdamW& hyper);
 // The largest |m| / sqrt(v) that any sequence of gradients gives, by Cauchy-Schwarz over the two weighted sums:
-// (1-b1) / sqrt((1-b2) (1 - b1^2/b2)); without limit if b1^2 >= b2.
+// (1-b1) / sqrt((1-b2) (1 - b1^2/b2)); infinite if b1^2 >= b2.
 double adamw_moment_bound(double beta1, double beta2);
 
 // ---- the method --------------------------------------------------------------------------------------------------
@@ -266,7 +267,8 @@ std::string device_problem(Device device);
 // give the same bits twice. Ranks agree on each choice: `agree` is given this one's, and returns that of all.
 void set_autotune(bool on, std::function<int(int)> agree = {});
 
-// Use this many threads from now on (0: all that the machine offers). Returns the number in use.
+// Use this many threads from now on (0: one for each processor). Returns the number in use; throws where the system
+// does not let that many start.
 int set_threads(int threads);
 
 }  // namespace kernels

@@ -92,6 +92,8 @@ void Options::describe(OptionTable& table) {
     table.add("beta1", beta1, kNumbers, between(0.0, 0.999999), "AdamW");
     table.add("beta2", beta2, kNumbers, between(0.0, 0.999999), "AdamW");
     table.add("eps", eps, kNumbers, between(0.0, 1.0), "AdamW");
+    table.add("moment-bound", moment_bound, kNumbers, one_of({"on", "off"}),
+              "on: AdamW holds m to what gradients can lead to beside v; off: it keeps what a reset keeps");
     table.add("weight-decay", weight_decay, kNumbers, between(0.0, 10.0), "AdamW, on trained matrices");
     table.add("grad-clip", grad_clip, kNumbers, between(0.0, 1e9), "global gradient norm; 0: no clipping");
     table.add("outliers", outliers, kNumbers, one_of({"warn", "skip", "off"}),
@@ -118,7 +120,7 @@ void Options::describe(OptionTable& table) {
     table.add("masters", masters, kNumbers, one_of({"fp32", "none"}),
               "of bf16 weights: fp32 copies, or none: updates round the weights stochastically (not with adapters, "
               "whose merges need fp32)");
-    table.add("threads", threads, kRunOnly, whole(0, 1024), "CPU threads; 0: all");
+    table.add("threads", threads, kRunOnly, whole(0, 1024), "CPU threads; 0: as many as this process has processors");
     table.add("eval-every", eval_every, kRunOnly, not_negative, "updates between validations; 0: only at the end");
     table.add("eval-batches", eval_batches, kRunOnly, not_negative,
               "micro-batches per validation; 0: all of the validation set");

@@ -37,7 +37,7 @@ struct Options {
     double lr = 6e-4, lora_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
     bool skip_zero_rate = false;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0, outlier_zscore = 6;
-    std::string outliers = "warn";
+    std::string outliers = "warn", moment_bound = "on";
     // run
     std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir, branch_from, config_file;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, keep_every = 0,
@@ -102,8 +102,7 @@ struct Options {
     // The tokenizer.bin that is named, or lies beside the training shards; empty: bytes.
     std::string tokenizer_file() const;
 
-    // Makes this process the one at its place: its GPU, the number of ranks. Returns how many threads it is to use; 0:
-    // all.
+    // Makes this process the one at its place: its GPU, the number of ranks, its threads, whose number it returns.
     int take_place(const Place& place);
 
     // Parses the command line. Returns false when it has printed help or the version and nothing is left to do.
@@ -112,6 +111,7 @@ struct Options {
   private:
     void describe(OptionTable& table);
     std::string config_to_read() const;
+    int start_threads(const Place& place) const;
     void choose_branch_point();
     void check_vocabulary(const std::optional<FileFingerprint>& tokenizer);
     void resolve_device();

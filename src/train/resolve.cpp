@@ -1,13 +1,12 @@
 // What options become: derived defaults, and refusal of what can't line up, with the numbers that would.
-#include <unistd.h>
-
 #include <algorithm>
+#include <iostream>
 #include <sstream>
-#include <thread>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/merged.h"
 #include "runtime/device.h"
+#include "runtime/processors.h"
 #include "train/line_up.h"
 #include "train/options.h"
 
@@ -117,17 +116,28 @@ int Options::take_place(const Place& place) {
                 " starts processes by itself, and ", place.starter, " has started this one: leave one of the two out");
     USAGE_CHECK(ranks == 1 || dry_run, "--ranks ", ranks,
                 " only says what --dry-run reports; --gpus, mpirun, srun or torchrun start ranks");
-    if (place.size == 1) return int(threads);
-    ranks = place.size;
-    // Whoever started the ranks may have given each its cores; else the machine's are shared out evenly.
-    const int all = int(sysconf(_SC_NPROCESSORS_ONLN)), own = int(std::thread::hardware_concurrency());
-    const int share = threads > 0 ? int(threads) : own < all ? own : std::max(1, all / place.local_size);
-    if (device == "cpu" || !kernels::device_problem(Device::cuda).empty()) return share;
+    if (place.size > 1) ranks = place.size;
+    const int used = start_threads(place);
+    if (place.size == 1 || device == "cpu" || !kernels::device_problem(Device::cuda).empty()) return used;
     const int count = device::count(Device::cuda);
     USAGE_CHECK(count == 1 || place.local_rank < count, "rank ", place.rank, " is process ", place.local_rank + 1,
                 " of this machine, which has ", count, " GPUs: start one process for each GPU");
     device::use(Device::cuda, count == 1 ? 0 : place.local_rank);
-    return share;
+    return used;
+}
+
+int Options::start_threads(const Place& place) const {
+    const Processors processors = find_processors();
+    const ThreadLimit limit = thread_limit(processors, place.local_size);
+    if (threads > limit.threads && place.rank == 0)
+        std::cerr << "train_relora: --threads " << threads << " is more than " << limit.threads
+                  << ", which is slower: " << limit.reason << std::endl;
+    const int by_default = processors.wanted > 0 ? std::min(processors.wanted, limit.threads) : limit.threads;
+    try {
+        return kernels::set_threads(threads > 0 ? int(threads) : by_default);
+    } catch (const Error& error) {
+        throw advised(error, "; fewer --threads need less");
+    }
 }
 
 void Options::resolve_device() {

@@ -89,6 +89,54 @@ TEST(AdamW, AKeptFirstMomentWithoutSecondMomentMakesNoJump) {
     EXPECT_NEAR((1.0 - p[1]) / 0.01, 1.165, 0.003);
 }
 
+// What a reset kept goes on by the recurrence alone where no bound holds it: where beta1^2 is not below beta2, or on
+// request, with v at 0 or not.
+TEST(AdamW, AKeptFirstMomentStaysWhereNothingBoundsIt) {
+    for (const kernels::AdamW& hyper :
+         {kernels::AdamW{.beta1 = 0.95, .beta2 = 0.9}, kernels::AdamW{.beta1 = 0.9, .beta2 = 0.81},
+          kernels::AdamW{.beta1 = 0.9, .beta2 = 0.95, .bounds_m = false}}) {
+        const double lr = 1e-9, t = 1000;
+        Buffer<float> p(1, 4, 1.0), g(1, 4), m(1, 4, 0.5), v(1, 4);
+        g.set(1, 1e-3);
+        m.set(2, -0.5);
+        v.set(3, 1e-12);
+        std::vector<double> m64, v64, p64;
+        for (int64_t i = 0; i < 4; i++) {
+            m64.push_back(hyper.beta1 * m[i] + (1 - hyper.beta1) * g[i]);
+            v64.push_back(hyper.beta2 * v[i] + (1 - hyper.beta2) * g[i] * g[i]);
+            const double m_hat = m64.back() / (1 - std::pow(hyper.beta1, t)),
+                         v_hat = v64.back() / (1 - std::pow(hyper.beta2, t));
+            p64.push_back(p[i] - lr * m_hat / (std::sqrt(v_hat) + hyper.eps));
+        }
+        update({.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor()}, lr, int64_t(t), 1,
+               hyper);
+        for (int64_t i = 0; i < 4; i++) {
+            EXPECT_NEAR(m[i], m64[size_t(i)], 1e-7) << i;
+            EXPECT_NEAR(v[i], v64[size_t(i)], 1e-6 * v64[size_t(i)]) << i;
+            EXPECT_NEAR(p[i], p64[size_t(i)], 2e-7) << i;
+        }
+    }
+}
+
+// The bound alters nothing while moments grow from gradients, to the bit.
+TEST(AdamW, WithoutTheBoundOnlyWhatAResetKeptDiffers) {
+    const auto trained = [](bool bounds, bool reset) {
+        Buffer<float> p(1, 100, 1.0), g(1, 100), m(1, 100), v(1, 100);
+        for (int64_t t = 1; t <= 20; t++) {
+            if (reset && t == 11)
+                for (int64_t i = 0; i < 100; i++) v.set(i, 0.0);
+            g.randomize(unsigned(t), 0.3);
+            update({.master = p.tensor(), .gradient = g.tensor(), .m = m.tensor(), .v = v.tensor()}, 1e-3, t, 1,
+                   {.bounds_m = bounds});
+        }
+        std::vector<double> values;
+        for (int64_t i = 0; i < 100; i++) values.insert(values.end(), {p[i], m[i], v[i]});
+        return values;
+    };
+    EXPECT_EQ(trained(true, false), trained(false, false));
+    EXPECT_NE(trained(true, true), trained(false, true));
+}
+
 // The sequence that reaches Cauchy-Schwarz's equality, g growing backwards as (b1/b2)^i, must not be altered.
 TEST(AdamW, TheBoundNeverBindsOnMomentsThatGrewFromGradients) {
     Buffer<float> p(1, 1), g(1, 1), m(1, 1), v(1, 1);

@@ -20,7 +20,7 @@ namespace {
 #endif
 
 // Every product that is fused with a sum is written out, so that a GPU and every CPU get the same bits, which
-// stochastic rounding needs.
+// stochastic rounding needs. The bound is the same fused or not, since m_slack is 0 or infinite.
 WITH_FUSED_INSTRUCTIONS
 void update(float* p,               // (n), the parameters
             const float* gradient,  // (n)
@@ -31,7 +31,7 @@ void update(float* p,               // (n), the parameters
     for (int64_t i = 0; i < n; i++) {
         const float g = gradient[i] * s.gradient_scale;
         v[i] = std::fma(f.beta2, v[i], f.one_minus_beta2 * g * g);
-        const float root = std::sqrt(v[i]), bound = f.m_bound * root;
+        const float root = std::sqrt(v[i]), bound = f.m_bound * root + f.m_slack;
         const float moved = std::fma(f.beta1, m[i], f.one_minus_beta1 * g);
         m[i] = std::min(std::max(moved, -bound), bound);
         const float step = m[i] * s.m_correction / std::fma(root, s.root_correction, f.eps);

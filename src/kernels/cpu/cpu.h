@@ -16,7 +16,8 @@ namespace kernels::cpu {
 // matmul.cpp. Floats of workspace that products of this type need whose largest result has so many elements.
 int64_t matmul_workspace_floats(DType type, int64_t largest_result);
 void set_matmul_workspace(const Tensor& workspace);  // (1, matmul_workspace_floats) fp32, or empty
-// Use this many threads from now on (0: all); returns the number in use.
+
+// threads.cpp: what kernels::set_threads does.
 int set_threads(int threads);
 
 // attention.cpp. Floats of scratch that all threads together need.

@@ -176,11 +176,6 @@ int64_t matmul_workspace_floats(DType type, int64_t largest_result) {
 }
 void set_matmul_workspace(const Tensor& memory) { workspace = memory; }
 
-int set_threads(int threads) {
-    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
-    return omp_get_max_threads();
-}
-
 void matmul(const Matmul& m) {
     if (m.batch.count > 1) {  // each product keeps all threads busy
         Matmul one = m;

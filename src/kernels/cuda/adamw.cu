@@ -105,11 +105,12 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- update ------------------------------------------------------------------------------------------------------
 
-// The update of one element. Every product that is fused with a sum is written out, so that the bits are the CPU's.
+// The update of one element. Every product that is fused with a sum is written out, so that the bits are the CPU's;
+// the bound is the same fused or not.
 __device__ void update(float& p, float& m, float& v, float gradient, const AdamWFactors& f, const StepFactors& step) {
     const float g = gradient * step.gradient_scale;
     v = fmaf(f.beta2, v, f.one_minus_beta2 * g * g);
-    const float root = sqrtf(v), bound = f.m_bound * root;
+    const float root = sqrtf(v), bound = f.m_bound * root + f.m_slack;
     const float moved = fmaf(f.beta1, m, f.one_minus_beta1 * g);
     m = moved < -bound ? -bound : moved > bound ? bound : moved;  // fminf and fmaxf would drop a NaN
     const float direction = m * step.m_correction / fmaf(root, step.root_correction, f.eps);

@@ -9,6 +9,8 @@
 #include <fstream>
 #include <optional>
 
+#include "runtime/cpu/control_groups.h"
+
 namespace fs = std::filesystem;
 
 namespace device::cpu {
@@ -62,30 +64,13 @@ size_t left_by_own_limit() {
 
 }  // namespace
 
-size_t left_by_control_groups(const std::string& memberships, const std::string& mount) {
+size_t left_by_control_groups(const std::string& root) {
     size_t left = SIZE_MAX;
-    std::ifstream lines(memberships);
-    // A line is NUMBER:CONTROLLERS:GROUP; version 2 has no controllers in it.
-    for (std::string line; std::getline(lines, line);) {
-        const size_t first = line.find(':'), second = line.find(':', first + 1);
-        if (first == std::string::npos || second == std::string::npos) continue;
-        const std::string controllers = line.substr(first + 1, second - first - 1);
-        const bool is_version2 = controllers.empty();
-        if (!is_version2 && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
-        const fs::path root = is_version2 ? fs::path(mount) : fs::path(mount) / "memory";
-        // The limits of the groups above hold, too. In a container the own group is often mounted as the root.
-        fs::path group = fs::path(line.substr(second + 1)).relative_path();
-        for (;; group = group.parent_path()) {
-            left = std::min(left, left_by_group(root / group, is_version2 ? kVersion2 : kVersion1));
-            if (group.empty()) break;
-        }
-    }
+    for (const ControlGroup& group : control_groups("memory", root))
+        left = std::min(left, left_by_group(group.folder, group.version2 ? kVersion2 : kVersion1));
     return left;
 }
 
-size_t memory_available() {
-    return std::min(
-        {left_on_machine(), left_by_own_limit(), left_by_control_groups("/proc/self/cgroup", "/sys/fs/cgroup")});
-}
+size_t memory_available() { return std::min({left_on_machine(), left_by_own_limit(), left_by_control_groups()}); }
 
 }  // namespace device::cpu

@@ -9,8 +9,8 @@ namespace device::cpu {
 // The memory that can still be had, by whichever limit is the tightest.
 size_t memory_available();
 
-// What the control groups of a process leave, of either version: `memberships` is its /proc/PID/cgroup, and `mount`
-// where the groups are mounted. SIZE_MAX where nothing limits it.
-size_t left_by_control_groups(const std::string& memberships, const std::string& mount);
+// What the control groups of this process leave, where /proc and the mounts lie in the folder `root`, "" for the
+// machine's own. SIZE_MAX where nothing limits it.
+size_t left_by_control_groups(const std::string& root = "");
 
 }  // namespace device::cpu
