@@ -3,9 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 
+#include "io/paths.h"
 #include "runtime/version.h"
 #include "train/option_table.h"
 
@@ -170,7 +170,7 @@ std::string Options::config_to_read() const {
     if (!resume || !config_file.empty()) return config_file;
     USAGE_CHECK(!out.empty(), "--resume needs --out, the folder of the run to continue");
     const std::string stored = out + "/config.toml";
-    return std::filesystem::exists(stored) ? stored : "";  // without it there is no run yet: it is begun
+    return path_exists(stored) ? stored : "";  // without it there is no run yet: it is begun
 }
 
 bool Options::parse(int argc, char** argv) {

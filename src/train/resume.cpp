@@ -1,10 +1,10 @@
 #include "train/resume.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/run_folder.h"
+#include "io/paths.h"
 
 void Options::choose_checkpoint() {
     if (!resume) return;
@@ -31,15 +31,16 @@ namespace {
 // Throws unless a run without a checkpoint was begun with the options that decide the numbers.
 void check_begun_options(const Options& options) {
     const std::string path = options.out + "/config.toml";
-    if (!std::filesystem::exists(path)) return;
+    if (!path_exists(path)) return;
     Options begun;
     std::string config = "--config=" + path, program = "train_relora";
     char* argv[] = {program.data(), config.data()};
     begun.parse(2, argv);
     const auto wanted = options.trajectory(), stored = begun.trajectory();
     for (size_t i = 0; i < wanted.size(); i++)
-        USAGE_CHECK(same_value(wanted[i].second, stored[i].second), "--resume: --", wanted[i].first, " is ", wanted[i].second, ", but the run in ",
-                    options.out, ", which has no checkpoint yet, was begun with ", stored[i].second,
+        USAGE_CHECK(same_value(wanted[i].second, stored[i].second), "--resume: --", wanted[i].first, " is ",
+                    wanted[i].second, ", but the run in ", options.out,
+                    ", which has no checkpoint yet, was begun with ", stored[i].second,
                     "; give the same, or another --out");
 }
 
@@ -47,13 +48,13 @@ void check_begun_options(const Options& options) {
 
 void check_run_folder(const Options& o) {
     if (!o.resume) {
-        USAGE_CHECK(!std::filesystem::exists(o.out + "/metrics.jsonl") && checkpoints(o.out).empty(), "--out ", o.out,
+        USAGE_CHECK(!path_exists(o.out + "/metrics.jsonl") && checkpoints(o.out).empty(), "--out ", o.out,
                     " already holds a run; add --resume to continue it, or give another folder");
         return;
     }
     USAGE_CHECK(checkpoints(o.out) == o.found, "the run in ", o.out, " went on until now: start again to continue it");
     if (!o.resumed_from.empty()) return;
-    USAGE_CHECK(!std::filesystem::exists(o.out + "/export"), "--resume: ", o.out,
+    USAGE_CHECK(!path_exists(o.out + "/export"), "--resume: ", o.out,
                 " holds a complete run's export, but no checkpoint; give another --out");
     check_begun_options(o);
 }
@@ -64,8 +65,9 @@ void check_resumed_options(const Options& options, const RunState& state, const 
         const auto stored = state.option(name);
         CHECK(stored, folder, "/state.json has no option ", name);
         USAGE_CHECK(same_value(value, *stored), "--resume: --", name, " is ", value, ", but ", folder,
-                    " was made with ", *stored, 
-                    "; a resumed run must go on with the same, a branch need not: --branch-from ", folder, " --out NEW");
+                    " was made with ", *stored,
+                    "; a resumed run must go on with the same, a branch need not: --branch-from ", folder,
+                    " --out NEW");
     }
     for (const auto& [name, value] : state.options) {
         const bool known = std::any_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == name; });

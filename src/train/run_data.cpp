@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
-#include "io/files.h"
+#include "io/paths.h"
 #include "io/tokenizer.h"
 
 namespace {
@@ -25,7 +25,7 @@ std::string Options::tokenizer_file() const {
 void Options::make_paths_absolute() {
     for (std::string* pattern : {&train_data, &val_data}) *pattern = absolute_pattern(*pattern);
     for (std::string* path : {&tokenizer, &init_from})
-        if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
+        if (!path->empty()) *path = std::filesystem::path(absolute_path(*path)).lexically_normal().string();
 }
 
 void Options::find_data() {
@@ -43,8 +43,7 @@ void Options::find_data() {
         if (one) check_same("--tokenizer", named, *one, "the training shards");
         one = named;
     }
-    if (one && val_files.tokenizer)
-        check_same("--val-data", *val_files.tokenizer, *one, "the training shards");
+    if (one && val_files.tokenizer) check_same("--val-data", *val_files.tokenizer, *one, "the training shards");
     if (!one) one = val_files.tokenizer;
     check_vocabulary(one);
     if (!one || !resumed_from.empty() || init_from.empty() || !is_checkpoint(init_from)) return;
