@@ -28,6 +28,7 @@
 #include "runtime/ranks/starter.h"
 #include "runtime/signals.h"
 #include "train/agreement.h"
+#include "train/branch.h"
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/health.h"
@@ -113,8 +114,9 @@ class Trainer {
         ranks_.barrier();  // the folder is this run's
         if (!resumes()) return;
         resumed_ = read_state(o_.resumed_from);
-        check_resumed_options(o_, resumed_, o_.resumed_from);
-        for (const std::string& note : check_resumed_data(o_, resumed_, o_.resumed_from)) console_.line(note);
+        if (!o_.branches) check_resumed_options(o_, resumed_, o_.resumed_from);
+        const auto lines = o_.branches ? begin_branch(o_, resumed_) : check_resumed_data(o_, resumed_, o_.resumed_from);
+        for (const std::string& line : lines) console_.line(line);
     }
     bool resumes() const { return !o_.resumed_from.empty(); }
 
@@ -155,7 +157,8 @@ class Trainer {
             if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         if (ranks_.first()) open_log();
-        validated_ = !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
+        validated_ =
+            !ranks_.broadcast(metrics_ && metrics_->resumed_with("val_loss") ? "yes" : "").empty() ? step_ : -1;
         weight_check_.check("at the start");
         kernels::set_op_timing(o_.profile);
         const bool graphs = !o_.no_cuda_graph && !o_.profile;
@@ -168,7 +171,7 @@ class Trainer {
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
-        if (resumes())
+        if (resumes() && !o_.branches)
             console_.line("resumed from " + o_.resumed_from);
         else if (o_.resume)
             console_.line("--resume: there is no checkpoint in " + o_.out + " yet, the run begins");
@@ -186,6 +189,11 @@ class Trainer {
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
+        if (o_.branches)
+            log(MetricsLine()
+                    .add("step", step_ + 1)
+                    .add("event", "branch")
+                    .add("from", resumed_.branches.back().folder));
     }
 
     // What the run made after the checkpoint that it goes on from, and what is damaged, gets other names.
@@ -405,7 +413,7 @@ class Trainer {
             .add("loss", result.loss)
             .add("lr", rate)
             .add("grad_norm", result.gradient_norm)
-            .add("tokens", done * o_.total_batch_tokens)
+            .add("tokens", tokens_after(resumed_.branches, done, o_.total_batch_tokens))
             .add("tokens_per_s", tokens_per_s)
             .add("mfu", mfu)
             .add("restart", restarts_);
@@ -458,9 +466,10 @@ class Trainer {
         s.restarts = restarts_;
         s.low_rank = model_.wrapped();
         s.data = loader_->state();
-        s.health = health_.state();
+        s.branches = resumed_.branches;
         s.train_data = o_.train_files;
         s.val_data = o_.val_files;
+        s.health = health_.state();
         s.seed = o_.seed;
         s.config = o_.config;
         s.rank = o_.rank;
@@ -473,7 +482,8 @@ class Trainer {
         if (done == saved_) return;  // by update(), before a signal ended the loop
         // The last checkpoint stays the last good one until the model can be trusted again.
         owes_save_ = health_.state().skipped_in_a_row > 0 && !std::isfinite(validation_->fixed_loss(model_));
-        if (owes_save_) return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
+        if (owes_save_)
+            return console_.line(format("step %lld: not saved, the model's loss is not finite", (long long)done));
         if (lock_) lock_->check();
         saved_ = done;
         saved_time_ = seconds_now();
@@ -588,12 +598,12 @@ class Trainer {
     int64_t step_ = 0, first_step_ = 0, saved_ = -1, validated_ = -1, restarts_ = 0;
     bool stop_ = false, save_ = false;  // some rank has got a signal; the first one wishes to save
     bool owes_save_ = false;            // a checkpoint was due while the model's loss was not finite
-    bool alone_for_now_ = false;  // the others don't see the products of this moment
+    bool alone_for_now_ = false;        // the others don't see the products of this moment
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
 
-// Prints an error, in one line.
+// Prints an error, in one line; a debug build says where it was found.
 int report(const Error& error) {
     std::cerr << "train_relora: " << error.what();
     if (kDebugBuild) std::cerr << " (" << error.file << ":" << error.line << ")";
@@ -630,8 +640,10 @@ int train(Options& options, int threads, const Place& place) {
         return fail(advised(error, "; free space and run again with --resume"));
     } catch (const Error& error) {
         return fail(error);
+    } catch (const std::bad_alloc&) {
+        return fail({"the host has no memory left", __FILE__, __LINE__});
     } catch (const std::exception& error) {
-        return fail({error.what(), __FILE__, __LINE__, 1});
+        return fail({error.what(), __FILE__, __LINE__});
     }
 }
 
@@ -685,8 +697,9 @@ int main(int argc, char** argv) {
         return report({stopped.what(), __FILE__, __LINE__, 128 + stopped.signal});
     } catch (const Error& error) {
         return report(error);
+    } catch (const std::bad_alloc&) {
+        return report({"the host has no memory left", __FILE__, __LINE__});
     } catch (const std::exception& error) {
-        std::cerr << "train_relora: " << error.what() << std::endl;
-        return 1;
+        return report({error.what(), __FILE__, __LINE__});
     }
 }

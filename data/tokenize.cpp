@@ -1,5 +1,5 @@
 // Turns text into token shards: files → documents cut into pieces → ids, by several threads → DIR/train_*.bin and
-// DIR/val_*.bin. Nothing gets its final name before everything was written.
+// DIR/val_*.bin. They are written into a temporary folder in DIR, and moved when everything is on the disk.
 #include <fcntl.h>
 #include <omp.h>
 #include <sys/file.h>
@@ -20,10 +20,12 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "io/shard_writer.h"
+#include "io/temporary.h"
 #include "io/text_files.h"
 #include "io/text_pieces.h"
 #include "io/tokenizer.h"
 #include "io/utf8.h"
+#include "runtime/descriptors.h"
 #include "runtime/error.h"
 #include "runtime/version.h"
 
@@ -95,6 +97,12 @@ void encode_batch(std::span<Work> batch, const Tokenizer& tokenizer, const Optio
     for (size_t i = 0; i < batch.size(); i++) {
         try {
             encode(batch[i], tokenizer, options.text_field, caches[omp_get_thread_num()]);
+        } catch (const std::bad_alloc&) {
+            const TextPiece& piece = batch[i].piece;
+            errors[i] = std::make_exception_ptr(
+                Error(str(batch[i].file->path, ": no memory is left for the ", piece.text.size(), " bytes from line ",
+                          piece.line, " on; fewer --threads need less"),
+                      __FILE__, __LINE__));
         } catch (...) {
             errors[i] = std::current_exception();
         }
@@ -247,6 +255,8 @@ void tokenize(Options options) {
     const std::vector<Input> inputs = list_inputs(options, left_out);
     const std::string table = fs::path(options.out) / "tokenizer.bin";
     const OutputFolder folder(options.out);
+    for (const std::string& path : remove_stale_temporaries(options.out))
+        std::fprintf(stderr, "tokenize: removed %s, which an interrupted run had left\n", path.c_str());
     const bool occupied =
         !find_shards(options.out, "train").empty() || !find_shards(options.out, "val").empty() || fs::exists(table);
     USAGE_CHECK(options.overwrite || !occupied, options.out,
@@ -258,7 +268,9 @@ void tokenize(Options options) {
         bytes += input.file.bytes;
         with_lines += input.file.kind == TextKind::kJsonLines;
     }
-    ShardWriter train(options.out, "train", options.shard_tokens), val(options.out, "val", options.shard_tokens);
+    const Temporary temporary(options.out, Temporary::Kind::folder);
+    ShardWriter train(temporary.path(), "train", options.shard_tokens);
+    ShardWriter val(temporary.path(), "val", options.shard_tokens);
     Progress progress(bytes);
     write_tokens(inputs, tokenizer, options, train, val, progress);
     CHECK(train.tokens() > 0, "the training inputs hold no text");
@@ -267,22 +279,24 @@ void tokenize(Options options) {
           " leaves nothing for validation: it takes whole lines, and no input has more than one");
     train.finish();
     val.finish();
+    const std::string finished_table = fs::path(temporary.path()) / "tokenizer.bin";
+    tokenizer.save(finished_table);
     progress.erase();
 
-    // What goes wrong from here on leaves some shards with their names, and the table says so.
-    const int train_shards = train.shards(), val_shards = val.shards();
+    // What goes wrong from here on leaves some shards moved, and the table says so.
     Tokenizer::save_unfinished(table);
-    train.commit();
-    val.commit();
-    tokenizer.save(table);
+    train.move_to(options.out);
+    val.move_to(options.out);
+    if (rename(finished_table.c_str(), table.c_str()) != 0) fail_errno("write", table, errno);
+    sync_directory(options.out);
 
     const int64_t documents = int64_t(inputs.size()) - with_lines;
     std::printf("read: %s of text, %s of JSON lines\n", counted(documents, "file").c_str(),
                 counted(with_lines, "file").c_str());
     print_left_out(left_out);
     std::printf("%s: %lld training tokens in %s, %lld validation tokens in %s, vocabulary %d, %.1f s\n",
-                options.out.c_str(), (long long)train.tokens(), counted(train_shards, "shard").c_str(),
-                (long long)val.tokens(), counted(val_shards, "shard").c_str(), tokenizer.vocab_size(),
+                options.out.c_str(), (long long)train.tokens(), counted(train.shards(), "shard").c_str(),
+                (long long)val.tokens(), counted(val.shards(), "shard").c_str(), tokenizer.vocab_size(),
                 progress.seconds());
 }
 
@@ -317,11 +331,13 @@ void catch_signals() {
     for (const int signal : {SIGINT, SIGTERM, SIGHUP})
         if (std::signal(signal, [](int) { interrupted = 1; }) == SIG_IGN) std::signal(signal, SIG_IGN);
     std::signal(SIGPIPE, SIG_IGN);  // a report that nobody reads is no reason to stop
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that becomes too large is an error to report
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+    prepare_descriptors();
     Options options;
     CLI::App app("Turns text into token shards for train_relora.", "tokenize");
     declare_options(app, options);

@@ -41,23 +41,24 @@ for name in $(compgen -e); do
 done
 # In a pipe, which the ranks take for no terminal, they print a line now and then, not one that changes.
 # shellcheck disable=SC2016  # for the shell that mpirun starts
-rank='exec "$0" "$@" > >(trap "" INT TERM; exec cat)'
+rank='exec "$0" "$@" > >(trap "" INT TERM HUP QUIT USR1; exec cat)'
 # Ranks choose their cores themselves.
 set -m  # gives mpirun a process group of its own, so that Ctrl-C reaches this script alone
 mpirun --quiet -n "$number" "${where[@]}" --bind-to none "${exports[@]}" bash -c "$rank" "$trainer" "$@" </dev/null &
 mpirun=$!
 
-# A signal goes to one rank: all save a checkpoint and stop together. mpirun itself would kill them a second later, and is
+# A signal goes to one rank: all save a checkpoint, and stop, together. mpirun itself would kill them a second later, and is
 # left to do so only where no rank runs on this machine.
 # shellcheck disable=SC2013,SC2317  # the trap calls it; words are what is wanted
-stop() {
+forward() {  # SIGNAL
     local pid to=$mpirun
     for pid in $(cat "/proc/$mpirun/task/"*/children); do
         [ "$(readlink "/proc/$pid/exe")" != "$trainer" ] || to=$pid
     done
-    kill -TERM "$to"
+    kill "-$1" "$to"
 }
-trap stop INT TERM
+trap 'forward TERM' INT TERM HUP QUIT
+trap 'forward USR1' USR1
 set +e  # a signal interrupts a wait
 while :; do
     wait "$mpirun"

@@ -51,7 +51,7 @@ TokenDataset random_tokens(int64_t tokens, int64_t vocab_size) {
         values[i] = uint16_t(rng::Stream{1, rng::Purpose::shuffle, 0, 0}.bits(i) % uint32_t(vocab_size));
     ShardWriter writer(folder, "train", kMaxShardTokens);
     writer.write(values);
-    writer.commit();
+    writer.finish();
     return TokenDataset(find_shards(folder, "train"), int(vocab_size));
 }
 

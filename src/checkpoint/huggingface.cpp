@@ -7,9 +7,11 @@
 #include <initializer_list>
 
 #include "checkpoint/arrays.h"
+#include "checkpoint/checksums.h"
 #include "checkpoint/state_fields.h"
 #include "io/json.h"
 #include "io/paths.h"
+#include "io/sha256.h"
 #include "io/temporary.h"
 
 using nlohmann::json;
@@ -60,7 +62,8 @@ void write_huggingface(const std::string& folder, const GPT2Config& config, cons
     }
     check_export_folder(folder);
     Temporary made(parent_of(folder), Temporary::Kind::folder);
-    write_values(made.path() + "/model.safetensors", base, whole);
+    std::map<std::string, std::string> hashes;
+    hashes["model.safetensors"] = write_values(made.path() + "/model.safetensors", base, whole);
     const json description = {{"architectures", {"GPT2LMHeadModel"}},
                               {"model_type", "gpt2"},
                               {"activation_function", "gelu_new"},
@@ -78,6 +81,9 @@ void write_huggingface(const std::string& folder, const GPT2Config& config, cons
                               {"bos_token_id", config.vocab_size - 1},
                               {"eos_token_id", config.vocab_size - 1},
                               {"torch_dtype", "float32"}};
-    write_file_atomic(made.path() + "/config.json", json_text(description, 2) + "\n");
+    const std::string text = json_text(description, 2) + "\n";
+    write_file_atomic(made.path() + "/config.json", text);
+    hashes["config.json"] = sha256_text(text);
+    write_file_atomic(made.path() + "/SHA256SUMS", checksums_text(hashes));
     made.rename_to(folder);
 }

@@ -6,6 +6,7 @@
 
 #include "checkpoint/arrays.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/checksums.h"
 #include "checkpoint/huggingface.h"
 #include "checkpoint/run_folder.h"
 #include "io/safetensors.h"
@@ -44,6 +45,7 @@ void merge_adapter(const std::string& folder, const SafetensorsReader& adapters,
 
 void load_merged(GPT2& model, const std::string& folder) {
     const std::optional<RunState> state = is_checkpoint(folder) ? std::optional(read_state(folder)) : std::nullopt;
+    if (!state) verify_checksums(folder);
     read_weights(folder, model.parameters());
     if (state && state->low_rank) {
         const SafetensorsReader file(folder + "/adapters.safetensors");

@@ -44,6 +44,11 @@ std::optional<int64_t> step_of(const std::string& name) {
     return name == step_name(step) ? std::optional(step) : std::nullopt;
 }
 
+std::optional<int64_t> step_number(const std::string& text) {
+    if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string::npos) return {};
+    return std::stoll(text);
+}
+
 std::vector<std::string> checkpoints(const std::string& out) {
     std::vector<std::string> folders;
     for (auto& [step, folder] : by_step(out)) folders.push_back(std::move(folder));

@@ -13,6 +13,9 @@ std::string step_name(int64_t step);
 // The step that a folder's name says; nothing where it is not a name that step_name() gives.
 std::optional<int64_t> step_of(const std::string& name);
 
+// The number that a text is which a person has given for a step: digits alone.
+std::optional<int64_t> step_number(const std::string& text);
+
 // The folders of a run's checkpoints, by step: those with a name that step_name() gives. They need not be whole.
 std::vector<std::string> checkpoints(const std::string& out);
 

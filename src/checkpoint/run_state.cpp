@@ -17,15 +17,6 @@ constexpr int64_t kFormat = 2, kOldestFormat = 1;
 constexpr int64_t kMost = int64_t(1) << 40;  // of counters
 constexpr const char* kHash = "sha256";
 
-json to_json(const HealthState& s) {
-    json window = json::array();
-    for (const WatchedUpdate& update : s.window) window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
-    return {{"skipped", s.skipped},
-            {"skipped_in_a_row", s.skipped_in_a_row},
-            {"outliers", s.outliers},
-            {"window", window}};
-}
-
 json to_json(const FileFingerprint& file) {
     return {{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}};
 }
@@ -44,16 +35,24 @@ json to_json(const std::vector<BranchPoint>& branches) {
     return list;
 }
 
+json to_json(const HealthState& s) {
+    json window = json::array();
+    for (const WatchedUpdate& update : s.window)
+        window.push_back({{"step", update.step}, {"loss", update.loss}, {"norm", update.norm}});
+    return {
+        {"skipped", s.skipped}, {"skipped_in_a_row", s.skipped_in_a_row}, {"outliers", s.outliers}, {"window", window}};
+}
+
 json to_json(const RunState& s) {
     return {{"format", kFormat},
             {"step", s.step},
             {"restarts", s.restarts},
             {"phase", s.low_rank ? "lowrank" : "full"},
             {"data", {{"epoch", s.data.epoch}, {"position", s.data.position}}},
-            {"health", to_json(s.health)},
             {"train_data", to_json(s.train_data)},
             {"val_data", to_json(s.val_data)},
             {"branches", to_json(s.branches)},
+            {"health", to_json(s.health)},
             {"seed", s.seed},
             {"model",
              {{"vocab_size", s.config.vocab_size},
@@ -77,27 +76,9 @@ GPT2Config config_from(StateFields fields) {
     return config;
 }
 
-HealthState health_from(StateFields fields, int64_t step) {
-    HealthState s;
-    s.skipped = fields.whole("skipped", 0, step);
-    s.skipped_in_a_row = fields.whole("skipped_in_a_row", 0, s.skipped);
-    s.outliers = fields.whole("outliers", 0, step);
-    // Loss and gradient norm are fp32 numbers that were finite.
-    for (StateFields& update : fields.objects("window")) {
-        const int64_t least = s.window.empty() ? 0 : s.window.back().step + 1;
-        s.window.push_back({.step = update.whole("step", least, step - 1),
-                            .loss = update.number("loss", 0, 3.5e38),
-                            .norm = update.number("norm", 0, 3.5e38)});
-        update.end();
-    }
-    fields.end();
-    return s;
-}
-
 FileFingerprint fingerprint_from(StateFields& fields) {
-    const FileFingerprint file{.path = fields.text("path"),
-                               .bytes = fields.whole("bytes", 0, INT64_MAX),
-                               .sha256 = fields.sha256("sha256")};
+    const FileFingerprint file{
+        .path = fields.text("path"), .bytes = fields.whole("bytes", 0, INT64_MAX), .sha256 = fields.sha256("sha256")};
     fields.end();
     return file;
 }
@@ -122,6 +103,23 @@ std::vector<BranchPoint> branches_from(StateFields& state, int64_t step) {
         fields.end();
     }
     return branches;
+}
+
+HealthState health_from(StateFields fields, int64_t step) {
+    HealthState s;
+    s.skipped = fields.whole("skipped", 0, step);
+    s.skipped_in_a_row = fields.whole("skipped_in_a_row", 0, s.skipped);
+    s.outliers = fields.whole("outliers", 0, step);
+    // Loss and gradient norm are fp32 numbers that were finite.
+    for (StateFields& update : fields.objects("window")) {
+        const int64_t least = s.window.empty() ? 0 : s.window.back().step + 1;
+        s.window.push_back({.step = update.whole("step", least, step - 1),
+                            .loss = update.number("loss", 0, 3.5e38),
+                            .norm = update.number("norm", 0, 3.5e38)});
+        update.end();
+    }
+    fields.end();
+    return s;
 }
 
 RunState from_json(const json& object, const std::string& path) {
@@ -180,16 +178,16 @@ void check_agreement(const RunState& s, const std::string& path) {
     }
 }
 
-std::string sha256_of(const json& object) {
-    const std::string text = json_text(object, 1);
-    Sha256 hash;
-    hash.update(text.data(), text.size());
-    return hash.hex();
-}
+std::string sha256_of(const json& object) { return sha256_text(json_text(object, 1)); }
 
 std::string text_of(const json& object) { return json_text(object, 1) + "\n"; }
 
 }  // namespace
+
+int64_t tokens_after(const std::vector<BranchPoint>& branches, int64_t step, int64_t per_update) {
+    const BranchPoint last = branches.empty() ? BranchPoint() : branches.back();
+    return last.tokens + (step - last.step) * per_update;
+}
 
 std::string state_text(const RunState& state) {
     json object = to_json(state);

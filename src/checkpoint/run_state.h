@@ -12,6 +12,15 @@
 #include "io/data_loader.h"
 #include "model/config.h"
 
+// Where a run left another: the checkpoint it began with, and the tokens trained on until there.
+struct BranchPoint {
+    std::string folder;
+    int64_t step = 0, tokens = 0;
+    std::string sha256;  // of the checkpoint's state.json
+};
+// The tokens trained on after `step` updates, of which those since the last branch had `per_update` each.
+int64_t tokens_after(const std::vector<BranchPoint>& branches, int64_t step, int64_t per_update);
+
 // An update whose numbers later ones are compared with: how many came before it, its loss and gradient norm.
 struct WatchedUpdate {
     int64_t step = 0;
@@ -22,21 +31,15 @@ struct HealthState {
     int64_t skipped = 0, skipped_in_a_row = 0, outliers = 0;
     std::vector<WatchedUpdate> window;  // the last updates that were not skipped
 };
-// Where a run left another: the checkpoint it began with, and the tokens trained on until there.
-struct BranchPoint {
-    std::string folder;
-    int64_t step = 0, tokens = 0;
-    std::string sha256;  // of the checkpoint's state.json
-};
 
 struct RunState {
     int64_t step = 0;      // updates completed
     int64_t restarts = 0;  // merges and re-initialisations completed
     bool low_rank = false;
     DataState data;
-    HealthState health;
     DataFiles train_data, val_data;     // no shards: not known (format 1), or none
     std::vector<BranchPoint> branches;  // the oldest first
+    HealthState health;
     uint64_t seed = 0;
     GPT2Config config;
     int64_t rank = 0;

@@ -36,7 +36,7 @@ FileFingerprint fingerprint(const std::string& path) {
     if (size <= kBlocks * kBlockBytes) {
         for (int64_t at = 0; at < size; at += kBlockBytes) add(at, std::min(kBlockBytes, size - at));
     } else {
-        for (int64_t i = 0; i < kBlocks; i++) add((size - kBlockBytes) / (kBlocks - 1) * i, kBlockBytes);
+        for (int64_t i = 0; i + 1 < kBlocks; i++) add((size - kBlockBytes) / (kBlocks - 1) * i, kBlockBytes);
         add(size - kBlockBytes, kBlockBytes);
     }
     return {.path = path, .bytes = size, .sha256 = hash.hex()};

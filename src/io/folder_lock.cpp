@@ -128,7 +128,7 @@ std::string FolderLock::record() const {
 void FolderLock::wait_until_stale(const std::function<void(const std::string&)>& say) const {
     const std::string folder = path_.substr(0, path_.rfind('/')), before = record();
     bool said = false;
-    for (struct stat info {};;) {
+    for (struct stat info{};;) {
         if (fstat(fd_, &info) != 0) fail_errno("read", path_, errno);
         if (now_there(folder).tv_sec - info.st_mtim.tv_sec >= kStaleAfter.count()) return;
         if (!said) say(str(folder, " was in use a moment ago by ", owner_of(before), "; waiting whether it still is"));

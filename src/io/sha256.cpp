@@ -31,6 +31,12 @@ std::string Sha256::hex() {
     return text;
 }
 
+std::string sha256_text(std::string_view text) {
+    Sha256 hash;
+    hash.update(text.data(), text.size());
+    return hash.hex();
+}
+
 std::string sha256_file(const std::string& path) {
     const InputFile file(path);
     Sha256 hash;

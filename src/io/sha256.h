@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 struct evp_md_ctx_st;
 
@@ -21,5 +22,6 @@ class Sha256 {
     evp_md_ctx_st* context;
 };
 
-// The digest of a whole file as 64 lower-case hexadecimal digits.
+// The digest of a text, and of a whole file, as 64 lower-case hexadecimal digits.
+std::string sha256_text(std::string_view text);
 std::string sha256_file(const std::string& path);

@@ -37,14 +37,13 @@ ShardWriter::ShardWriter(const std::string& folder, const std::string& split, in
 
 ShardWriter::~ShardWriter() {
     if (fd >= 0) close(fd);
-    for (const std::string& path : temporary_paths) unlink(path.c_str());
 }
 
 void ShardWriter::write(const std::vector<uint16_t>& tokens) {
     for (size_t at = 0; at < tokens.size();) {
         if (fd < 0) open_shard();
         const size_t count = std::min(tokens.size() - at, size_t(shard_tokens - tokens_in_shard));
-        write_all(fd, tokens.data() + at, count * sizeof(uint16_t), temporary_paths.back());
+        write_all(fd, tokens.data() + at, count * sizeof(uint16_t), last_path());
         at += count;
         tokens_in_shard += int64_t(count);
         tokens_written += int64_t(count);
@@ -56,43 +55,37 @@ void ShardWriter::finish() {
     if (fd >= 0) close_shard();
 }
 
-void ShardWriter::commit() {
-    const int count = shards();
-    for (int i = count; i-- > 0;) {
-        const std::string path = fs::path(folder) / shard_name(split, i);
-        if (rename(temporary_paths.back().c_str(), path.c_str()) != 0) fail_errno("write", path, errno);
-        temporary_paths.pop_back();
+void ShardWriter::move_to(const std::string& target) const {
+    for (int i = shard_count; i-- > 0;) {
+        const fs::path name = shard_name(split, i), path = target / name;
+        if (rename((folder / name).c_str(), path.c_str()) != 0) fail_errno("write", path, errno);
     }
-    for (const std::string& path : find_shards(folder, split))
-        if (fs::path(path).filename() >= shard_name(split, count) && unlink(path.c_str()) != 0)
+    for (const std::string& path : find_shards(target, split))
+        if (fs::path(path).filename() >= shard_name(split, shard_count) && unlink(path.c_str()) != 0)
             fail_errno("remove", path, errno);
-    sync_directory(folder);
+    sync_directory(target);
 }
 
+std::string ShardWriter::last_path() const { return folder / fs::path(shard_name(split, shard_count - 1)); }
+
 void ShardWriter::open_shard() {
-    CHECK(shards() < kMostShards, "shards of ", shard_tokens, " tokens: the text would take more than ", kMostShards,
+    CHECK(shard_count < kMostShards, "shards of ", shard_tokens, " tokens: the text would take more than ", kMostShards,
           " of them");
-    const std::string path = fs::path(folder) / shard_name(split, shards());
-    std::string temporary;
-    for (int number = getpid(); fd < 0; number++) {
-        temporary = str(path, ".tmp-", number);
-        fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST) fail_errno("create", temporary, errno);
-    }
-    temporary_paths.push_back(temporary);
+    shard_count++;
+    fd = open(last_path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) fail_errno("create", last_path(), errno);
     tokens_in_shard = 0;
     const int32_t header[kShardHeaderInts] = {kShardMagic, kShardVersion};
-    write_all(fd, header, sizeof(header), temporary);
+    write_all(fd, header, sizeof(header), last_path());
 }
 
 // The count goes into the header last: until then a shard says that it is empty.
 void ShardWriter::close_shard() {
-    const std::string& path = temporary_paths.back();
     const int32_t count = int32_t(tokens_in_shard);
-    if (lseek(fd, 2 * sizeof(int32_t), SEEK_SET) < 0) fail_errno("write", path, errno);
-    write_all(fd, &count, sizeof(count), path);
-    if (fsync(fd) != 0) fail_errno("write", path, errno);
-    if (close(std::exchange(fd, -1)) != 0) fail_errno("write", path, errno);
+    if (lseek(fd, 2 * sizeof(int32_t), SEEK_SET) < 0) fail_errno("write", last_path(), errno);
+    write_all(fd, &count, sizeof(count), last_path());
+    sync_file(fd, last_path());
+    if (close(std::exchange(fd, -1)) != 0) fail_errno("write", last_path(), errno);
 }
 
 std::vector<std::string> find_shards(const std::string& folder, const std::string& split) {

@@ -10,8 +10,8 @@ inline constexpr int32_t kShardVersion = 1;
 inline constexpr size_t kShardHeaderInts = 256;
 inline constexpr int64_t kMaxShardTokens = INT32_MAX;
 
-// A sequence of shards DIR/<split>_000000.bin, DIR/<split>_000001.bin, … of `shard_tokens` each, the last one shorter.
-// They have temporary names, which nothing else has, until commit(); without it the destructor removes them.
+// A sequence of new shards FOLDER/<split>_000000.bin, FOLDER/<split>_000001.bin, … of `shard_tokens` each, the last one
+// shorter.
 class ShardWriter {
   public:
     ShardWriter(const std::string& folder, const std::string& split, int64_t shard_tokens);
@@ -22,13 +22,14 @@ class ShardWriter {
     void write(const std::vector<uint16_t>& tokens);
     // Completes the last shard: all is on the disk then.
     void finish();
-    // Gives all shards their names, and removes those of the same split that were there before.
-    void commit();
+    // Moves the shards to another folder of the same file system, where no others of the split are left.
+    void move_to(const std::string& target) const;
 
     int64_t tokens() const { return tokens_written; }
-    int shards() const { return int(temporary_paths.size()); }
+    int shards() const { return shard_count; }
 
   private:
+    std::string last_path() const;
     void open_shard();
     void close_shard();
 
@@ -36,8 +37,8 @@ class ShardWriter {
     int64_t shard_tokens;
     int64_t tokens_written = 0;
     int64_t tokens_in_shard = 0;
+    int shard_count = 0;
     int fd = -1;
-    std::vector<std::string> temporary_paths;
 };
 
 // The complete shards of a split in a folder, sorted.

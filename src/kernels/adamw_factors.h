@@ -31,8 +31,8 @@ struct RankScalars {
 };
 static_assert(sizeof(RankScalars) == sizeof(double));
 
-// Writes loss and wishes, summed over ranks in their order, the gradients' norm, and what follows from them: the clipping
-// factor, and whether the update is taken.
+// Writes loss and wishes, summed over ranks in their order, the gradients' norm, and what follows from them: the
+// clipping factor, and whether the update is taken.
 HOST_DEVICE inline void store_norm(float* scalars,           // (kStepScalars)
                                    const RankScalars* told,  // (ranks)
                                    int ranks, float norm, float max_norm) {

@@ -14,6 +14,11 @@ struct GPT2Config {
     bool operator==(const GPT2Config&) const = default;
 };
 
+// What a model may have at most: far more than any that was trained, so little that 64 bits count its parameters, and
+// that a table of them fits in memory.
+inline constexpr GPT2Config kLargest{
+    .vocab_size = 65536, .max_positions = 1 << 24, .layers = 1 << 12, .heads = 1 << 12, .channels = 1 << 20};
+
 // The configuration of that name: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a small one for the CPU. Throws for any
 // other name, and lists those of config_names().
 GPT2Config named_config(const std::string& name);

@@ -157,12 +157,12 @@ int64_t Optimizer::update(const std::function<void()>& then) {
 
 Optimizer::Result Optimizer::result(int64_t number) {
     const float* s = static_cast<const float*>(results_.get(number));
-    return {.loss = s[kernels::kLoss],
-            .gradient_norm = s[kernels::kGradientNorm],
-            .seconds = stopwatch_.seconds(number),
-            .reduce_seconds = s[kernels::kReduceSeconds],
-            .exposed_seconds = s[kernels::kExposedSeconds],
-            .taken = s[kernels::kTaken] != 0,
-            .wishes = {.stop = std::fmod(s[kernels::kWishes], kOneSaves) != 0,
-                       .save = s[kernels::kWishes] >= kOneSaves}};
+    return {
+        .loss = s[kernels::kLoss],
+        .gradient_norm = s[kernels::kGradientNorm],
+        .seconds = stopwatch_.seconds(number),
+        .reduce_seconds = s[kernels::kReduceSeconds],
+        .exposed_seconds = s[kernels::kExposedSeconds],
+        .taken = s[kernels::kTaken] != 0,
+        .wishes = {.stop = std::fmod(s[kernels::kWishes], kOneSaves) != 0, .save = s[kernels::kWishes] >= kOneSaves}};
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/checked.h"
 #include "runtime/device.h"
 
 // Every tensor starts on a border that suits cache lines, wide loads, cuBLASLt and the ops' workspace.
@@ -14,11 +15,18 @@ const char* memory_category_name(MemoryCategory category) {
     return kNames[size_t(category)];
 }
 
+// Where a tensor ends that begins at `offset`: some bytes below what 64 bits can count, as ends are rounded up.
+static size_t checked_end(size_t offset, int64_t rows, int64_t cols, DType dtype) {
+    constexpr const char* kWhat = "the memory that this run would need";
+    const int64_t bytes = checked_product(kWhat, {rows, cols, int64_t(dtype_size(dtype))});
+    return size_t(checked_sum(kWhat, checked_sum(kWhat, int64_t(offset), bytes), kAlignment) - int64_t(kAlignment));
+}
+
 void MemoryPlan::place(Tensor* tensor, Block& block, size_t offset, DType dtype, int64_t rows, int64_t cols) {
     CHECK(rows > 0 && cols > 0, "a planned tensor has shape (", rows, ", ", cols, ")");
     CHECK(!on_device_.memory && !on_host_.memory, "memory was planned after it was allocated");
     entries_.push_back({tensor, dtype, rows, cols, &block == &on_host_, offset});
-    const size_t end = offset + size_t(rows) * size_t(cols) * dtype_size(dtype);
+    const size_t end = checked_end(offset, rows, cols, dtype);
     block.planned = std::max(block.planned, (end + kAlignment - 1) / kAlignment * kAlignment);
 }
 

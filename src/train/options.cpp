@@ -7,6 +7,7 @@
 
 #include "io/paths.h"
 #include "runtime/version.h"
+#include "train/branch.h"
 #include "train/option_table.h"
 
 namespace {
@@ -107,6 +108,9 @@ void Options::describe(OptionTable& table) {
         "resume-from", resume_from, kThisStart, any,
         "continue from this checkpoint, a step or a folder, not from the newest whole one; later ones get another "
         "name");
+    table.add("branch-from", branch_from, kRunOnly, any,
+              "begin the run in --out from a checkpoint of another, RUN/STEP, a folder or RUN (its newest), with its "
+              "optimizer state; the other run's options hold where none are given");
     table.add("device", device, kRunOnly, one_of({"auto", "cpu", "cuda"}),
               "cpu, cuda, or auto: a GPU if there is one that can be used");
     table.add("dtype", dtype, kNumbers, one_of({"fp32", "bf16"}),
@@ -167,10 +171,12 @@ void Options::describe(OptionTable& table) {
 
 // The file that options are read from besides the command line, if there is one.
 std::string Options::config_to_read() const {
-    if (!resume || !config_file.empty()) return config_file;
-    USAGE_CHECK(!out.empty(), "--resume needs --out, the folder of the run to continue");
+    if (!config_file.empty()) return config_file;
+    USAGE_CHECK(!resume || !out.empty(), "--resume needs --out, the folder of the run to continue");
+    USAGE_CHECK(branch_from.empty() || !out.empty(), "--branch-from needs --out, a new folder for the branch");
     const std::string stored = out + "/config.toml";
-    return path_exists(stored) ? stored : "";  // without it there is no run yet: it is begun
+    if (resume && path_exists(stored)) return stored;  // without it there is no run yet: it is begun
+    return branch_from.empty() ? "" : branch_config(branch_from);
 }
 
 bool Options::parse(int argc, char** argv) {

@@ -39,7 +39,7 @@ struct Options {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0, outlier_zscore = 6;
     std::string outliers = "warn";
     // run
-    std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir, config_file;
+    std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir, branch_from, config_file;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, keep_every = 0,
             log_every = 10, threads = 0, max_skipped = 20;
     double save_minutes = 10, stop_after_minutes = 0;
@@ -61,9 +61,10 @@ struct Options {
     int64_t accumulation = 1;  // micro-batches per update and rank
     std::string resumed_from;  // the checkpoint that the run goes on from, and why newer ones are passed over
     std::vector<std::string> passed_over;
-    std::vector<std::string> found;  // the checkpoints that there were then
+    bool branches = false;  // from a checkpoint of another run
     DataFiles train_files, val_files;
     std::vector<std::string> data_notes;  // what is to be said of the data at the start
+    std::vector<std::string> found;       // the checkpoints that there were then
 
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
@@ -81,7 +82,8 @@ struct Options {
     bool chooses_routes() const { return low_rank() && adapter_route == "auto" && lora_dropout == 0; }
     RouteSetting route_setting() const { return {config, lora, compute_type(), run_device, batch_size * seq_len}; }
 
-    // The checkpoint that a resume goes on from, if there is one: the one that was asked for, or the newest whole one.
+    // The checkpoint that a resume or a branch goes on from, if there is one: the one that was asked for, or the newest
+    // whole one. A branch takes from it what its options leave open.
     void choose_checkpoint();
     // Makes paths mean the same in any working directory.
     void make_paths_absolute();
@@ -108,6 +110,7 @@ struct Options {
   private:
     void describe(OptionTable& table);
     std::string config_to_read() const;
+    void choose_branch_point();
     void check_vocabulary(const std::optional<FileFingerprint>& tokenizer);
     void resolve_device();
     void resolve_model();

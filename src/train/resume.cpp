@@ -7,12 +7,11 @@
 #include "io/paths.h"
 
 void Options::choose_checkpoint() {
-    if (!resume) return;
+    if (!resume) return choose_branch_point();
     found = checkpoints(out);
     if (!resume_from.empty()) {
-        const bool is_step =
-            resume_from.size() < 19 && resume_from.find_first_not_of("0123456789") == std::string::npos;
-        resumed_from = is_step ? out + "/" + step_name(std::stoll(resume_from)) : resume_from;
+        const auto step = step_number(resume_from);
+        resumed_from = step ? out + "/" + step_name(*step) : resume_from;
         whole_checkpoint(resumed_from);
         return;
     }
@@ -24,6 +23,7 @@ void Options::choose_checkpoint() {
     std::string reasons;
     for (const std::string& reason : passed_over) reasons += (reasons.empty() ? "" : "; ") + reason;
     CHECK(passed_over.empty(), "--resume: no checkpoint under ", out, " is whole: ", reasons);
+    choose_branch_point();
 }
 
 namespace {
@@ -60,9 +60,12 @@ void check_run_folder(const Options& o) {
 }
 
 void check_resumed_options(const Options& options, const RunState& state, const std::string& folder) {
+    // Format 1 has no data and fewer options, and knows the weights that a run began with by any spelling.
+    const bool older = state.train_data.shards.empty();
     const auto wanted = options.trajectory();
     for (const auto& [name, value] : wanted) {
         const auto stored = state.option(name);
+        if (older && (!stored || name == "init-from")) continue;
         CHECK(stored, folder, "/state.json has no option ", name);
         USAGE_CHECK(same_value(value, *stored), "--resume: --", name, " is ", value, ", but ", folder,
                     " was made with ", *stored,
@@ -71,8 +74,8 @@ void check_resumed_options(const Options& options, const RunState& state, const 
     }
     for (const auto& [name, value] : state.options) {
         const bool known = std::any_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == name; });
-        CHECK(known || (name == kChosenRoutes && options.chooses_routes()), folder, "/state.json has an option ", name,
-              ", which this program doesn't know");
+        CHECK(known || (older && name == "train-data") || (name == kChosenRoutes && options.chooses_routes()), folder,
+              "/state.json has an option ", name, ", which this program doesn't know");
     }
     CHECK(state.config == options.config, folder, "/state.json states another model than the options of the run");
     CHECK(state.option(kChosenRoutes).has_value() == options.chooses_routes(), folder, "/state.json ",

@@ -24,7 +24,7 @@ std::string Options::tokenizer_file() const {
 
 void Options::make_paths_absolute() {
     for (std::string* pattern : {&train_data, &val_data}) *pattern = absolute_pattern(*pattern);
-    for (std::string* path : {&tokenizer, &init_from})
+    for (std::string* path : {&tokenizer, &init_from, &branch_from})
         if (!path->empty()) *path = std::filesystem::path(absolute_path(*path)).lexically_normal().string();
 }
 
@@ -55,8 +55,9 @@ void Options::check_vocabulary(const std::optional<FileFingerprint>& used) {
     const bool is_given = vocab_size > 0, from_weights = !is_given && !init_from.empty();
     if (!used) {
         if (train_files.shards.empty()) return;
-        data_notes.push_back(str("there is no tokenizer.bin beside the training shards: they are taken to have the ",
-                                 is_given || from_weights ? "model's" : "GPT-2's", " vocabulary"));
+        data_notes.push_back(
+            str("there is no tokenizer.bin beside the training shards: they are taken to have the vocabulary of ",
+                is_given || from_weights ? "the model" : "GPT-2"));
         return;
     }
     const int64_t tokens = Tokenizer::load(used->path).vocab_size();

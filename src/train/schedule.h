@@ -25,7 +25,10 @@ class RunSchedule {
     std::string table() const;
 
   private:
-    bool ends(int64_t step, int64_t period) const { return period > 0 && (step + 1 - switch_step_) % period == 0; }
+    // The last cycle may be shorter than the others, and ends with the run.
+    bool ends(int64_t step, int64_t period) const {
+        return period > 0 && ((step + 1 - switch_step_) % period == 0 || step + 1 == num_steps());
+    }
 
     bool low_rank_;
     int64_t switch_step_, merge_every_, reset_every_;

@@ -131,7 +131,6 @@ echo '{"step":1,"loss":1}' >"$work/job/metrics.jsonl"
 echo 20 >"$work/limit"
 submitted 0 1 "${run[@]}" "${short[@]}" --out "$work/job"
 requeues 1 'first time limit'
-! tail -n 1 "$work/srun" | grep -q -- --resume || differs 'srun: resumed without a checkpoint'
 [ "$(cut -d' ' -f1,2 "$work/srun" | tail -n 1)" = "127.0.0.1 $((10000 + job % 20000))" ] ||
     differs "srun: MASTER_ADDR and MASTER_PORT are $(cut -d' ' -f1,2 "$work/srun" | tail -n 1)"
 echo 60 >"$work/limit"

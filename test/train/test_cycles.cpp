@@ -4,6 +4,7 @@
 #include "test/error_of.h"
 #include "train/line_up.h"
 #include "train/options.h"
+#include "train/schedule.h"
 
 namespace {
 
@@ -102,6 +103,19 @@ TEST(Cycles, AreThePapersWhereTheLengthDivides) {
 TEST(Cycles, FillAPhaseWhereAllAreAsEqualAsTheyCanBe) {
     for (const int64_t period : {1, 2, 3, 4, 5, 7, 10, 20}) EXPECT_TRUE(fills(period, 20)) << period;
     for (const int64_t period : {6, 8, 9, 11, 19, 21}) EXPECT_FALSE(fills(period, 20)) << period;
+}
+
+TEST(Cycles, TheLastOneEndsWithTheRun) {
+    Options o = options(20, "relora", "weights");
+    o.resolve();
+    const RunSchedule schedule(o);
+    std::vector<int64_t> merges, resets;
+    for (int64_t step = 0; step < 20; step++) {
+        if (schedule.merges_after(step)) merges.push_back(step + 1);
+        if (schedule.resets_after(step)) resets.push_back(step + 1);
+    }
+    EXPECT_EQ(merges, (std::vector<int64_t>{7, 14, 20}));
+    EXPECT_EQ(resets, merges);
 }
 
 TEST(Cycles, NearestDivisorsAreFoundAtOnce) {

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "runtime/cpu/memory_limits.h"
 #include "runtime/cpu/side_thread.h"
 #include "runtime/cpu/transfers.h"
 
@@ -34,16 +35,7 @@ class CpuBackend : public Backend {
     void* allocate_host(size_t bytes) override { return std::calloc(bytes, 1); }
     void release_host(void* block) override { std::free(block); }
 
-    size_t bytes_available() override {
-        std::ifstream meminfo("/proc/meminfo");
-        for (std::string word; meminfo >> word;)
-            if (word == "MemAvailable:") {
-                size_t kib = 0;
-                meminfo >> kib;
-                return kib * 1024;
-            }
-        return SIZE_MAX;
-    }
+    size_t bytes_available() override { return ::cpu::memory_available(); }
     size_t bytes_in_use() override {
         std::ifstream statm("/proc/self/statm");
         size_t total = 0, resident = 0;

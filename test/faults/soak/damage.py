@@ -142,7 +142,7 @@ SCENES = [
     (resume_scene, ['config.toml'], resumes, weights_verdict),
     (resume_scene, ['metrics.jsonl'], resumes, metrics_verdict),
     (shards_scene, ['train_000000.bin', 'val_000000.bin', 'tokenizer.bin'], resumes_there, run_verdict),
-    (model_scene, ['config.json', 'model.safetensors'], begins_with_model, model_verdict),
+    (model_scene, ['config.json', 'model.safetensors', 'SHA256SUMS'], begins_with_model, model_verdict),
     (checkpoint_scene, ['state.json', 'model.safetensors', 'adapters.safetensors', 'optimizer.safetensors'], exports, export_verdict),
 ]
 
