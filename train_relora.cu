@@ -14,6 +14,7 @@
 #include "io/folder_lock.h"
 #include "io/held_folder.h"
 #include "io/metrics.h"
+#include "io/paths.h"
 #include "io/temporary.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
@@ -22,6 +23,7 @@
 #include "optimizer/whole.h"
 #include "runtime/build.h"
 #include "runtime/cpu/spinning.h"
+#include "runtime/descriptors.h"
 #include "runtime/device.h"
 #include "runtime/ranks.h"
 #include "runtime/ranks/starter.h"
@@ -82,7 +84,7 @@ class Trainer {
         start();
         // A run that has all updates but no export was stopped by a signal in the last one, or failed in finish(),
         // which is done again.
-        if (step_ == o_.max_steps && fs::exists(o_.out + "/export")) {
+        if (step_ == o_.max_steps && path_exists(o_.out + "/export")) {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }
@@ -189,7 +191,7 @@ class Trainer {
         check_room(o_.out, checkpoint_bytes(model_.parameters()));
         if (resumes())
             leave_other_future();
-        else if (fs::exists(o_.out + "/metrics.jsonl"))
+        else if (path_exists(o_.out + "/metrics.jsonl"))
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
         if (!on_gpu()) o_.threads = threads_;  // a resume elsewhere has the same bits
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
@@ -206,7 +208,7 @@ class Trainer {
         for (const std::string& reason : o_.passed_over) console_.line("passed over: " + reason);
         std::vector<std::string> names = set_aside_later(o_.out, step_);
         const std::string complete = o_.out + "/export";
-        if (step_ < o_.max_steps && fs::exists(complete)) names.push_back(set_aside(complete));
+        if (step_ < o_.max_steps && path_exists(complete)) names.push_back(set_aside(complete));
         for (const std::string& name : names) console_.line("set aside, as the run goes on without it: " + name);
     }
 
@@ -524,7 +526,7 @@ class Trainer {
         std::string loss;
         if (folder_ && folder_->place().empty()) {
             loss = "removed";
-            CHECK(!fs::exists(o_.out), "the run folder ", o_.out,
+            CHECK(!path_exists(o_.out), "the run folder ", o_.out,
                   " was removed during the run, and there is another in its place: nothing was saved");
             hold_folder();
             write_file_atomic(o_.out + "/config.toml", o_.to_toml());
@@ -549,7 +551,7 @@ class Trainer {
         print_sample(step_);
         if (wants_to_stop()) return stopped();
         const std::string folder = o_.out + "/export";
-        if (ranks_.broadcast(fs::exists(folder) ? "there" : "").empty()) {
+        if (ranks_.broadcast(path_exists(folder) ? "there" : "").empty()) {
             if (model_.wrapped()) model_.merge();
             write_huggingface(folder, o_.config, model_.parameters(), whole());
             console_.line("merged model for Hugging Face: " + folder);
@@ -702,6 +704,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    prepare_descriptors();
     bound_spinning(argv);
     try {
         return run(argc, argv);

@@ -64,9 +64,10 @@ void load_merged(GPT2& model, const std::string& folder) {
 }
 
 void export_checkpoint(const std::string& from, const std::string& to) {
+    const std::string folder = std::filesystem::path(to + "/").parent_path().string();  // without a slash at its end
+    check_export_folder(folder);
     GPT2 model(config_of(from), DType::f32);
     model.allocate_weights();
     load_merged(model, from);
-    const std::string folder = std::filesystem::path(to + "/").parent_path().string();  // without a slash at its end
     write_huggingface(folder, model.config(), model.parameters(), Whole());
 }

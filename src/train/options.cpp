@@ -3,9 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 
+#include "io/paths.h"
 #include "runtime/version.h"
 #include "train/branch.h"
 #include "train/option_table.h"
@@ -176,7 +176,7 @@ std::string Options::config_to_read() const {
     USAGE_CHECK(!resume || !out.empty(), "--resume needs --out, the folder of the run to continue");
     USAGE_CHECK(branch_from.empty() || !out.empty(), "--branch-from needs --out, a new folder for the branch");
     const std::string stored = out + "/config.toml";
-    if (resume && std::filesystem::exists(stored)) return stored;  // without it there is no run yet: it is begun
+    if (resume && path_exists(stored)) return stored;  // without it there is no run yet: it is begun
     return branch_from.empty() ? "" : branch_config(branch_from);
 }
 

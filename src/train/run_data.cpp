@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
-#include "io/files.h"
+#include "io/paths.h"
 #include "io/tokenizer.h"
 
 namespace {
@@ -25,7 +25,7 @@ std::string Options::tokenizer_file() const {
 void Options::make_paths_absolute() {
     for (std::string* pattern : {&train_data, &val_data}) *pattern = absolute_pattern(*pattern);
     for (std::string* path : {&tokenizer, &init_from, &branch_from})
-        if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
+        if (!path->empty()) *path = std::filesystem::path(absolute_path(*path)).lexically_normal().string();
 }
 
 void Options::find_data() {
