@@ -14,6 +14,7 @@
 #include "io/folder_lock.h"
 #include "io/held_folder.h"
 #include "io/metrics.h"
+#include "io/paths.h"
 #include "io/temporary.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
@@ -22,6 +23,7 @@
 #include "optimizer/whole.h"
 #include "runtime/build.h"
 #include "runtime/cpu/spinning.h"
+#include "runtime/descriptors.h"
 #include "runtime/device.h"
 #include "runtime/ranks.h"
 #include "runtime/ranks/starter.h"
@@ -31,6 +33,7 @@
 #include "train/console.h"
 #include "train/dry_run.h"
 #include "train/health.h"
+#include "train/memory_check.h"
 #include "train/profile.h"
 #include "train/resume.h"
 #include "train/route_choice.h"
@@ -74,15 +77,18 @@ class Trainer {
     }
 
     int run() {
+        if (const std::string idle = o_.without_effect(); !idle.empty())
+            console_.line("without effect in this run: " + idle);
         open_data();
         open_run_folder();
         start();
         // A run that has all updates but no export was stopped by a signal in the last one, or failed in finish(),
         // which is done again.
-        if (step_ == o_.max_steps && fs::exists(o_.out + "/export")) {
+        if (step_ == o_.max_steps && path_exists(o_.out + "/export")) {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }
+        if (resumes() && due(o_.eval_every, step_)) validate(step_);  // where a signal has ended it
         for (; step_ < o_.max_steps && !wants_to_stop(); step_++) update();
         report_pending();
         return finish();
@@ -181,11 +187,11 @@ class Trainer {
     }
 
     void open_log() {
-        check_room(o_.out, checkpoint_bytes(model_.parameters()));
         remove_stale_temporaries(o_.out);
+        check_room(o_.out, checkpoint_bytes(model_.parameters()));
         if (resumes())
             leave_other_future();
-        else if (fs::exists(o_.out + "/metrics.jsonl"))
+        else if (path_exists(o_.out + "/metrics.jsonl"))
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
         if (!on_gpu()) o_.threads = threads_;  // a resume elsewhere has the same bits
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
@@ -202,7 +208,7 @@ class Trainer {
         for (const std::string& reason : o_.passed_over) console_.line("passed over: " + reason);
         std::vector<std::string> names = set_aside_later(o_.out, step_);
         const std::string complete = o_.out + "/export";
-        if (step_ < o_.max_steps && fs::exists(complete)) names.push_back(set_aside(complete));
+        if (step_ < o_.max_steps && path_exists(complete)) names.push_back(set_aside(complete));
         for (const std::string& name : names) console_.line("set aside, as the run goes on without it: " + name);
     }
 
@@ -249,6 +255,8 @@ class Trainer {
         const bool due = o_.save_minutes > 0 && seconds_now() - saved_time_ > 60 * o_.save_minutes;
         return {.stop = asks_to_stop(), .save = ranks_.first() && (due || signals::save != 0)};
     }
+    // Whether something that is done every so many updates comes after this one; finish() sees to the last one.
+    bool due(int64_t every, int64_t done) const { return every > 0 && done % every == 0 && done < o_.max_steps; }
     // The first rank sees to the run folder.
     bool folder_lost() const { return folder_ && !folder_->in_place(); }
 
@@ -278,19 +286,17 @@ class Trainer {
         report_pending();
         pending_ = report;
         const int64_t done = step_ + 1;
-        const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_),
-                   last = done == o_.max_steps;
-        const auto due = [&](int64_t every) { return every > 0 && done % every == 0 && !last; };
+        const bool ends_cycle = schedule_.merges_after(step_) || schedule_.resets_after(step_);
         // Ranks save together, when the numbers of an update say that the first one wishes it.
-        const bool saves = due(o_.save_every) || owes_save_ || (ranks_.alone() ? own.save : save_);
-        const bool more = ends_cycle || due(o_.eval_every) || due(o_.sample_every) || saves;
+        const bool saves = due(o_.save_every, done) || owes_save_ || (ranks_.alone() ? own.save : save_);
+        const bool more = ends_cycle || due(o_.eval_every, done) || due(o_.sample_every, done) || saves;
         if (more || !on_gpu() || schedule_.switches_before(done)) report_pending();
         if (ends_cycle) timed("end of cycle", [&] { end_cycle(); });
         if (o_.check_every > 0 && done % o_.check_every == 0)
             weight_check_.check("after update " + std::to_string(done));
-        if (due(o_.eval_every)) validate(done);
-        if (due(o_.sample_every)) print_sample(done);
-        if (saves && !last) save(done);
+        if (due(o_.eval_every, done)) validate(done);
+        if (due(o_.sample_every, done)) print_sample(done);
+        if (saves && done < o_.max_steps) save(done);
         if (!folder_lost()) report_saved();
     }
 
@@ -520,7 +526,7 @@ class Trainer {
         std::string loss;
         if (folder_ && folder_->place().empty()) {
             loss = "removed";
-            CHECK(!fs::exists(o_.out), "the run folder ", o_.out,
+            CHECK(!path_exists(o_.out), "the run folder ", o_.out,
                   " was removed during the run, and there is another in its place: nothing was saved");
             hold_folder();
             write_file_atomic(o_.out + "/config.toml", o_.to_toml());
@@ -545,12 +551,14 @@ class Trainer {
         print_sample(step_);
         if (wants_to_stop()) return stopped();
         const std::string folder = o_.out + "/export";
-        if (ranks_.broadcast(fs::exists(folder) ? "there" : "").empty()) {
+        if (ranks_.broadcast(path_exists(folder) ? "there" : "").empty()) {
             if (model_.wrapped()) model_.merge();
             write_huggingface(folder, o_.config, model_.parameters(), whole());
             console_.line("merged model for Hugging Face: " + folder);
         }
         if (o_.profile) console_.line(profile_.table(ceilings_));
+        if (const int64_t skipped = health_.state().skipped; skipped > 0)
+            console_.line("skipped updates: " + std::to_string(skipped));
         console_.line("run folder: " + o_.out);
         return 0;
     }
@@ -612,6 +620,14 @@ int report(const Error& error) {
     return error.exit_code;
 }
 
+// The error of a library in words of its own; the standard library's name nothing where memory is gone.
+Error as_error(const std::exception& error) {
+    const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error);
+    return {no_memory ? "out of memory on the host, of which ulimit -v or a control group may leave less than there is"
+                      : error.what(),
+            __FILE__, __LINE__};
+}
+
 int train(Options& options, int threads, const Place& place) {
     const Meeting meeting{.shared_folder = options.out,
                           .agreement = place.size > 1 ? start_agreement(options) : "",
@@ -625,6 +641,7 @@ int train(Options& options, int threads, const Place& place) {
     };
     std::optional<Trainer> trainer;
     try {
+        check_memory(options, place.local_size);
         trainer.emplace(options, threads, ranks);
         const int code = trainer->run();
         ranks.leave();
@@ -642,7 +659,7 @@ int train(Options& options, int threads, const Place& place) {
     } catch (const Error& error) {
         return fail(error);
     } catch (const std::exception& error) {
-        return fail({error.what(), __FILE__, __LINE__, 1});
+        return fail(as_error(error));
     }
 }
 
@@ -687,6 +704,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    prepare_descriptors();
     bound_spinning(argv);
     try {
         return run(argc, argv);
@@ -697,7 +715,6 @@ int main(int argc, char** argv) {
     } catch (const Error& error) {
         return report(error);
     } catch (const std::exception& error) {
-        std::cerr << "train_relora: " << error.what() << std::endl;
-        return 1;
+        return report(as_error(error));
     }
 }

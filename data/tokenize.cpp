@@ -25,6 +25,7 @@
 #include "io/text_pieces.h"
 #include "io/tokenizer.h"
 #include "io/utf8.h"
+#include "runtime/descriptors.h"
 #include "runtime/error.h"
 #include "runtime/processors.h"
 #include "runtime/version.h"
@@ -337,6 +338,7 @@ void catch_signals() {
 }  // namespace
 
 int main(int argc, char** argv) {
+    prepare_descriptors();
     Options options;
     CLI::App app("Turns text into token shards for train_relora.", "tokenize");
     declare_options(app, options);

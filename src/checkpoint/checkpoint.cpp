@@ -4,6 +4,7 @@
 
 #include "checkpoint/arrays.h"
 #include "checkpoint/run_folder.h"
+#include "io/paths.h"
 #include "io/sha256.h"
 #include "io/temporary.h"
 
@@ -15,7 +16,7 @@ int64_t checkpoint_bytes(const std::vector<Parameter*>& parameters) {
     return bytes;
 }
 
-bool is_checkpoint(const std::string& folder) { return fs::exists(folder + "/state.json"); }
+bool is_checkpoint(const std::string& folder) { return path_exists(folder + "/state.json"); }
 
 namespace {
 
@@ -69,7 +70,7 @@ std::string write_checkpoint(const std::string& out, const RunState& state, cons
     for (const Parameter* p : parameters)
         if (p->trains) written.adam_steps[p->name] = p->adam_step;
     write_file_atomic(temporary + "/state.json", state_text(written));
-    if (fs::exists(folder)) set_aside(folder);
+    if (path_exists(folder)) set_aside(folder);
     made.rename_to(folder);
     return folder;
 }

@@ -14,9 +14,13 @@
 GPT2Config config_of(const std::string& folder) {
     if (is_checkpoint(folder)) return whole_checkpoint(folder).state.config;
     const GPT2Config c = read_huggingface_config(folder);
-    CHECK(std::min({c.vocab_size, c.max_positions, c.layers, c.heads, c.channels}) > 0, folder, " states a model of ",
-          c.layers, " layers, ", c.heads, " heads, ", c.channels, " channels, vocabulary ", c.vocab_size, " and ",
-          c.max_positions, " positions; all should be positive");
+    for (const auto& [name, size] : {std::pair("vocab_size", &GPT2Config::vocab_size),
+                                     {"n_positions", &GPT2Config::max_positions},
+                                     {"n_layer", &GPT2Config::layers},
+                                     {"n_head", &GPT2Config::heads},
+                                     {"n_embd", &GPT2Config::channels}})
+        CHECK(c.*size >= 1 && c.*size <= kLargest.*size, folder, "/config.json: ", name, " is ", c.*size,
+              ", it should be from 1 to ", kLargest.*size);
     return c;
 }
 
@@ -60,9 +64,10 @@ void load_merged(GPT2& model, const std::string& folder) {
 }
 
 void export_checkpoint(const std::string& from, const std::string& to) {
+    const std::string folder = std::filesystem::path(to + "/").parent_path().string();  // without a slash at its end
+    check_export_folder(folder);
     GPT2 model(config_of(from), DType::f32);
     model.allocate_weights();
     load_merged(model, from);
-    const std::string folder = std::filesystem::path(to + "/").parent_path().string();  // without a slash at its end
     write_huggingface(folder, model.config(), model.parameters(), Whole());
 }

@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "io/files.h"
+#include "io/paths.h"
 #include "io/temporary.h"
 #include "runtime/error.h"
 
@@ -19,10 +20,10 @@ constexpr size_t kDigits = 8;
 
 std::vector<std::pair<int64_t, std::string>> by_step(const std::string& out) {
     std::vector<std::pair<int64_t, std::string>> found;
-    std::error_code none;
-    for (const auto& entry : fs::directory_iterator(out, none)) {
-        const auto step = step_of(entry.path().filename().string());
-        if (step && entry.is_directory(none)) found.push_back({*step, entry.path().string()});
+    for (const std::string& name : names_in(out)) {
+        const auto step = step_of(name);
+        std::error_code none;
+        if (step && fs::is_directory(out + "/" + name, none)) found.push_back({*step, out + "/" + name});
     }
     std::sort(found.begin(), found.end());
     return found;

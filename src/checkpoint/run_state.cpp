@@ -67,11 +67,11 @@ json to_json(const RunState& s) {
 }
 
 GPT2Config config_from(StateFields fields) {
-    const GPT2Config config{.vocab_size = fields.whole("vocab_size", 1, 65536),
-                            .max_positions = fields.whole("positions", 1, 1 << 24),
-                            .layers = fields.whole("layers", 1, 1 << 14),
-                            .heads = fields.whole("heads", 1, 1 << 20),
-                            .channels = fields.whole("channels", 1, 1 << 20)};
+    const GPT2Config config{.vocab_size = fields.whole("vocab_size", 1, kLargest.vocab_size),
+                            .max_positions = fields.whole("positions", 1, kLargest.max_positions),
+                            .layers = fields.whole("layers", 1, kLargest.layers),
+                            .heads = fields.whole("heads", 1, kLargest.heads),
+                            .channels = fields.whole("channels", 1, kLargest.channels)};
     fields.end();
     return config;
 }
@@ -128,6 +128,7 @@ RunState from_json(const json& object, const std::string& path) {
     CHECK(format >= kOldestFormat && format <= kFormat, path, " has format ", format, ", this program reads ",
           kOldestFormat, " to ", kFormat);
     RunState s;
+    s.format = format;
     s.step = fields.whole("step", 0, kMost);
     s.low_rank = fields.either("phase", "lowrank", "full");
     s.restarts = fields.whole("restarts", 0, s.low_rank ? s.step : 0);
@@ -137,6 +138,7 @@ RunState from_json(const json& object, const std::string& path) {
     if (format > 1) {
         s.health = health_from(fields.object("health"), s.step);
         s.train_data = data_files_from(fields.object("train_data"), path);
+        CHECK(!s.train_data.shards.empty(), path, " names no training data");
         s.val_data = data_files_from(fields.object("val_data"), path);
         s.branches = branches_from(fields, s.step);
     }

@@ -33,11 +33,12 @@ struct HealthState {
 };
 
 struct RunState {
+    int64_t format = 2;    // of the file that it was read from
     int64_t step = 0;      // updates completed
     int64_t restarts = 0;  // merges and re-initialisations completed
     bool low_rank = false;
     DataState data;
-    DataFiles train_data, val_data;     // no shards: not known (format 1), or none
+    DataFiles train_data, val_data;     // no shards in format 1
     std::vector<BranchPoint> branches;  // the oldest first
     HealthState health;
     uint64_t seed = 0;

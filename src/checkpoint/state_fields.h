@@ -1,4 +1,4 @@
-// The fields of an object in state.json, each of which is named, typed and bounded where it is read.
+// The fields of an object in state.json or config.json, each of which is named, typed and bounded where it is read.
 #pragma once
 
 #include <cstdint>

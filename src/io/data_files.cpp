@@ -5,6 +5,7 @@
 #include <map>
 
 #include "io/files.h"
+#include "io/paths.h"
 #include "io/sha256.h"
 #include "runtime/error.h"
 
@@ -17,7 +18,7 @@ constexpr int64_t kBlocks = 16, kBlockBytes = 64 << 10;
 
 std::optional<FileFingerprint> tokenizer_beside(const fs::path& shard) {
     const fs::path path = shard.parent_path() / "tokenizer.bin";
-    if (!fs::exists(path)) return {};
+    if (!path_exists(path.string())) return {};
     return fingerprint(path.string());
 }
 
@@ -54,7 +55,7 @@ DataFiles data_files(const std::string& pattern) {
     const std::vector<std::string> paths = glob_files(pattern);
     found.shards.reserve(paths.size());
     for (const std::string& name : paths) {
-        const std::string path = fs::absolute(name).string();
+        const std::string path = absolute_path(name);
         found.shards.push_back(fingerprint(path));
         const fs::path folder = fs::path(path).parent_path();
         if (!of_folder.contains(folder)) of_folder[folder] = tokenizer_beside(path);

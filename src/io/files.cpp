@@ -2,19 +2,17 @@
 #include "io/files.h"
 
 #include <fcntl.h>
-#include <glob.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include "io/paths.h"
 #include "io/temporary.h"
 #include "runtime/error.h"
 
@@ -48,11 +46,6 @@ void fail_errno(const std::string& action, const std::string& path, int error) {
     const std::string message = str("cannot ", action, " ", path, ": ", std::generic_category().message(error));
     if (error == ENOSPC || error == EDQUOT) throw DiskFull(message, __FILE__, __LINE__);
     FAIL(message);
-}
-
-std::string parent_of(const std::string& path) {
-    const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-    return parent.empty() ? "." : parent.string();
 }
 
 void write_all(int fd, const void* data, size_t bytes, const std::string& path) {
@@ -103,44 +96,11 @@ void sync_directory(const std::string& path) {
 }
 
 int64_t free_bytes(const std::string& path) {
-    std::filesystem::path place = std::filesystem::absolute(path);
-    std::error_code ignored;
-    while (!std::filesystem::exists(place, ignored) && place != place.root_path()) place = place.parent_path();
+    std::string place = path;
+    while (!path_exists(place) && place != parent_of(place)) place = parent_of(place);
     struct statvfs info;
     if (statvfs(place.c_str(), &info) != 0) fail_errno("read the free space of", place, errno);
     return int64_t(info.f_bavail) * int64_t(info.f_frsize);
-}
-
-std::vector<std::string> matching_files(const std::string& pattern) {
-    std::error_code ignored;
-    if (std::filesystem::exists(pattern, ignored) && !std::filesystem::is_directory(pattern, ignored)) return {pattern};
-    glob_t found;
-    const int result = glob(pattern.c_str(), GLOB_NOSORT | GLOB_TILDE | GLOB_BRACE, nullptr, &found);
-    std::vector<std::string> paths;
-    if (result == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-    globfree(&found);
-    std::erase_if(paths, [&](const std::string& path) { return std::filesystem::is_directory(path, ignored); });
-    std::sort(paths.begin(), paths.end());
-    return paths;
-}
-
-std::vector<std::string> glob_files(const std::string& pattern) {
-    std::vector<std::string> paths = matching_files(pattern);
-    USAGE_CHECK(!paths.empty(), "no file matches ", pattern);
-    return paths;
-}
-
-std::string absolute_pattern(const std::string& pattern) {
-    if (pattern.empty() || pattern.starts_with('/') || pattern.starts_with('~')) return pattern;
-    const std::string here = std::filesystem::current_path().string() + "/";
-    std::error_code ignored;
-    if (std::filesystem::exists(pattern, ignored)) return here + pattern;
-    std::string escaped;
-    for (const char c : here) {
-        if (std::string_view("\\*?[]{},~").find(c) != std::string_view::npos) escaped += '\\';
-        escaped += c;
-    }
-    return escaped + pattern;
 }
 
 FileWriter::FileWriter(const std::string& path)
@@ -209,22 +169,3 @@ void InputFile::read(int64_t offset, void* to, size_t bytes) const {
         done += size_t(count);
     }
 }
-
-MappedFile::MappedFile(const std::string& path) : path_(path) {
-    const OpenFile file(path, O_RDONLY);
-    struct stat info;
-    if (fstat(file.fd, &info) != 0) fail_errno("read", path, errno);
-    CHECK(S_ISREG(info.st_mode), "cannot read ", path, ": it is not a regular file");
-    size_ = info.st_size;
-    if (size_ == 0) return;  // an empty file cannot be mapped
-    void* memory = mmap(nullptr, size_t(size_), PROT_READ, MAP_SHARED, file.fd, 0);
-    if (memory == MAP_FAILED) fail_errno("map", path, errno);
-    data_ = static_cast<const uint8_t*>(memory);
-}
-
-MappedFile::~MappedFile() {
-    if (data_) munmap(const_cast<uint8_t*>(data_), size_t(size_));
-}
-
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

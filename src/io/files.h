@@ -20,9 +20,6 @@ std::string read_file(const std::string& path, int64_t most = INT64_MAX);
 // Replaces `path` by `text` so that a crash leaves either the old file or the new one.
 void write_file_atomic(const std::string& path, const std::string& text);
 
-// The folder that a path lies in.
-std::string parent_of(const std::string& path);
-
 // Brings what was written to an open file, or folder, to the disk.
 void sync_file(int fd, const std::string& path);
 
@@ -31,14 +28,6 @@ void sync_directory(const std::string& path);
 
 // How many bytes a new file at `path` could take. Where `path` doesn't exist yet, the nearest folder above it counts.
 int64_t free_bytes(const std::string& path);
-
-// The files that match a shell pattern, sorted by name. A path that exists is taken as it is, even if it has the
-// characters of a pattern.
-std::vector<std::string> matching_files(const std::string& pattern);
-// The same; a pattern that matches no file is an error.
-std::vector<std::string> glob_files(const std::string& pattern);
-// The same pattern for a process in another working directory.
-std::string absolute_pattern(const std::string& pattern);
 
 // A new file and its SHA-256; one of that name must not be there. Unless close() succeeded, the destructor removes it.
 class FileWriter {
@@ -81,23 +70,5 @@ class InputFile {
   private:
     std::string path_;
     int fd_ = -1;
-    int64_t size_ = 0;
-};
-
-// A file mapped into memory for reading.
-class MappedFile {
-  public:
-    explicit MappedFile(const std::string& path);
-    ~MappedFile();
-    MappedFile(MappedFile&& other) noexcept;
-    MappedFile& operator=(MappedFile&&) = delete;
-
-    const uint8_t* data() const { return data_; }
-    int64_t size() const { return size_; }
-    const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
-    const uint8_t* data_ = nullptr;
     int64_t size_ = 0;
 };

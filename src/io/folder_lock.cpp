@@ -90,7 +90,7 @@ FolderLock::FolderLock(const std::string& folder, const std::function<void(const
         if (written != ssize_t(record_.size())) fail_errno("write", path_, written < 0 ? errno : ENOSPC);
         fsync(fd_);  // so that other machines see it; where that fails the lock has to do
         if (!locked) {
-            // The owner is the last one to write, where several come at the same time.
+            // When several come at the same time, the last one to write is the owner.
             std::this_thread::sleep_for(std::chrono::seconds(1));
             USAGE_CHECK(held(), folder, " is in use by ", owner_of(record()));
         }

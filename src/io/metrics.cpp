@@ -72,17 +72,22 @@ MetricsLog::MetricsLog(const std::string& path, int64_t resume_step) : path_(pat
         if (kept != text) write_file_atomic(path, kept);
         resumed_with_ = keys_at(kept, resume_step);
     }
-    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    fd_ = int(TEMP_FAILURE_RETRY(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)));
     if (fd_ < 0) fail_errno("open", path, errno);
 }
 
 MetricsLog::~MetricsLog() { close(fd_); }
 
-void MetricsLog::sync() const {
-    if (fsync(fd_) != 0 && errno != EINVAL) fail_errno("write", path_, errno);
-}
+void MetricsLog::sync() const { sync_file(fd_, path_); }
 
 void MetricsLog::write(const MetricsLine& line) {
     const std::string text = line.text() + "\n";
-    write_all(fd_, text.data(), text.size(), path_);
+    const off_t before = lseek(fd_, 0, SEEK_END);
+    try {
+        write_all(fd_, text.data(), text.size(), path_);
+    } catch (const Error&) {
+        // The half of a line that a full disk took would make the file unreadable.
+        [[maybe_unused]] const int cut = ftruncate(fd_, before);  // where it fails, the next resume drops the half
+        throw;
+    }
 }

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "io/files.h"
+#include "io/paths.h"
 #include "runtime/error.h"
 
 namespace fs = std::filesystem;
@@ -89,16 +90,11 @@ void ShardWriter::close_shard() {
 
 std::vector<std::string> find_shards(const std::string& folder, const std::string& split) {
     std::vector<std::string> paths;
-    std::error_code error;
-    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-        const std::string name = entry->path().filename();
+    for (const std::string& name : names_in(folder)) {
         const size_t digits = split.size() + 1;
         const bool shard = name.size() == digits + 10 && name.starts_with(split + '_') && name.ends_with(".bin") &&
                            name.find_first_not_of("0123456789", digits) == digits + 6;
-        if (shard) paths.push_back(entry->path());
+        if (shard) paths.push_back(fs::path(folder) / name);
     }
-    const bool none = error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
-    if (error && !none) fail_errno("read the folder", folder, error.value());
-    std::sort(paths.begin(), paths.end());
     return paths;
 }

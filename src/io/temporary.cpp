@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
@@ -14,6 +13,7 @@
 #include <string_view>
 
 #include "io/files.h"
+#include "io/paths.h"
 #include "runtime/error.h"
 
 namespace fs = std::filesystem;
@@ -78,16 +78,14 @@ void Temporary::rename_to(const std::string& target) {
 
 std::vector<std::string> remove_stale_temporaries(const std::string& folder) {
     std::vector<std::string> removed;
-    std::error_code none;
-    for (fs::directory_iterator entry(folder, none), end; !none && entry != end; entry.increment(none)) {
-        const std::string path = entry->path().string();
-        if (!is_our_name(entry->path().filename().string())) continue;
+    for (const std::string& name : names_in(folder)) {
+        if (!is_our_name(name)) continue;
+        const std::string path = fs::path(folder) / name;
         const int fd = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0) continue;
         std::error_code error;
         if (is_stale(fd) && fs::remove_all(path, error) > 0 && !error) removed.push_back(path);
         close(fd);
     }
-    std::sort(removed.begin(), removed.end());
     return removed;
 }

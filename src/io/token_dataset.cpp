@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 
+#include "io/paths.h"
 #include "runtime/error.h"
 #include "runtime/signals.h"
 

@@ -17,7 +17,7 @@ namespace {
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 // The quota of one group, in processors.
-double quota_of(const cpu::ControlGroup& group) {
+double quota_of(const device::cpu::ControlGroup& group) {
     double quota = 0, period = 0;
     if (group.version2) {
         std::ifstream(group.folder / "cpu.max") >> quota >> period;  // "max" is no number, and leaves 0
@@ -32,7 +32,7 @@ double quota_of(const cpu::ControlGroup& group) {
 
 int granted_processors(const std::string& root) {
     double least = kNoLimit;
-    for (const cpu::ControlGroup& group : cpu::control_groups("cpu", root)) least = std::min(least, quota_of(group));
+    for (const device::cpu::ControlGroup& group : device::cpu::control_groups("cpu", root)) least = std::min(least, quota_of(group));
     return least < 1e6 ? int(std::ceil(least)) : 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/run_folder.h"
+#include "io/paths.h"
 #include "io/sha256.h"
 
 namespace fs = std::filesystem;
@@ -15,7 +16,7 @@ namespace {
 fs::path named_folder(const std::string& branch_from) {
     const fs::path path = fs::path(branch_from + "/").parent_path();  // without a slash at its end
     const auto step = step_number(path.filename().string());
-    return step && !fs::exists(path) ? path.parent_path() / step_name(*step) : path;
+    return step && !path_exists(path.string()) ? path.parent_path() / step_name(*step) : path;
 }
 
 std::string stored(const RunState& state, const std::string& name) { return state.option(name).value_or(""); }
@@ -59,7 +60,7 @@ void check_phase(const Options& o, const RunState& state, const std::string& fol
 std::string branch_config(const std::string& branch_from) {
     const fs::path folder = named_folder(branch_from),
                    config = (is_checkpoint(folder.string()) ? folder.parent_path() : folder) / "config.toml";
-    USAGE_CHECK(fs::exists(config), "--branch-from ", branch_from, ": there is no ", config.string(),
+    USAGE_CHECK(path_exists(config.string()), "--branch-from ", branch_from, ": there is no ", config.string(),
                 " to take options from; give --config");
     return config.string();
 }
@@ -100,7 +101,7 @@ std::vector<std::string> begin_branch(const Options& o, RunState& state) {
         if (const std::string before = stored(state, name); !same_value(value, before))
             lines.push_back(str("  ", name, ": ", before, " -> ", value));
     const std::string other = shard_difference(state.train_data, o.train_files);
-    const bool known = !state.train_data.shards.empty();
+    const bool known = state.format > 1;
     if (known && !other.empty()) lines.push_back("  train-data: " + other);
     const bool other_order =
         (known && !other.empty()) || o.seed != state.seed || o.seq_len != stored_whole(state, "seq-len");
@@ -110,7 +111,7 @@ std::vector<std::string> begin_branch(const Options& o, RunState& state) {
         state.data = {};
     }
     state.branches.push_back(
-        {.folder = fs::absolute(folder).string(),
+        {.folder = absolute_path(folder),
          .step = state.step,
          .tokens = tokens_after(state.branches, state.step, stored_whole(state, "total-batch-tokens")),
          .sha256 = sha256_file(folder + "/state.json")});

@@ -2,7 +2,6 @@
 
 #include <iomanip>
 #include <sstream>
-#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "model/flops.h"
@@ -34,10 +33,15 @@ PhaseEstimate estimate_phase(const Options& o, bool low_rank, const Routes& rout
     return phase;
 }
 
-std::string dry_run_report(const Options& o) {
+std::vector<PhaseEstimate> estimate_phases(const Options& o, const Routes& routes) {
     std::vector<PhaseEstimate> phases;
     if (!o.low_rank() || o.warm_start_steps > 0) phases.push_back(estimate_phase(o, false, {}));
-    if (o.low_rank()) phases.push_back(estimate_phase(o, true, o.lora.routes));
+    if (o.low_rank()) phases.push_back(estimate_phase(o, true, routes));
+    return phases;
+}
+
+std::string dry_run_report(const Options& o) {
+    const std::vector<PhaseEstimate> phases = estimate_phases(o, o.lora.routes);
     std::ostringstream out;
     const GPT2Config& c = o.config;
     out << "model        " << c.layers << " layers, " << c.heads << " heads, " << c.channels << " channels, vocabulary "

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 #include "optimizer/optimizer.h"
 #include "runtime/memory.h"
@@ -20,6 +21,9 @@ struct PhaseEstimate {
 };
 // Estimates one phase of the run, the low-rank one with these routes.
 PhaseEstimate estimate_phase(const Options& options, bool low_rank, const Routes& routes);
+
+// Estimates the phases that the run has, the low-rank one with these routes.
+std::vector<PhaseEstimate> estimate_phases(const Options& options, const Routes& routes);
 
 // --dry-run's report: parameters, memory by category for each phase, tokens, updates, FLOPs.
 std::string dry_run_report(const Options& options);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "checkpoint/arrays.h"
@@ -12,22 +13,24 @@ namespace {
 // Where values hardly vary, what varies a little more is no outlier yet.
 constexpr double kLeastDeviation = 0.01;  // of the mean
 
-float limit(const std::vector<WatchedUpdate>& window, size_t count, double WatchedUpdate::*value, double zscore) {
+float limit(std::span<const WatchedUpdate> window, double WatchedUpdate::*value, double zscore) {
     double mean = 0, squares = 0;
-    for (size_t i = 0; i < count; i++) mean += window[i].*value / double(count);
-    for (size_t i = 0; i < count; i++) squares += std::pow(window[i].*value - mean, 2) / double(count);
+    for (const WatchedUpdate& update : window) mean += update.*value / double(window.size());
+    for (const WatchedUpdate& update : window) squares += std::pow(update.*value - mean, 2) / double(window.size());
     return float(mean + zscore * std::max(std::sqrt(squares), kLeastDeviation * std::abs(mean)));
 }
 
 }  // namespace
 
 Optimizer::Limits Health::limits(int64_t step) const {
-    const auto& window = state_.window;
+    const auto& all = state_.window;
     const auto known = [&](const WatchedUpdate& update) { return update.step <= step - 2; };
-    const size_t count = size_t(std::find_if_not(window.begin(), window.end(), known) - window.begin());
-    if (!config_.watches || count < kLeast) return {};
-    return {.loss = limit(window, count, &WatchedUpdate::loss, config_.zscore),
-            .norm = limit(window, count, &WatchedUpdate::norm, config_.zscore)};
+    const size_t end = size_t(std::find_if_not(all.begin(), all.end(), known) - all.begin());
+    if (!config_.watches || end < kLeast) return {};
+    const size_t count = std::min(end, kWindow);
+    const std::span window(all.data() + end - count, count);
+    return {.loss = limit(window, &WatchedUpdate::loss, config_.zscore),
+            .norm = limit(window, &WatchedUpdate::norm, config_.zscore)};
 }
 
 std::string Health::add(int64_t step, const Optimizer::Result& result) {
@@ -37,7 +40,9 @@ std::string Health::add(int64_t step, const Optimizer::Result& result) {
                finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
     if (result.taken) {
         state_.skipped_in_a_row = 0;
-        if (state_.window.size() == kWindow) state_.window.erase(state_.window.begin());
+        // One more than the window, as the last one may not belong to it yet: limits don't depend on when they are
+        // asked.
+        if (state_.window.size() > kWindow) state_.window.erase(state_.window.begin());
         state_.window.push_back({step, result.loss, result.gradient_norm});
     } else {
         state_.skipped++;

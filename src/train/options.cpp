@@ -3,9 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 
+#include "io/paths.h"
 #include "runtime/version.h"
 #include "train/branch.h"
 #include "train/option_table.h"
@@ -23,7 +23,6 @@ void Options::describe(OptionTable& table) {
     const AnyValue any;
     const TextOrEmpty text_or_empty;
     const WholeRange positive = whole(1, int64_t(1) << 40), not_negative = whole(0, int64_t(1) << 40);
-    const WholeRange of_a_batch = whole(1, INT32_MAX);  // a product of two fits int64
     const Range fraction = between(0, 1), rate = between(0, 1e3);
 
     table.group = "Data";
@@ -32,18 +31,18 @@ void Options::describe(OptionTable& table) {
               "validation token shards: a path or quoted glob (none: no validation)");
     table.add("tokenizer", tokenizer, kRunOnly, any,
               "tokenizer.bin of the data (default: the one beside the training shards, else bytes)");
-    table.add("batch-size", batch_size, kNumbers, of_a_batch, "sequences per micro-batch");
-    table.add("seq-len", seq_len, kNumbers, of_a_batch, "tokens per sequence");
+    table.add("batch-size", batch_size, kNumbers, whole(1, INT32_MAX), "sequences per micro-batch");
+    table.add("seq-len", seq_len, kNumbers, whole(1, kLargest.max_positions), "tokens per sequence");
     table.add("total-batch-tokens", total_batch_tokens, kNumbers, positive,
               "tokens per update; more than batch-size x seq-len accumulates gradients (default: one micro-batch)");
     table.group = "Model";
     table.add("model", model, kNumbers, any, "one of " + config_names() + " (default: gpt2)");
-    table.add("layers", layers, kNumbers, positive, "blocks, instead of --model");
-    table.add("heads", heads, kNumbers, positive, "attention heads, instead of --model");
-    table.add("channels", channels, kNumbers, positive, "width, instead of --model");
-    table.add("vocab-size", vocab_size, kNumbers, whole(2, 65536),
+    table.add("layers", layers, kNumbers, whole(1, kLargest.layers), "blocks, instead of --model");
+    table.add("heads", heads, kNumbers, whole(1, kLargest.heads), "attention heads, instead of --model");
+    table.add("channels", channels, kNumbers, whole(1, kLargest.channels), "width, instead of --model");
+    table.add("vocab-size", vocab_size, kNumbers, whole(2, kLargest.vocab_size),
               "tokens in the vocabulary (default: the tokenizer's, else 50257)");
-    table.add("positions", positions, kNumbers, positive,
+    table.add("positions", positions, kNumbers, whole(1, kLargest.max_positions),
               "longest sequence the model can have (default: 1024 for --model, else --seq-len)");
     table.add("init-from", init_from, kNumbers, any,
               "start from these weights: a checkpoint folder (step_NNNNNNNN) or a Hugging Face GPT-2 folder");
@@ -177,7 +176,7 @@ std::string Options::config_to_read() const {
     USAGE_CHECK(!resume || !out.empty(), "--resume needs --out, the folder of the run to continue");
     USAGE_CHECK(branch_from.empty() || !out.empty(), "--branch-from needs --out, a new folder for the branch");
     const std::string stored = out + "/config.toml";
-    if (resume && std::filesystem::exists(stored)) return stored;  // without it there is no run yet: it is begun
+    if (resume && path_exists(stored)) return stored;  // without it there is no run yet: it is begun
     return branch_from.empty() ? "" : branch_config(branch_from);
 }
 

@@ -95,6 +95,8 @@ struct Options {
     void resolve();
     // The options as a TOML file that --config takes.
     std::string to_toml() const;
+    // The options of the command line that change nothing in this run, as "--rank, --alpha".
+    std::string without_effect() const;
     // Names and values of the options that decide the numbers of a run: a resume must have the same.
     std::vector<std::pair<std::string, std::string>> trajectory() const;
     // The tokenizer.bin that is named, or lies beside the training shards; empty: bytes.

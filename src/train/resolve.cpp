@@ -182,3 +182,17 @@ void Options::resolve() {
     }
     if (out.empty()) out = str("runs/", mode, "-", seed);
 }
+
+std::string Options::without_effect() const {
+    const std::pair<bool, Names> uses[] = {
+        {restarts() && reset_every > 0, {"reset", "reset-adam-step", "restart-warmup-steps", "skip-zero-rate"}},
+        {low_rank(), {"alpha", "lora-lr", "lora-dropout", "adapter-route"}},
+        {low_rank() || mode == "control", {"rank", "targets", "qkv-adapters"}},
+        {schedule == "wsd", {"wsd-decay-fraction"}}};
+    std::string list;
+    for (const auto& [used, names] : uses)
+        for (const OptionTable::Entry& entry : entries_)
+            if (!used && entry.given && std::find(names.begin(), names.end(), entry.name) != names.end())
+                list += (list.empty() ? "--" : ", --") + entry.name;
+    return list;
+}

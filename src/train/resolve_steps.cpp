@@ -2,6 +2,7 @@
 // up.
 #include <algorithm>
 
+#include "runtime/checked.h"
 #include "train/line_up.h"
 #include "train/options.h"
 
@@ -47,7 +48,11 @@ void Options::resolve_steps() {
 }
 
 void Options::resolve_length() {
-    const int64_t micro = batch_size * seq_len * ranks;
+    const int64_t of_rank = batch_size * seq_len;
+    USAGE_CHECK(of_rank <= INT32_MAX, "--batch-size ", batch_size, " x --seq-len ", seq_len, " = ", of_rank,
+                " tokens in a micro-batch are more than ", INT32_MAX,
+                "; --total-batch-tokens makes larger updates of several micro-batches");
+    const int64_t micro = of_rank * ranks;
     if (total_batch_tokens < 0) total_batch_tokens = micro;
     USAGE_CHECK(total_batch_tokens % micro == 0, "--total-batch-tokens ", total_batch_tokens,
                 " is not a multiple of --batch-size ", batch_size, " x --seq-len ", seq_len,
@@ -65,6 +70,7 @@ void Options::resolve_length() {
         max_steps = steps;
     }
     if (max_steps < 0) max_steps = 20000;
+    checked_product(str(max_steps, " updates of ", total_batch_tokens, " tokens"), {max_steps, total_batch_tokens});
 }
 
 // As in the paper, about a quarter of the run is the full-rank phase, the rest three cycles, or as many as there are

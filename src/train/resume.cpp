@@ -1,10 +1,10 @@
 #include "train/resume.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/run_folder.h"
+#include "io/paths.h"
 
 void Options::choose_checkpoint() {
     if (!resume) return choose_branch_point();
@@ -31,7 +31,7 @@ namespace {
 // Throws unless a run without a checkpoint was begun with the options that decide the numbers.
 void check_begun_options(const Options& options) {
     const std::string path = options.out + "/config.toml";
-    if (!std::filesystem::exists(path)) return;
+    if (!path_exists(path)) return;
     Options begun;
     std::string config = "--config=" + path, program = "train_relora";
     char* argv[] = {program.data(), config.data()};
@@ -48,20 +48,20 @@ void check_begun_options(const Options& options) {
 
 void check_run_folder(const Options& o) {
     if (!o.resume) {
-        USAGE_CHECK(!std::filesystem::exists(o.out + "/metrics.jsonl") && checkpoints(o.out).empty(), "--out ", o.out,
+        USAGE_CHECK(!path_exists(o.out + "/metrics.jsonl") && checkpoints(o.out).empty(), "--out ", o.out,
                     " already holds a run; add --resume to continue it, or give another folder");
         return;
     }
     USAGE_CHECK(checkpoints(o.out) == o.found, "the run in ", o.out, " went on until now: start again to continue it");
     if (!o.resumed_from.empty()) return;
-    USAGE_CHECK(!std::filesystem::exists(o.out + "/export"), "--resume: ", o.out,
+    USAGE_CHECK(!path_exists(o.out + "/export"), "--resume: ", o.out,
                 " holds a complete run's export, but no checkpoint; give another --out");
     check_begun_options(o);
 }
 
 void check_resumed_options(const Options& options, const RunState& state, const std::string& folder) {
     // Format 1 has no data and fewer options, and knows the weights that a run began with by any spelling.
-    const bool older = state.train_data.shards.empty();
+    const bool older = state.format == 1;
     const auto wanted = options.trajectory();
     for (const auto& [name, value] : wanted) {
         const auto stored = state.option(name);

@@ -4,11 +4,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "io/files.h"
 #include "io/json.h"
+#include "io/paths.h"
+#include "runtime/clock.h"
 #include "runtime/device.h"
 #include "runtime/version.h"
 #include "train/routes.h"
@@ -17,6 +21,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 namespace {
+
+constexpr double kPatience = 5;  // seconds to wait for the lock
 
 std::string cache_path() {
     const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
@@ -40,7 +46,7 @@ json read_cache() {
     try {
         json all = parse_json(read_file(path));
         return all.is_object() ? all : json::object();
-    } catch (const std::exception&) {
+    } catch (const Error&) {
         return json::object();
     }
 }
@@ -49,9 +55,18 @@ json read_cache() {
 // of them has measured. On a file system without locks they may.
 class CacheLock {
   public:
-    explicit CacheLock(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+    explicit CacheLock(const std::string& path)
+        : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)) {
         if (fd_ < 0) fail_errno("create", path, errno);
-        while (flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+        // The others hold it for milliseconds, unless one is stopped.
+        const double start = seconds_now();
+        while (flock(fd_, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || errno == EINTR)) {
+            if (seconds_now() - start < kPatience) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                continue;
+            }
+            close(fd_);
+            FAIL("another process has held ", path, " for ", kPatience, " seconds");
         }
     }
     ~CacheLock() { close(fd_); }
@@ -91,13 +106,11 @@ void store_times(const RouteTimes& times, const RouteSetting& s, int threads) {
         for (const RouteTime& time : linear) routes.push_back({time.micro_batch, time.update});
         entry.push_back(routes);
     }
-    try {
-        fs::create_directories(fs::path(path).parent_path());
-        const CacheLock lock(path + ".lock");
-        json all = read_cache();
-        all[key_of(s, threads)] = entry;
-        write_file_atomic(path, json_text(all, 1) + "\n");
-    } catch (const std::exception&) {
-        // The next run measures again.
-    }
+    std::error_code error;
+    fs::create_directories(parent_of(path), error);
+    if (error) fail_errno("create", parent_of(path), error.value());
+    const CacheLock lock(path + ".lock");
+    json all = read_cache();
+    all[key_of(s, threads)] = entry;
+    write_file_atomic(path, json_text(all, 1) + "\n");
 }

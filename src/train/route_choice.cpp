@@ -17,7 +17,11 @@ Routes choose_routes(const Options& o, int threads, Console& console) {
     if (!times) {
         console.line("measuring which adapter route is the fastest for each linear");
         times = measured_times(setting);
-        store_times(*times, setting, threads);
+        try {
+            store_times(*times, setting, threads);
+        } catch (const Error& error) {
+            console.line(str("the next run will measure again: ", error.what()));
+        }
     }
     const Routes fastest = fastest_routes(*times, o.accumulation);
     const size_t available = device::bytes_available(o.run_device);

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
-#include "io/files.h"
+#include "io/paths.h"
 #include "io/tokenizer.h"
 
 namespace {
@@ -25,7 +25,7 @@ std::string Options::tokenizer_file() const {
 void Options::make_paths_absolute() {
     for (std::string* pattern : {&train_data, &val_data}) *pattern = absolute_pattern(*pattern);
     for (std::string* path : {&tokenizer, &init_from, &branch_from})
-        if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
+        if (!path->empty()) *path = std::filesystem::path(absolute_path(*path)).lexically_normal().string();
 }
 
 void Options::find_data() {
@@ -74,7 +74,7 @@ void Options::check_vocabulary(const std::optional<FileFingerprint>& used) {
 }
 
 std::vector<std::string> check_resumed_data(const Options& o, const RunState& state, const std::string& folder) {
-    if (state.train_data.shards.empty())
+    if (state.format == 1)
         return {folder + " is of an earlier version and doesn't know its data: those that are given are taken"};
     const std::string difference = shard_difference(state.train_data, o.train_files);
     USAGE_CHECK(difference.empty(), "--resume: --train-data ", o.train_data, " are not the data that ", folder,

@@ -77,6 +77,7 @@ class Checkpoint : public testing::Test {
         s.data = {.epoch = 2, .position = 71};
         s.seed = 0xFFFFFFFFFFFFFFFFull;  // more than a double or a signed integer holds
         s.config = {.vocab_size = 5, .max_positions = 7, .layers = 1, .heads = 1, .channels = 3};
+        s.train_data.shards = {{.path = "train.bin", .bytes = 2048, .sha256 = std::string(64, 'b')}};
         s.rank = 2;
         s.alpha = 0.1;
         s.options = {{"lr", "0.1"}, {"mode", "\"relora\""}};

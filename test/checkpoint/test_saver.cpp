@@ -40,6 +40,7 @@ class SaverTest : public testing::Test {
         RunState s;
         s.step = step;
         s.config = {.vocab_size = kRows, .max_positions = 7, .layers = 1, .heads = 1, .channels = kCols};
+        s.train_data.shards = {{.path = "train.bin", .bytes = 2048, .sha256 = std::string(64, 'b')}};
         s.rank = 1;
         s.alpha = 1;
         return s;

@@ -182,7 +182,7 @@ done
 base=(--batch-size 4 --max-steps 4 --rank 4 --mode lora)
 refused 2 "--seq-len 64 is longer than the model's 32 positions" --init-from "$checkpoint" --seq-len 64
 base=("${sized[@]}")
-refused 1 "beyond the vocabulary of 64 tokens" --vocab-size 64
+refused 2 "--vocab-size 64: fewer than the 257 tokens" --vocab-size 64
 # What samples need is looked at before training. An empty prompt is the end of text, 256.
 without_samples=("${quiet[@]}")
 quiet=(--threads 2)
@@ -215,8 +215,8 @@ for row in 'byte|is damaged' 'truncated|is damaged' 'missing|adapters.safetensor
 done
 cp -r "$run" "$work/hollow"
 rm -r "$work"/hollow/step_*
-resume_refused 'resume without a checkpoint' 1 'there is no complete checkpoint under' "$work/hollow" --resume
-resume_refused 'resume of nothing' 1 'holds no run to continue' "$work/nothing" --resume
+resume_refused 'resume without a checkpoint' 2 "holds a complete run's export, but no checkpoint" "$work/hollow" --resume
+resume_refused 'resume of nothing' 2 '--train-data is missing' "$work/nothing" --resume
 resume_refused 'resume with another rate' 2 '--lr is 0.5' "$run" --resume --lr 0.5
 resume_refused 'a second run' 2 'already holds a run; add --resume' "$run" --train-data "$good" "${sized[@]}" "${quiet[@]}"
 
@@ -227,7 +227,7 @@ code=0
     exec ./train_relora --train-data "$good" --out "$work/large" --layers 24 --heads 16 --channels 1024 --seq-len 32 --batch-size 4 \
         --max-steps 4 --mode full "${quiet[@]}"
 ) >"$work/stdout" 2>"$work/stderr" || code=$?
-check_refusal 'too large a model' "$code" 1 'MiB on the CPU; a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less'
+check_refusal 'too large a model' "$code" 1 'the least); a smaller --batch-size or --seq-len, or --recompute pointwise or block, needs less'
 
 # A disk that is full when the second checkpoint is written: the first stays, nothing of the second does.
 code=0

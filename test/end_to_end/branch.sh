@@ -87,7 +87,7 @@ refused phase '--warm-start-steps 8' "$work/run/6" --warm-start-steps 8 --max-st
 refused mode '--mode full' "$work/run/6" --mode full
 refused shape 'its model has 2 layers, the options say 3' "$work/run/6" --layers 3
 refused over '--max-steps 6' "$work/run/6" --max-steps 6 --merge-every 2
-refused cycles "--merge-every 4 doesn't divide" "$work/run/6" --max-steps 14
+refused cycles 'never line up' "$work/run/6" --max-steps 16 --reset-every 3
 code=0
 "$trainer" --branch-from "$work/run/6" --out "$work/longer" >"$work/into_a_run.log" 2>&1 || code=$?
 [ "$code" -eq 2 ] || differs "into_a_run: exit code $code"

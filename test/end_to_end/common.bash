@@ -81,5 +81,34 @@ close() {
         differs "$1: $3 is not as close to that of $2 as it should be: $(cat "$work/close")"
     echo "$1, $3: $(cat "$work/close")"
 }
+# within SECONDS COMMAND…: waits until a command succeeds, and fails if it doesn't in this time.
+within() {
+    local tries=$(($1 * 20))
+    shift
+    until "$@"; do
+        [ $((tries--)) -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+# ended PID: whether a process of this shell has ended.
+ended() { ! kill -0 "$1" 2>/dev/null; }
+# begin NAME OPTION…: a run of the tiny model in the background, in $work/NAME; $pid is its process.
+begin() {
+    local folder=$work/$1
+    shift
+    "$trainer" --train-data "$shards/train_*.bin" --val-data "$shards/val_*.bin" --out "$folder" --device "$device" \
+        "${shape[@]}" "${quiet[@]}" "$@" >"$folder.log" 2>&1 &
+    pid=$!
+}
+# updates NAME NUMBER: whether a run has done so many updates.
+updates() { [ "$(grep -c '"loss":' "$work/$1/metrics.jsonl" 2>/dev/null || true)" -ge "$2" ] 2>/dev/null; }
+# ends NAME CODE PID TEXT: how a run in the background must end, and what its last lines must say.
+ends() {
+    local code=0
+    within 60 ended "$3" || { differs "$1: goes on"; kill -KILL "$3"; }
+    wait "$3" || code=$?
+    [ "$code" -eq "$2" ] || differs "$1: exit code $code, expected $2: $(tail -n 1 "$work/$1.log")"
+    grep -qF -- "$4" "$work/$1.log" || differs "$1: does not say '$4': $(tail -n 3 "$work/$1.log")"
+}
 # holds EXPRESSION: whether awk finds it true, e.g. holds '0.99 <= 1'.
 holds() { awk "BEGIN { exit !($1) }"; }

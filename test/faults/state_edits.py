@@ -14,6 +14,8 @@ import sys
 
 # Counters in which another small number can be that of another run: only the hash shows that it isn't this one's.
 COUNTERS = ('restarts', 'data/', 'adam_steps/')
+# A run may have no validation data and no tokenizer: only the hash shows that this one had.
+MAY_BE_ABSENT = ('train_data/tokenizer', 'val_data/')
 OTHERS = [None, True, -1, 0, 0.5, 1e300, 2**62, 2**64 - 1, 2**70, math.nan, -math.inf, '', 'x', [], {}, [1], {'a': 1}]
 
 
@@ -78,7 +80,8 @@ def edits(state):
 def texts(state):
     """(what it is, the text of an edited file)"""
     for what, edited in edits(state):
-        plausible = what.startswith(COUNTERS) and (what.endswith('= 0') or what.endswith('swapped'))
+        plausible = (what.startswith(COUNTERS) and what.endswith(('= 0', 'swapped'))
+                     or what.startswith(MAY_BE_ABSENT) and what.endswith(('= []', 'swapped')))
         if plausible or '=' not in what:
             yield what, text_of(edited)
         if not plausible:

@@ -1,6 +1,5 @@
 // What comes from tokenizers and other programs: shards, tables of tokens, safetensors, text.
 #include <algorithm>
-#include <numeric>
 
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -38,8 +37,8 @@ void safetensors(std::string_view input) {
     fuzz::takes_or_refuses([&] {
         const SafetensorsReader file(fuzz::file_with(input));
         for (const SafetensorsEntry& entry : file.entries()) {
-            const uint8_t* data = file.data(entry);
-            CHECK(std::accumulate(data, data + entry.bytes(), 0) >= 0, "a sum of bytes is negative");
+            std::vector<uint8_t> data(size_t(entry.bytes()));
+            file.read(entry, data.data());
         }
     });
 }

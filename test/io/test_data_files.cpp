@@ -7,6 +7,7 @@
 
 #include "io/data_files.h"
 #include "io/files.h"
+#include "io/paths.h"
 #include "io/sha256.h"
 #include "test/error_of.h"
 

@@ -14,6 +14,7 @@
 
 #include "io/files.h"
 #include "io/metrics.h"
+#include "io/paths.h"
 #include "runtime/error.h"
 #include "test/error_of.h"
 
@@ -145,11 +146,11 @@ TEST_F(Files, AtomicWriteTouchesNoOtherName) {
 TEST_F(Files, ErrorsNameTheFileAndTheReason) {
     const std::string missing = path("missing");
     EXPECT_EQ(error_of([&] { read_file(missing); }), "cannot open " + missing + ": No such file or directory");
-    EXPECT_EQ(error_of([&] { MappedFile file(missing); }), "cannot open " + missing + ": No such file or directory");
+    EXPECT_EQ(error_of([&] { InputFile file(missing); }), "cannot open " + missing + ": No such file or directory");
     EXPECT_EQ(error_of([&] { FileWriter writer(missing + "/x"); }),
               "cannot create " + missing + "/x: No such file or directory");
     EXPECT_EQ(error_of([&] { read_file(folder); }), "cannot read " + folder.string() + ": it is not a regular file");
-    EXPECT_EQ(error_of([&] { MappedFile file(folder); }),
+    EXPECT_EQ(error_of([&] { InputFile file(folder); }),
               "cannot read " + folder.string() + ": it is not a regular file");
     EXPECT_EQ(error_of([&] { sync_directory(missing); }), "cannot open " + missing + ": No such file or directory");
 }
@@ -185,6 +186,20 @@ TEST_F(Metrics, LinesAreJsonAndNumbersRoundTrip) {
 TEST_F(Metrics, EveryLineIsInTheFileAtOnce) {
     MetricsLog log(path("metrics.jsonl"), -1);
     log.write(MetricsLine().add("step", 1));
+    EXPECT_EQ(read_file(path("metrics.jsonl")), "{\"step\":1}\n");
+    log.write(MetricsLine().add("step", 2));
+    EXPECT_EQ(read_file(path("metrics.jsonl")), "{\"step\":1}\n{\"step\":2}\n");
+}
+
+// A disk that is full takes the first half of a line.
+TEST_F(Metrics, AFailedLineLeavesWholeLines) {
+    MetricsLog log(path("metrics.jsonl"), -1);
+    log.write(MetricsLine().add("step", 1));
+    {
+        const FileSizeLimit limit(20);
+        EXPECT_EQ(error_of([&] { log.write(MetricsLine().add("step", 2).add("loss", 0.5)); }),
+                  "cannot write " + path("metrics.jsonl") + ": File too large");
+    }
     EXPECT_EQ(read_file(path("metrics.jsonl")), "{\"step\":1}\n");
     log.write(MetricsLine().add("step", 2));
     EXPECT_EQ(read_file(path("metrics.jsonl")), "{\"step\":1}\n{\"step\":2}\n");

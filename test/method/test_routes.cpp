@@ -11,6 +11,7 @@
 #include <fstream>
 #include <random>
 
+#include "test/error_of.h"
 #include "train/dry_run.h"
 #include "train/route_choice.h"
 #include "train/routes.h"
@@ -290,13 +291,30 @@ TEST_F(Cache, IsWorthNothingWhenItIsDamagedAndIsWrittenAnew) {
     }
     std::filesystem::remove_all(folder);
     std::ofstream(folder) << "a file where the folder should be";
-    store_times(times_of(1, 0), setting(4, 16), 2);  // no error
+    const auto store = [] { store_times(times_of(1, 0), setting(4, 16), 2); };
+    EXPECT_EQ(error_of(store), "cannot create " + folder + "/train_relora: Not a directory");
     EXPECT_FALSE(stored_times(setting(4, 16), 2));
     // A path that can't even be looked at holds no times either.
     std::filesystem::remove(folder);
     std::filesystem::create_symlink(folder, folder);
-    store_times(times_of(1, 0), setting(4, 16), 2);
+    EXPECT_EQ(error_of(store), "cannot create " + folder + "/train_relora: Too many levels of symbolic links");
     EXPECT_FALSE(stored_times(setting(4, 16), 2));
+}
+
+// A link in the place of one of the cache's files leads to something that is not the cache's.
+TEST_F(Cache, FollowsNoLinkOfOthers) {
+    std::filesystem::create_directories(folder + "/train_relora");
+    std::ofstream(folder + "/mine") << "mine";
+    std::filesystem::create_symlink(folder + "/mine", path() + ".lock");
+    EXPECT_EQ(error_of([] { store_times(times_of(1, 0), setting(4, 16), 2); }),
+              "cannot create " + path() + ".lock: Too many levels of symbolic links");
+    std::filesystem::remove(path() + ".lock");
+    for (const char* name : {".tmp", ""}) std::filesystem::create_symlink(folder + "/mine", path() + name);
+    store_times(times_of(1, 0), setting(4, 16), 2);
+    EXPECT_TRUE(stored_times(setting(4, 16), 2));
+    std::string text;
+    std::getline(std::ifstream(folder + "/mine"), text);
+    EXPECT_EQ(text, "mine");
 }
 
 }  // namespace

@@ -127,7 +127,7 @@ for ((place = 10000; place < 60000; place += 200)); do
     printf '\xff\xff' | dd of="$bad" bs=1 seek=$((1024 + place)) conv=notrunc status=none
 done
 each_in bad_shard "${on_data[@]}"
-says bad_shard 'rank 1: .*train_000000.bin'
+says bad_shard 'rank 1 has .*train_000000.bin' 2
 cp "$shards/train_000000.bin" "$bad"
 
 # The same option, other weights: ranks compare before they train.

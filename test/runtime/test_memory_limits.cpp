@@ -23,7 +23,7 @@ class MemoryLimits : public testing::Test {
         fs::create_directories((root_ / name).parent_path());
         std::ofstream(root_ / name) << text;
     }
-    size_t left() { return cpu::left_by_control_groups(root_.parent_path()); }
+    size_t left() { return device::cpu::left_by_control_groups(root_.parent_path()); }
 
     const fs::path root_ = fs::path(testing::TempDir()) / "machine" / "groups";
 };
@@ -58,7 +58,7 @@ TEST_F(MemoryLimits, NothingLimitsWhereThereAreNoGroups) {
     EXPECT_EQ(left(), SIZE_MAX);
     file("../proc/self/cgroup", "0::/\nno colon\n");
     EXPECT_EQ(left(), SIZE_MAX);
-    const size_t available = cpu::memory_available();
+    const size_t available = device::cpu::memory_available();
     EXPECT_GT(available, size_t(1) << 20);
 }
 

@@ -35,7 +35,7 @@ class CpuBackend : public Backend {
     void* allocate_host(size_t bytes) override { return std::calloc(bytes, 1); }
     void release_host(void* block) override { std::free(block); }
 
-    size_t bytes_available() override { return ::cpu::memory_available(); }
+    size_t bytes_available() override { return cpu::memory_available(); }
     size_t bytes_in_use() override {
         std::ifstream statm("/proc/self/statm");
         size_t total = 0, resident = 0;

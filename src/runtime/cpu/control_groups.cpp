@@ -5,7 +5,7 @@
 
 namespace fs = std::filesystem;
 
-namespace cpu {
+namespace device::cpu {
 namespace {
 
 // Whether a list "a,b,c" has this name.
@@ -60,4 +60,4 @@ std::vector<ControlGroup> control_groups(const std::string& controller, const st
     return groups;
 }
 
-}  // namespace cpu
+}  // namespace device::cpu

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace cpu {
+namespace device::cpu {
 
 struct ControlGroup {
     std::filesystem::path folder;  // its files, which have other names in each version
@@ -16,4 +16,4 @@ struct ControlGroup {
 // mounted. /proc and the mounts lie in the folder `root`, "" for the machine's own.
 std::vector<ControlGroup> control_groups(const std::string& controller, const std::string& root = "");
 
-}  // namespace cpu
+}  // namespace device::cpu

@@ -13,7 +13,7 @@
 
 namespace fs = std::filesystem;
 
-namespace cpu {
+namespace device::cpu {
 namespace {
 
 // The number behind a name in a file of lines "NAME NUMBER…".
@@ -73,4 +73,4 @@ size_t left_by_control_groups(const std::string& root) {
 
 size_t memory_available() { return std::min({left_on_machine(), left_by_own_limit(), left_by_control_groups()}); }
 
-}  // namespace cpu
+}  // namespace device::cpu

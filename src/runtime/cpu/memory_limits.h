@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-namespace cpu {
+namespace device::cpu {
 
 // The memory that can still be had, by whichever limit is the tightest.
 size_t memory_available();
@@ -13,4 +13,4 @@ size_t memory_available();
 // machine's own. SIZE_MAX where nothing limits it.
 size_t left_by_control_groups(const std::string& root = "");
 
-}  // namespace cpu
+}  // namespace device::cpu

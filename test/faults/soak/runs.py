@@ -183,6 +183,7 @@ class Runs:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def litter(self, folder):
-        """What a finished run has left behind that the reference has not."""
+        """What a finished run has left behind that the reference has not; what it has set aside is the user's."""
         known = {path.name for path in self.reference.iterdir()}
-        return sorted(path.name for path in folder.iterdir() if path.name not in known and not path.name.startswith('step_'))
+        return sorted(path.name for path in folder.iterdir()
+                      if path.name not in known and not path.name.startswith('step_') and '.abandoned' not in path.name)
