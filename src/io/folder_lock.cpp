@@ -76,7 +76,11 @@ FolderLock::FolderLock(const std::string& folder, const std::function<void(const
         struct flock lock {};
         lock.l_type = F_WRLCK;
         const bool locked = fcntl(fd_, F_OFD_SETLK, &lock) == 0;
-        USAGE_CHECK(locked || (errno != EAGAIN && errno != EACCES), folder, " is in use by ", owner_of(record()));
+        const bool refused = !locked && (errno == EAGAIN || errno == EACCES);
+        // An owner that has just come writes its record in a moment.
+        for (int i = 0; i < 100 && refused && record().empty(); i++)
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        USAGE_CHECK(!refused, folder, " is in use by ", owner_of(record()));
         if (!(locked && of_this_machine(record())) && !record().empty()) wait_until_stale(say);
         std::random_device random;
         record_ = json_text({{"host", host_name()},
@@ -90,7 +94,7 @@ FolderLock::FolderLock(const std::string& folder, const std::function<void(const
         if (written != ssize_t(record_.size())) fail_errno("write", path_, written < 0 ? errno : ENOSPC);
         fsync(fd_);  // so that other machines see it; where that fails the lock has to do
         if (!locked) {
-            // Of several that come at the same time the last one to write is the owner.
+            // The last one to write is the owner, where several come at the same time.
             std::this_thread::sleep_for(std::chrono::seconds(1));
             USAGE_CHECK(held(), folder, " is in use by ", owner_of(record()));
         }
