@@ -68,7 +68,7 @@ timespec now_there(const std::string& folder) {
 
 FolderLock::FolderLock(const std::string& folder, const std::function<void(const std::string&)>& say)
     : path_(folder + "/lock") {
-    fd_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    fd_ = int(TEMP_FAILURE_RETRY(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)));
     if (fd_ < 0) fail_errno("open", path_, errno);
     try {
         struct stat info {};
