@@ -25,8 +25,8 @@ inline void throw_if_stopped() {
 }
 
 // Has a thread of its own wait for the signals, so that none interrupts a computation; has to come before all other
-// threads. SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGUSR2 ask to stop; SIGINT, SIGTERM and SIGQUIT end the program at once
-// when they come a second time. SIGHUP stays ignored where it was, as nohup has it.
+// threads. SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGUSR2 ask to stop; SIGINT, SIGTERM and SIGQUIT end the program at
+// once when they come a second time. SIGHUP stays ignored where it was, as nohup has it.
 void install();
 
 }  // namespace signals
