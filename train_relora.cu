@@ -193,7 +193,7 @@ class Trainer {
             leave_other_future();
         else if (path_exists(o_.out + "/metrics.jsonl"))
             set_aside(o_.out + "/metrics.jsonl");  // of a run that was lost before its first checkpoint
-        if (!on_gpu()) o_.threads = threads_;  // a resume elsewhere has the same bits
+        if (!on_gpu()) o_.threads = threads_;      // a resume elsewhere has the same bits
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
         if (o_.branches)

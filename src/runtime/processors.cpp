@@ -32,7 +32,8 @@ double quota_of(const device::cpu::ControlGroup& group) {
 
 int granted_processors(const std::string& root) {
     double least = kNoLimit;
-    for (const device::cpu::ControlGroup& group : device::cpu::control_groups("cpu", root)) least = std::min(least, quota_of(group));
+    for (const device::cpu::ControlGroup& group : device::cpu::control_groups("cpu", root))
+        least = std::min(least, quota_of(group));
     return least < 1e6 ? int(std::ceil(least)) : 0;
 }
 

@@ -26,10 +26,16 @@ inline void throw_if_stopped() {
 
 // Sets up the handlers. SIGINT, SIGTERM and SIGQUIT end the program at once when they come a second time.
 inline void install() {
+    // oneDNN's kernels for AVX-512 keep data where a signal's frame would go, so that handlers need another stack.
+    alignas(16) static char stack[1 << 16];
+    stack_t alternate{};
+    alternate.ss_sp = stack;
+    alternate.ss_size = sizeof stack;
+    sigaltstack(&alternate, nullptr);
     const auto handle = [](int signal, void (*handler)(int), int flags) {
         struct sigaction action {};
         action.sa_handler = handler;
-        action.sa_flags = flags;
+        action.sa_flags = flags | SA_ONSTACK;
         sigaction(signal, &action, nullptr);
     };
     const auto stops = [](int signal) { stop = signal; };
