@@ -678,6 +678,8 @@ int run(int argc, char** argv) {
         std::cout << verdict.lines;
         return verdict.all_whole ? 0 : 1;
     }
+    const bool trains = options.export_dir.empty() && !options.print_schedule && !options.dry_run;
+    if (trains) signals::install();
     const int threads = options.take_place(place);
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
@@ -685,7 +687,6 @@ int run(int argc, char** argv) {
         std::cout << "wrote " << options.export_dir << "\n";
         return 0;
     }
-    signals::install();
     options.complete_from_files();
     options.resolve();
     if (options.print_schedule) {

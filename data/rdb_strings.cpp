@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "io/files.h"
+#include "runtime/descriptors.h"
 #include "runtime/error.h"
 
 namespace {
@@ -89,6 +90,7 @@ void extract(const std::string& path, const std::filesystem::path& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    prepare_descriptors();
     if (argc != 3) {
         std::cerr << "usage: rdb_strings FILE.rdb DIR    (writes DIR/<first line>.txt for every record)\n";
         return 2;

@@ -99,7 +99,7 @@ int64_t free_bytes(const std::string& path) {
     std::string place = path;
     while (!path_exists(place) && place != parent_of(place)) place = parent_of(place);
     struct statvfs info;
-    if (statvfs(place.c_str(), &info) != 0) fail_errno("read the free space of", place, errno);
+    if (TEMP_FAILURE_RETRY(statvfs(place.c_str(), &info)) != 0) fail_errno("read the free space of", place, errno);
     return int64_t(info.f_bavail) * int64_t(info.f_frsize);
 }
 

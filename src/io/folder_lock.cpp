@@ -68,7 +68,7 @@ timespec now_there(const std::string& folder) {
 
 FolderLock::FolderLock(const std::string& folder, const std::function<void(const std::string&)>& say)
     : path_(folder + "/lock") {
-    fd_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    fd_ = int(TEMP_FAILURE_RETRY(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)));
     if (fd_ < 0) fail_errno("open", path_, errno);
     try {
         struct stat info {};
@@ -76,7 +76,11 @@ FolderLock::FolderLock(const std::string& folder, const std::function<void(const
         struct flock lock {};
         lock.l_type = F_WRLCK;
         const bool locked = fcntl(fd_, F_OFD_SETLK, &lock) == 0;
-        USAGE_CHECK(locked || (errno != EAGAIN && errno != EACCES), folder, " is in use by ", owner_of(record()));
+        const bool refused = !locked && (errno == EAGAIN || errno == EACCES);
+        // An owner that has just come writes its record in a moment.
+        for (int i = 0; i < 100 && refused && record().empty(); i++)
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        USAGE_CHECK(!refused, folder, " is in use by ", owner_of(record()));
         if (!(locked && of_this_machine(record())) && !record().empty()) wait_until_stale(say);
         std::random_device random;
         record_ = json_text({{"host", host_name()},

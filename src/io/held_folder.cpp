@@ -10,7 +10,7 @@
 #include "io/files.h"
 
 HeldFolder::HeldFolder(const std::string& path)
-    : path_(path), fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    : path_(path), fd_(int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)))) {
     if (fd_ < 0) fail_errno("open", path, errno);
     struct stat info;
     if (fstat(fd_, &info) != 0) {

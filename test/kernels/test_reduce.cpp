@@ -54,7 +54,9 @@ TYPED_TEST(Reduce, CountsZerosOfBothSigns) {
 namespace {
 
 // kGradientNorm, kGradientScale and kTaken for these gradients, of which each of some ranks keeps a share.
-Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, double loss = 1, int ranks = 1) {
+// `limits`: of the loss, and of the norm.
+Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, double loss = 1, int ranks = 1,
+                      std::pair<float, float> limits = {}) {
     int64_t units = 0;
     for (const Tensor& g : gradients) units += kernels::norm_units(g.size());
     const int64_t ints = kernels::norm_sums_ints(units, ranks);
@@ -73,6 +75,8 @@ Buffer<float> norm_of(const std::vector<Tensor>& gradients, float max_norm, doub
             first += kernels::norm_units(n);
         }
         scalars.set(kernels::kLoss, loss * (rank + 1));
+        scalars.set(kernels::kLossLimit, limits.first);
+        scalars.set(kernels::kNormLimit, limits.second);
         scalars.set(kernels::kWishes, rank == 1 ? 1 : 0);
         kernels::gradient_squares({as_tensor(memory), units, rank, ranks}, ranges, scalars.tensor());
         const auto* own = reinterpret_cast<const int32_t*>(memory.data());
@@ -113,6 +117,18 @@ TEST(GradientNorm, ShowsNaNAndInfinityInGradientsAndLoss) {
     }
     Buffer<float> g(1, 4, 1.0);
     EXPECT_EQ(norm_of({g.tensor()}, 1, NAN)[kernels::kTaken], 0);
+}
+
+TEST(GradientNorm, SkipsWhatIsAboveALimit) {
+    Buffer<float> g(1, 4);
+    for (int i = 0; i < 4; i++) g.set(i, 3);  // of norm 6
+    const auto taken = [&](double loss, float most_loss, float most_norm) {
+        return norm_of({g.tensor()}, 1, loss, 1, {most_loss, most_norm})[kernels::kTaken];
+    };
+    EXPECT_EQ(taken(2, 2, 6), 1);
+    EXPECT_EQ(taken(2, 1.99f, 0), 0);
+    EXPECT_EQ(taken(2, 0, 5.99f), 0);
+    EXPECT_EQ(taken(2, 0, 0), 1);
 }
 
 // The bits are those of one rank; losses and wishes to stop are added.
