@@ -196,6 +196,7 @@ class Trainer {
         if (!on_gpu()) o_.threads = threads_;      // a resume elsewhere has the same bits
         write_file_atomic(o_.out + "/config.toml", o_.to_toml());
         metrics_ = std::make_unique<MetricsLog>(o_.out + "/metrics.jsonl", resumes() ? step_ : -1);
+        if (!metrics_->damage().empty()) console_.line(o_.out + "/metrics.jsonl: " + metrics_->damage());
         if (o_.branches)
             log(MetricsLine()
                     .add("step", step_ + 1)
@@ -256,7 +257,9 @@ class Trainer {
         return {.stop = asks_to_stop(), .save = ranks_.first() && (due || signals::save != 0)};
     }
     // Whether something that is done every so many updates comes after this one; finish() sees to the last one.
-    bool due(int64_t every, int64_t done) const { return every > 0 && done % every == 0 && done < o_.max_steps; }
+    bool due(int64_t every, int64_t done) const {
+        return every > 0 && done > 0 && done % every == 0 && done < o_.max_steps;
+    }
     // The first rank sees to the run folder.
     bool folder_lost() const { return folder_ && !folder_->in_place(); }
 

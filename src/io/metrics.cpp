@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "io/files.h"
 #include "io/json.h"
@@ -24,33 +25,43 @@ std::string number(T value) {
     return std::string(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
 }
 
-// Whether a line of an earlier run belongs before a resume at `step`. Lines without a step describe the whole run.
-bool belongs_before(std::string_view line, int64_t step) {
-    const nlohmann::json json = parse_json(line);
-    if (!json.is_object()) return false;
-    const auto found = json.find("step");
-    return found == json.end() || (found->is_number_integer() && found->get<int64_t>() <= step);
-}
+// What the log of an earlier run has for a resume at a step.
+struct Earlier {
+    std::string kept;            // its complete lines up to that step
+    std::set<std::string> keys;  // of the lines of that step
+    int64_t damaged = 0;         // lines that can't be those that were written
+    int64_t missing = 0;         // updates without a line
+};
 
-// The complete lines of `text` up to `step`.
-std::string lines_before(const std::string& text, int64_t step) {
-    std::string kept;
+// Lines without a step describe the whole run. Steps only rise from line to line, but for those of checkpoints, which
+// are reported when they are written.
+Earlier earlier(const std::string& text, int64_t step) {
+    Earlier found;
+    std::set<int64_t> updates;
+    int64_t later = 0;
     for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
         const std::string_view line(text.data() + begin, end - begin);
-        if (belongs_before(line, step)) kept.append(line).append("\n");
+        const nlohmann::json json = parse_json(line);
+        const bool has_step = json.is_object() && json.contains("step");
+        if (!json.is_object() || (has_step && !json["step"].is_number_integer())) {
+            found.damaged++;
+            continue;
+        }
+        const int64_t at = has_step ? json["step"].get<int64_t>() : 0;
+        if (at > step) {
+            later++;
+            continue;
+        }
+        if (has_step && !(json.contains("event") && json["event"] == "save")) found.damaged += std::exchange(later, 0);
+        if (json.contains("loss")) updates.insert(at);
+        if (has_step && at == step)
+            for (const auto& [key, value] : json.items()) found.keys.insert(key);
+        found.kept.append(line).append("\n");
     }
-    return kept;
-}
-
-// The keys of the lines of `step`.
-std::set<std::string> keys_at(const std::string& text, int64_t step) {
-    std::set<std::string> keys;
-    for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-        const nlohmann::json json = parse_json(std::string_view(text.data() + begin, end - begin));
-        if (json.is_object() && json.contains("step") && json["step"] == step)
-            for (const auto& [key, value] : json.items()) keys.insert(key);
-    }
-    return keys;
+    // A run that goes on from another's checkpoint has a log from there on.
+    const int64_t first = updates.empty() ? 1 : *updates.begin();
+    found.missing = step - first + 1 - int64_t(updates.size());
+    return found;
 }
 
 }  // namespace
@@ -68,9 +79,13 @@ MetricsLine& MetricsLine::add(std::string_view key, std::string_view value) { re
 MetricsLog::MetricsLog(const std::string& path, int64_t resume_step) : path_(path) {
     if (access(path.c_str(), F_OK) == 0) {
         const std::string text = read_file(path);
-        const std::string kept = resume_step < 0 ? "" : lines_before(text, resume_step);
-        if (kept != text) write_file_atomic(path, kept);
-        resumed_with_ = keys_at(kept, resume_step);
+        Earlier before;
+        if (resume_step >= 0) before = earlier(text, resume_step);
+        if (before.kept != text) write_file_atomic(path, before.kept);
+        resumed_with_ = std::move(before.keys);
+        if (before.damaged > 0) damage_ = str("it had ", before.damaged, " damaged lines, which are left out");
+        if (before.missing > 0)
+            damage_ += str(damage_.empty() ? "" : "; ", "it has no lines of ", before.missing, " updates");
     }
     fd_ = int(TEMP_FAILURE_RETRY(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)));
     if (fd_ < 0) fail_errno("open", path, errno);

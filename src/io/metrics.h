@@ -39,11 +39,13 @@ class MetricsLog {
     void write(const MetricsLine& line);
     // Brings all lines to the disk.
     void sync() const;
+    // What was wrong with the lines before the resume; empty if nothing was.
+    const std::string& damage() const { return damage_; }
     // Whether a line of the step that the run was resumed at has this key.
     bool resumed_with(const std::string& key) const { return resumed_with_.contains(key); }
 
   private:
-    std::string path_;
+    std::string path_, damage_;
     std::set<std::string> resumed_with_;
     int fd_ = -1;
 };

@@ -37,7 +37,9 @@ def of_a_run(call, number, action, prepare, start):
         prepare(runs, folder)
         ended = start(runs, folder, f'{call} {number} {action}')
         if ended.code == 0:
-            return as_reference(runs, folder)
+            verdict = as_reference(runs, folder)
+            # What can't be removed stays, until the next start.
+            return Verdict(SAME) if verdict.kind == LITTER and call == 'unlink' else verdict
         bad = not_refused_well(ended, action, runs)
         if bad:
             return bad
@@ -54,7 +56,9 @@ def of_a_tool(call, number, action, start):
             bad = not_refused_well(ended, action, runs)
             if bad:
                 return bad
-            if start is tokenizes and any(folder.glob('*_*.bin')) or start is exports and folder.exists():
+            if contents(folder) == contents(whole_result(runs, start)):
+                return Verdict(REFUSED)  # it is only not known to be on the disk
+            if any(folder.glob('*_*.bin')) or start is exports and folder.exists():
                 return Verdict(SILENT, f'half a result stays: {sorted(contents(folder))}')
             again = start(runs, folder, None)
             if again.code != 0:
@@ -73,7 +77,7 @@ def whole_result(runs, start):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
 
 
 def nothing(runs, folder):

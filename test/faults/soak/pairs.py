@@ -31,7 +31,9 @@ def both(first, second, begun, seed):
             bad = ended_badly(ended)
             if bad:
                 return bad
-        if not killed and all(ended.code != 0 for ended in ends) and (not begun or 'resume' in (first, second)):
+        # A new run on a begun one is refused, and a resume may come just when it holds the lock.
+        may_both_fail = killed or begun and 'new' in (first, second)
+        if not may_both_fail and all(ended.code != 0 for ended in ends):
             return Verdict(LOST, f'both refused: {[ended.stderr.strip() for ended in ends]}')
         if any(ended.code == 0 for ended in ends):
             return as_reference(runs, folder)
