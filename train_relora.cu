@@ -556,6 +556,7 @@ class Trainer {
         const std::string folder = o_.out + "/export";
         if (ranks_.broadcast(path_exists(folder) ? "there" : "").empty()) {
             if (model_.wrapped()) model_.merge();
+            if (metrics_) metrics_->sync();  // a run that has its export is complete
             write_huggingface(folder, o_.config, model_.parameters(), whole());
             console_.line("merged model for Hugging Face: " + folder);
         }

@@ -78,10 +78,11 @@ FolderLock::FolderLock(const std::string& folder, const std::function<void(const
         const bool locked = fcntl(fd_, F_OFD_SETLK, &lock) == 0;
         const bool refused = !locked && (errno == EAGAIN || errno == EACCES);
         // An owner that has just come writes its record in a moment.
-        for (int i = 0; i < 100 && refused && record().empty(); i++)
+        for (int i = 0; i < 100 && refused && record() == ""; i++)
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
-        USAGE_CHECK(!refused, folder, " is in use by ", owner_of(record()));
-        if (!(locked && of_this_machine(record())) && !record().empty()) wait_until_stale(say);
+        USAGE_CHECK(!refused, folder, " is in use by ", owner_of(record().value_or("")));
+        const std::string there = record().value_or("");
+        if (!(locked && of_this_machine(there)) && !there.empty()) wait_until_stale(say);
         std::random_device random;
         record_ = json_text({{"host", host_name()},
                              {"process", getpid()},
@@ -96,7 +97,7 @@ FolderLock::FolderLock(const std::string& folder, const std::function<void(const
         if (!locked) {
             // When several come at the same time, the last one to write is the owner.
             std::this_thread::sleep_for(std::chrono::seconds(1));
-            USAGE_CHECK(held(), folder, " is in use by ", owner_of(record()));
+            USAGE_CHECK(held(), folder, " is in use by ", owner_of(record().value_or("")));
         }
     } catch (...) {
         close(fd_);
@@ -119,18 +120,24 @@ FolderLock::~FolderLock() {
 }
 
 void FolderLock::check() const {
-    CHECK(held(), "another process has taken the folder of ", path_, " over: ", owner_of(record()));
+    const std::optional<std::string> there = record();
+    if (!there) fail_errno("read", path_, errno);
+    CHECK(there == record_, "another process has taken the folder of ", path_, " over: ", owner_of(*there));
 }
 
-std::string FolderLock::record() const {
+std::optional<std::string> FolderLock::record() const {
     std::string text(kMostBytes, '\0');
-    const ssize_t bytes = pread(fd_, text.data(), text.size(), 0);
-    text.resize(size_t(std::max<ssize_t>(0, bytes)));
+    size_t done = 0;
+    for (ssize_t bytes = 1; bytes > 0 && done < text.size(); done += size_t(bytes)) {
+        bytes = TEMP_FAILURE_RETRY(pread(fd_, text.data() + done, text.size() - done, off_t(done)));
+        if (bytes < 0) return {};
+    }
+    text.resize(done);
     return text;
 }
 
 void FolderLock::wait_until_stale(const std::function<void(const std::string&)>& say) const {
-    const std::string folder = path_.substr(0, path_.rfind('/')), before = record();
+    const std::string folder = path_.substr(0, path_.rfind('/')), before = record().value_or("");
     bool said = false;
     for (struct stat info{};;) {
         if (fstat(fd_, &info) != 0) fail_errno("read", path_, errno);
@@ -142,7 +149,7 @@ void FolderLock::wait_until_stale(const std::function<void(const std::string&)>&
         const timespec touched = info.st_mtim;
         if (fstat(fd_, &info) != 0) fail_errno("read", path_, errno);
         const bool same = info.st_mtim.tv_sec == touched.tv_sec && info.st_mtim.tv_nsec == touched.tv_nsec;
-        USAGE_CHECK(same && record() == before, folder, " is in use by ", owner_of(record()));
+        USAGE_CHECK(same && record() == before, folder, " is in use by ", owner_of(record().value_or("")));
     }
 }
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -26,7 +27,8 @@ class FolderLock {
 
   private:
     bool held() const { return record() == record_; }
-    std::string record() const;
+    // What the file holds; nothing where it can't be read, and errno says why.
+    std::optional<std::string> record() const;
     void wait_until_stale(const std::function<void(const std::string&)>& say) const;
     void touch();
 

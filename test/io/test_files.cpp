@@ -205,6 +205,25 @@ TEST_F(Metrics, AFailedLineLeavesWholeLines) {
     EXPECT_EQ(read_file(path("metrics.jsonl")), "{\"step\":1}\n{\"step\":2}\n");
 }
 
+// What a resume at update 3 finds wrong with the log.
+TEST_F(Metrics, ResumeSaysWhatIsMissingOrDamaged) {
+    const auto damage = [&](const std::string& text) {
+        put("metrics.jsonl", text);
+        return MetricsLog(path("metrics.jsonl"), 3).damage();
+    };
+    const std::string one = "{\"step\":1,\"loss\":4}\n", two = "{\"step\":2,\"loss\":3}\n",
+                      three = "{\"step\":3,\"loss\":2}\n", later = "{\"step\":4,\"loss\":1}\n",
+                      saved = "{\"step\":2,\"event\":\"save\"}\n";
+    EXPECT_EQ(damage(one + two + three), "");
+    EXPECT_EQ(damage(one + two + three + later + saved + "{\"step\":5,"), "");
+    EXPECT_EQ(damage(two + three), "") << "a run that goes on from another's checkpoint";
+    EXPECT_EQ(damage(one + three), "it has no lines of 1 updates");
+    EXPECT_EQ(damage(""), "it has no lines of 3 updates");
+    EXPECT_EQ(damage(one + two + "{\"val_loss\":2\n" + three), "it had 1 damaged lines, which are left out");
+    EXPECT_EQ(damage(one + later + three), "it had 1 damaged lines, which are left out; it has no lines of 1 updates");
+    EXPECT_EQ(read_file(path("metrics.jsonl")), one + three);
+}
+
 TEST_F(Metrics, ResumeDropsLaterLinesAndACutOffLine) {
     const std::string file = path("metrics.jsonl");
     put("metrics.jsonl",

@@ -166,7 +166,9 @@ def damaged(scene, name, seed):
         bad = ended_badly(ended)
         if bad:
             return bad
-        if path.name not in ended.stderr and path.parent.name not in ended.stderr:
+        # What reads well but can't be is refused by its option.
+        named = path.name in ended.stderr or path.parent.name in ended.stderr or name == 'config.toml' and '--' in ended.stderr
+        if not named:
             return Verdict(UNCLEAR, f'names neither {path.name} nor its folder: {ended.stderr.strip()}')
         # A refusal has destroyed nothing: with the file as it was, all goes on.
         if pick.random() < 0.2:

@@ -39,7 +39,7 @@ def of_a_run(call, number, action, prepare, start):
         if ended.code == 0:
             verdict = as_reference(runs, folder)
             # What can't be removed stays, until the next start.
-            return Verdict(SAME) if verdict.kind == LITTER and call == 'unlink' else verdict
+            return Verdict(SAME) if verdict.kind == LITTER and call in ('unlink', 'open') else verdict
         bad = not_refused_well(ended, action, runs)
         if bad:
             return bad
@@ -58,9 +58,12 @@ def of_a_tool(call, number, action, start):
                 return bad
             if contents(folder) == contents(whole_result(runs, start)):
                 return Verdict(REFUSED)  # it is only not known to be on the disk
-            if any(folder.glob('*_*.bin')) or start is exports and folder.exists():
-                return Verdict(SILENT, f'half a result stays: {sorted(contents(folder))}')
-            again = start(runs, folder, None)
+            if start is exports and folder.exists():
+                return Verdict(SILENT, f'half a model stays: {sorted(contents(folder))}')
+            # Shards that stay can't be trained on before the tokenizer has had its way.
+            if any(folder.glob('train_*.bin')) and runs.train(folder.with_name('trained'), shards=folder).code == 0:
+                return Verdict(SILENT, f'half of the shards can be trained on: {sorted(contents(folder))}')
+            again = runs.tokenize(folder, '--overwrite') if start is tokenizes else start(runs, folder, None)
             if again.code != 0:
                 return Verdict(LOST, f'not possible again: {again.stderr.strip()}')
         litter = sorted(path.name for path in folder.parent.iterdir() if path != folder)
@@ -77,7 +80,7 @@ def whole_result(runs, start):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} if folder.is_dir() else {}
 
 
 def nothing(runs, folder):

@@ -94,10 +94,10 @@ class Runs:
     def resume(self, out, *more, **how):
         return self.train(out, '--resume', *more, **how)
 
-    def tokenize(self, out, fault=None, log=None):
+    def tokenize(self, out, *more, fault=None, log=None):
         texts = self.folder / 'texts'
-        return self.run([self.tokenizer, '--threads', '1', '--out', out, '--val', texts / 'val.txt', texts / 'train.txt'], fault,
-                        log)
+        return self.run([self.tokenizer, *more, '--threads', '1', '--out', out, '--val', texts / 'val.txt', texts / 'train.txt'],
+                        fault, log)
 
     def export(self, to, fault=None, log=None):
         checkpoint = self.reference / f'step_{STEPS:08d}'
