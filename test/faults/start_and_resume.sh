@@ -34,7 +34,7 @@ for options in given stored; do
     [ -z "$(compgen -G "$work/killed/step_*")" ] || differs 'killed: has a checkpoint already'
     code=0
     train "$work/killed" "${method[@]}" --resume --lr 0.1234 || code=$?
-    [ "$code" -eq 2 ] && grep -q -- '--lr is 0.1234, but the run in .*killed' "$work/killed.log" ||
+    { [ "$code" -eq 2 ] && grep -q -- '--lr is 0.1234, but the run in .*killed' "$work/killed.log"; } ||
         differs "other options: exit code $code: $(tail -n 1 "$work/killed.log")"
     if [ $options = given ]; then
         must_train killed "${method[@]}" --resume
