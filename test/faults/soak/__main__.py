@@ -95,11 +95,10 @@ def main():
                     table.add(group, trial, future.result())
                 if time.monotonic() - said > 30:
                     said = time.monotonic()
-                    print(f'{table.total(GOOD + BAD)} trials, {len(table.bad)} bad, {said - start:.0f} s', flush=True)
+                    print(f'{table.total(GOOD + BAD)} trials, {table.bad} bad, {said - start:.0f} s', flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print('\n'.join(sorted(table.bad)))
-    print(f'{table.markdown()}\n\n{table.total(GOOD + BAD)} trials in {time.monotonic() - start:.0f} s, seed {chosen.seed}')
+    print(f'\n{table.markdown()}\n\n{table.total(GOOD + BAD)} trials in {time.monotonic() - start:.0f} s, seed {chosen.seed}')
     sys.exit(1 if table.bad else 0)
 
 

@@ -124,6 +124,11 @@ def metrics_verdict(runs, folder, said):
     return Verdict(SAME)
 
 
+def validation_verdict(runs, folder, said):
+    """The verdict where validation may go on with other data, if that is said."""
+    return weights_verdict(runs, folder, said) if 'val_000000.bin' in said else run_verdict(runs, folder, said)
+
+
 def model_verdict(runs, folder, said):
     """The verdict on a run from a damaged model: it must be the one from the whole model."""
     different = runs.difference(folder, runs.result_from_model)
@@ -141,7 +146,8 @@ SCENES = [
                                                         'optimizer.safetensors')], resumes, run_verdict),
     (resume_scene, ['config.toml'], resumes, weights_verdict),
     (resume_scene, ['metrics.jsonl'], resumes, metrics_verdict),
-    (shards_scene, ['train_000000.bin', 'val_000000.bin', 'tokenizer.bin'], resumes_there, run_verdict),
+    (shards_scene, ['train_000000.bin', 'tokenizer.bin'], resumes_there, run_verdict),
+    (shards_scene, ['val_000000.bin'], resumes_there, validation_verdict),
     (model_scene, ['config.json', 'model.safetensors', 'SHA256SUMS'], begins_with_model, model_verdict),
     (checkpoint_scene, ['state.json', 'model.safetensors', 'adapters.safetensors', 'optimizer.safetensors'], exports, export_verdict),
 ]

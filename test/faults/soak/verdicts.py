@@ -49,16 +49,17 @@ def as_reference(runs, folder):
 
 
 class Table:
-    """Counts verdicts by kind of trial."""
+    """Counts verdicts by kind of trial, and prints the bad ones."""
 
     def __init__(self):
         self.counts = collections.defaultdict(collections.Counter)
-        self.bad = []
+        self.bad = 0
 
     def add(self, group, trial, verdict):
         self.counts[group][verdict.kind] += 1
         if verdict.kind in BAD:
-            self.bad.append(f'{verdict.kind}: {group}: {trial.name}: {verdict.why}')
+            self.bad += 1
+            print(f'{verdict.kind}: {group}: {trial.name}: {verdict.why}', flush=True)
 
     def total(self, kinds):
         return sum(count[kind] for count in self.counts.values() for kind in kinds)
