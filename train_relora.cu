@@ -88,7 +88,7 @@ class Trainer {
             console_.line("the run is complete: all " + std::to_string(step_) + " updates are done");
             return 0;
         }
-        if (resumes() && due(o_.eval_every, step_)) validate(step_);  // where a signal has ended it
+        if (resumes() && !o_.branches && due(o_.eval_every, step_)) validate(step_);  // where a signal has ended it
         for (; step_ < o_.max_steps && !wants_to_stop(); step_++) update();
         report_pending();
         return finish();

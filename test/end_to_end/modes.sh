@@ -156,7 +156,7 @@ for says in 'merged model for Hugging Face' 'the run is complete'; do
     grep -q "$says" "$work/stopped.log" || differs "a resume at the end: expected '$says' in: $(cat "$work/stopped.log")"
 done
 cmp "$work/stopped/export/model.safetensors" "$work/export_before/model.safetensors" || differs 'a resume at the end exports another model'
-# A signal that comes before the first update, while routes are measured, saves too.
+# A signal that comes while routes are measured stops the run before it begins: the same command begins it.
 XDG_CACHE_HOME=$work/other_cache ./train_relora --config "$work/relora/config.toml" --out "$work/early" >"$work/early.log" 2>&1 &
 pid=$!
 for _ in $(seq 600); do
@@ -164,6 +164,7 @@ for _ in $(seq 600); do
     sleep 0.05
 done
 terminate $pid 'SIGTERM before the first update'
-./train_relora --out "$work/early" --resume >"$work/early.log" 2>&1 || differs "after an early SIGTERM: $(tail -n 1 "$work/early.log")"
+./train_relora --config "$work/relora/config.toml" --out "$work/early" --resume >"$work/early.log" 2>&1 ||
+    differs "after an early SIGTERM: $(tail -n 1 "$work/early.log")"
 
 finish

@@ -53,7 +53,7 @@ for key in vocab_size n_positions n_layer n_head n_embd; do
         {
             echo '{"model_type": "gpt2", "vocab_size": 257, "n_positions": 32, "n_layer": 2, "n_head": 2, "n_embd": 32}'
         } | sed "s/\"$key\": [0-9]*/\"$key\": $number/" >"$work/hub/config.json"
-        refused 1 "config.json: $key is $number, it should be from 1 to" "${data[@]}" --init-from "$work/hub" --mode lora
+        refused 1 "config.json: \"$key\" is $number, it should be a whole number from 1 to" "${data[@]}" --init-from "$work/hub" --mode lora
     done
 done
 
