@@ -72,7 +72,8 @@ void check_resumed_options(const Options& options, const RunState& state, const 
                     "; a resumed run must go on with the same, a branch need not: --branch-from ", folder,
                     " --out NEW");
     }
-    for (const auto& [name, value] : state.options) {
+    for (const auto& stored : state.options) {
+        const std::string& name = stored.first;
         const bool known = std::any_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == name; });
         CHECK(known || (older && name == "train-data") || (name == kChosenRoutes && options.chooses_routes()), folder,
               "/state.json has an option ", name, ", which this program doesn't know");

@@ -44,7 +44,7 @@ refused() {
     local code=0 wanted
     printf '%b' "$1" >"$work/bad.toml"
     timeout 10 ./train_relora --config "$work/bad.toml" --dry-run >"$work/stdout" 2>"$work/stderr" || code=$?
-    [ "$code" -eq 2 ] && [ "$(wc -l <"$work/stderr")" -eq 1 ] || differs "$1: exit code $code: $(cat "$work/stderr")"
+    { [ "$code" -eq 2 ] && [ "$(wc -l <"$work/stderr")" -eq 1 ]; } || differs "$1: exit code $code: $(cat "$work/stderr")"
     for wanted in "$work/bad.toml" "${@:2}"; do
         grep -qF -- "$wanted" "$work/stderr" || differs "$1: expected '$wanted' in: $(cat "$work/stderr")"
     done
@@ -70,12 +70,12 @@ mkfifo "$work/pipe"
 for path in "$work" "$work/pipe" "$work/none.toml" ''; do
     code=0
     timeout 10 ./train_relora --config "$path" --dry-run >"$work/stdout" 2>"$work/stderr" || code=$?
-    [ "$code" -eq 2 ] && [ "$(wc -l <"$work/stderr")" -eq 1 ] || differs "--config '$path': exit code $code: $(cat "$work/stderr")"
+    { [ "$code" -eq 2 ] && [ "$(wc -l <"$work/stderr")" -eq 1 ]; } || differs "--config '$path': exit code $code: $(cat "$work/stderr")"
 done
 
 # Bytes that are not UTF-8 are refused before training, as no file of the run could hold them.
 code=0
 train "$work/$(printf 'bad\351')" --mode full --max-steps 2 2>"$work/x" || code=$?
-[ "$code" -eq 2 ] && grep -qF -- '--out: byte' "$work/$(printf 'bad\351').log" || differs "not UTF-8: exit code $code"
+{ [ "$code" -eq 2 ] && grep -qF -- '--out: byte' "$work/$(printf 'bad\351').log"; } || differs "not UTF-8: exit code $code"
 [ ! -e "$work/$(printf 'bad\351')" ] || differs 'not UTF-8: left a folder'
 finish

@@ -36,7 +36,7 @@ for value in '\0000\0000\0300\0177' '\0000\0000\0200\0377'; do
     code=0
     "$trainer" --train-data "$shards/train_*.bin" --init-from "$work/model" --out "$work/refused" --device cpu --threads 1 \
         --sample-tokens 0 --mode full --seq-len 32 --batch-size 4 --max-steps 20 >"$work/refused.log" 2>&1 || code=$?
-    [ "$code" -eq 1 ] && grep -qE 'model\.safetensors: number [0-9]+ of .* is .*(nan|inf)' "$work/refused.log" ||
+    { [ "$code" -eq 1 ] && grep -qE 'model\.safetensors: number [0-9]+ of .* is .*(nan|inf)' "$work/refused.log"; } ||
         differs "not finite at load: exit code $code: $(tail -n 1 "$work/refused.log")"
     [ -z "$(compgen -G "$work/refused/step_*")" ] || differs 'not finite at load: a checkpoint was written'
     rm -r "$work/model" "$work/refused"

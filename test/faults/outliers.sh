@@ -23,7 +23,7 @@ grep -q 'outlier' "$work/ignored.log" && differs 'ignored: names an outlier'
 [ "$(field skipped "$work/warned/metrics.jsonl" | tail -n 1)" -eq 0 ] || differs 'warned: skips'
 [ "$(field loss "$work/warned/metrics.jsonl")" = "$(field loss "$work/ignored/metrics.jsonl")" ] || differs 'a warning changes numbers'
 times=$(grep -c 'is an outlier.*the update is skipped' "$work/skipped.log" || true)
-[ "$times" -ge 1 ] && [ "$(field skipped "$work/skipped/metrics.jsonl" | tail -n 1)" -eq "$times" ] ||
+{ [ "$times" -ge 1 ] && [ "$(field skipped "$work/skipped/metrics.jsonl" | tail -n 1)" -eq "$times" ]; } ||
     differs "skipped: skips $times updates, counts $(field skipped "$work/skipped/metrics.jsonl" | tail -n 1)"
 grep -qx "skipped updates: $times" "$work/skipped.log" || differs 'skipped: the end does not say how many'
 

@@ -74,7 +74,7 @@ must_train uncut "${short[@]}"
 code=0
 { "$trainer" --train-data "$shards/train_*.bin" --val-data "$shards/val_*.bin" --out "$work/pipe" --device cpu "${shape[@]}" \
     "${quiet[@]}" "${short[@]}" 2>&1 || echo $? >"$work/code"; } | head -n 1 >/dev/null || code=$?
-[ "$code" -eq 0 ] && [ ! -e "$work/code" ] || differs "closed pipe: exit code $(cat "$work/code" 2>/dev/null) $code"
+{ [ "$code" -eq 0 ] && [ ! -e "$work/code" ]; } || differs "closed pipe: exit code $(cat "$work/code" 2>/dev/null) $code"
 [ "$(numbers "$work/pipe")" = "$(numbers "$work/uncut")" ] || differs 'closed pipe: other numbers'
 cmp "$work/pipe/export/model.safetensors" "$work/uncut/export/model.safetensors" || differs 'closed pipe: another model'
 
