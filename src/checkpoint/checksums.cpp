@@ -1,5 +1,7 @@
 #include "checkpoint/checksums.h"
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <sstream>
 
@@ -11,6 +13,9 @@ namespace {
 
 constexpr size_t kDigits = 64;
 constexpr const char* kBetween = "  ";  // as for a text file; a hash of a binary one is the same here
+
+// Names are those of files in the folder, and fit a message of one line.
+bool is_of_a_name(char c) { return c != '/' && !std::iscntrl(static_cast<unsigned char>(c)); }
 
 }  // namespace
 
@@ -28,7 +33,7 @@ void verify_checksums(const std::string& folder) {
         const std::string hash = line.substr(0, kDigits);
         const bool good = line.size() > kDigits + 2 && line.compare(kDigits, 2, kBetween) == 0 &&
                           hash.find_first_not_of("0123456789abcdef") == std::string::npos &&
-                          line.find('/') == std::string::npos;
+                          std::all_of(line.begin(), line.end(), is_of_a_name);
         CHECK(good, path, " is damaged: a line has to be a SHA-256, two spaces and the name of a file beside it");
         const std::string file = folder + "/" + line.substr(kDigits + 2), actual = sha256_file(file);
         CHECK(actual == hash, file, " is damaged: its SHA-256 is ", actual, ", SHA256SUMS says ", hash,

@@ -85,7 +85,7 @@ void ShardWriter::close_shard() {
     if (lseek(fd, 2 * sizeof(int32_t), SEEK_SET) < 0) fail_errno("write", last_path(), errno);
     write_all(fd, &count, sizeof(count), last_path());
     sync_file(fd, last_path());
-    if (close(std::exchange(fd, -1)) != 0) fail_errno("write", last_path(), errno);
+    if (close(std::exchange(fd, -1)) != 0 && errno != EINTR) fail_errno("write", last_path(), errno);
 }
 
 std::vector<std::string> find_shards(const std::string& folder, const std::string& split) {

@@ -51,8 +51,10 @@ TEST_F(Checksums, FindWhatDiffers) {
 
 TEST_F(Checksums, NeverLeadElsewhere) {
     const std::string hash = kHashes.at("abc");
-    for (const std::string& line :
-         {hash + "  ../abc", hash + " *abc", hash + "  ", hash.substr(1) + "  abc", std::string("x")}) {
+    for (const std::string& line : {hash + "  ../abc",
+                                    hash + "  a\x01"
+                                           "bc",
+                                    hash + " *abc", hash + "  ", hash.substr(1) + "  abc", std::string("x")}) {
         put("SHA256SUMS", line + "\n");
         EXPECT_EQ(error().find(folder + "/SHA256SUMS is damaged"), 0u) << line;
     }
