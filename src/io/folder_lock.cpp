@@ -90,9 +90,8 @@ FolderLock::FolderLock(const std::string& folder, const std::function<void(const
                              {"boot", boot()},
                              {"key", str(random(), "-", random())}}) +
                   "\n";
-        if (ftruncate(fd_, 0) != 0) fail_errno("write", path_, errno);
-        const ssize_t written = pwrite(fd_, record_.data(), record_.size(), 0);
-        if (written != ssize_t(record_.size())) fail_errno("write", path_, written < 0 ? errno : ENOSPC);
+        if (TEMP_FAILURE_RETRY(ftruncate(fd_, 0)) != 0) fail_errno("write", path_, errno);
+        write_all(fd_, record_.data(), record_.size(), path_);
         fsync(fd_);  // so that other machines see it; where that fails the lock has to do
         if (!locked) {
             // When several come at the same time, the last one to write is the owner.

@@ -59,7 +59,7 @@ spins() {
     grep -oE "GOMP_SPINCOUNT = '[0-9]+'" "$work/$1.log" | tail -n 1
 }
 own=$(spins own)
-[ "$own" = "GOMP_SPINCOUNT = '1000'" ] || differs "by default: $own"
+[ "$own" = "GOMP_SPINCOUNT = '10000'" ] || differs "by default: $own"
 given=$(GOMP_SPINCOUNT=77 spins given)
 [ "$given" = "GOMP_SPINCOUNT = '77'" ] || differs "GOMP_SPINCOUNT=77 became $given"
 passive=$(OMP_WAIT_POLICY=passive spins passive)

@@ -8,8 +8,8 @@
 
 namespace {
 
-// Some tens of microseconds: longer than from one op to the next, much shorter than a turn of the scheduler.
-constexpr const char* kSpins = "1000";
+// A fraction of a millisecond: longer than from one op to the next, much shorter than a turn of the scheduler.
+constexpr const char* kSpins = "10000";
 
 }  // namespace
 
