@@ -81,6 +81,15 @@ TEST_F(JsonFile, AHugeFileIsRefusedBeforeItIsRead) {
               path + " has more than 67108864 bytes, which is more than such a file can have");
 }
 
+// The library would take it for the end of the text.
+TEST_F(JsonFile, AZeroByteEndsNothing) {
+    const std::string text("{}\0{}", 5);
+    EXPECT_TRUE(parse_json(text).is_discarded());
+    EXPECT_TRUE(parse_ordered_json(text, [](const std::string&) {}).is_discarded());
+    std::ofstream(path, std::ios::binary) << text;
+    EXPECT_EQ(error_of([&] { read_json(path); }), path + " is not valid JSON: it has a zero byte");
+}
+
 // To open a FIFO would wait for its other end.
 TEST_F(JsonFile, AFifoIsRefusedAtOnce) {
     ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
