@@ -92,24 +92,30 @@ void verify_files(const std::string& folder, const RunState& state) {
     }
 }
 
+void check_adam_steps(const std::string& folder, const RunState& state, const std::vector<Parameter*>& parameters) {
+    size_t trained = 0;
+    for (const Parameter* p : parameters) {
+        if (!p->trains) continue;
+        CHECK(state.adam_steps.contains(p->name), folder, "/state.json has no Adam step for ", p->name);
+        trained++;
+    }
+    CHECK(state.adam_steps.size() == trained, folder, "/state.json has Adam steps for ", state.adam_steps.size(),
+          " tensors, ", trained, " train");
+}
+
 void read_parameters(const std::string& folder, const RunState& state, const std::vector<Parameter*>& parameters) {
     read_weights(folder, parameters);
     const std::vector<Parameter*> adapters = adapters_of(parameters);
     if (!adapters.empty()) read_values(SafetensorsReader(folder + "/adapters.safetensors"), adapters);
     const SafetensorsReader file(folder + "/optimizer.safetensors");
-    size_t trained = 0;
+    check_adam_steps(folder, state, parameters);
     for (Parameter* p : parameters) {
         if (!p->trains) continue;
         const std::vector<int64_t> shape{p->file_rows, p->cols};
         read_kept(file, file.at(p->name + ".m", shape), *p, p->m);
         read_kept(file, file.at(p->name + ".v", shape), *p, p->v);
-        const auto counted = state.adam_steps.find(p->name);
-        CHECK(counted != state.adam_steps.end(), folder, "/state.json has no Adam step for ", p->name);
-        p->adam_step = counted->second;
-        trained++;
+        p->adam_step = state.adam_steps.at(p->name);
     }
-    CHECK(trained == state.adam_steps.size(), folder, "/state.json has Adam steps for ", state.adam_steps.size(),
-          " tensors, ", trained, " train");
 }
 
 void read_weights(const std::string& folder, const std::vector<Parameter*>& parameters) {

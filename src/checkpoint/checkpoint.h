@@ -25,6 +25,8 @@ bool is_checkpoint(const std::string& folder);
 RunState read_state(const std::string& folder);
 // Verifies the SHA-256 of every other file of a checkpoint.
 void verify_files(const std::string& folder, const RunState& state);
+// Throws unless the state has Adam's step of each parameter that trains, and no other.
+void check_adam_steps(const std::string& folder, const RunState& state, const std::vector<Parameter*>& parameters);
 // Reads the masters (weights where there are none), AdamW's moments and its step counts of base weights and adapters.
 void read_parameters(const std::string& folder, const RunState& state, const std::vector<Parameter*>& parameters);
 // Reads the values of the base weights alone, in a checkpoint or a Hugging Face folder.

@@ -31,8 +31,7 @@ void verify_checksums(const std::string& folder) {
     std::istringstream lines(read_file(path));
     for (std::string line; std::getline(lines, line);) {
         const std::string hash = line.substr(0, kDigits);
-        const bool good = line.size() > kDigits + 2 && line.compare(kDigits, 2, kBetween) == 0 &&
-                          hash.find_first_not_of("0123456789abcdef") == std::string::npos &&
+        const bool good = line.size() > kDigits + 2 && line.compare(kDigits, 2, kBetween) == 0 && is_sha256(hash) &&
                           std::all_of(line.begin(), line.end(), is_of_a_name);
         CHECK(good, path, " is damaged: a line has to be a SHA-256, two spaces and the name of a file beside it");
         const std::string file = folder + "/" + line.substr(kDigits + 2), actual = sha256_file(file);

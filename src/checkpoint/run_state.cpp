@@ -168,10 +168,9 @@ void check_agreement(const RunState& s, const std::string& path) {
     for (const auto& [name, hash] : s.files) {
         CHECK(std::find(names.begin(), names.end(), name) != names.end(), path, ": \"files\" has ", name,
               ", which a checkpoint of this phase doesn't have");
-        CHECK(hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos, path, ": ", hash,
-              " is not the SHA-256 of ", name);
+        CHECK(is_sha256(hash), path, ": ", hash, " is not the SHA-256 of ", name);
     }
-    // What is stored twice has one value.
+    // A value that is stored twice is the same both times.
     for (const auto& [name, value] :
          {std::pair<const char*, json>("seed", s.seed), {"rank", s.rank}, {"alpha", s.alpha}}) {
         const auto stored = s.option(name);
@@ -199,8 +198,8 @@ std::string state_text(const RunState& state) {
 }
 
 RunState read_state_file(const std::string& path) {
-    const std::string text = read_file(path);
-    const json object = read_json(path);
+    const std::string text = read_json_text(path);
+    const json object = json_in(path, text);
     if (object.is_object() && object.contains(kHash)) {
         json rest = object;
         rest.erase(kHash);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "io/json.h"
+#include "io/sha256.h"
 #include "runtime/error.h"
 
 using nlohmann::json;
@@ -50,8 +51,7 @@ std::string StateFields::text(const std::string& name) {
 
 std::string StateFields::sha256(const std::string& name) {
     const std::string value = text(name);
-    if (value.size() != 64 || value.find_first_not_of("0123456789abcdef") != std::string::npos)
-        refuse(name, "a SHA-256, 64 hexadecimal digits");
+    if (!is_sha256(value)) refuse(name, "a SHA-256, 64 hexadecimal digits");
     return value;
 }
 

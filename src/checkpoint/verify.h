@@ -8,7 +8,7 @@
 // finite; throws where it finds a fault.
 void verify_checkpoint(const std::string& folder);
 
-// What is found about each checkpoint of a run folder, or about one checkpoint, a line each.
+// Findings about each checkpoint of a run folder, or about one checkpoint, a line each.
 struct Verdict {
     std::string lines;
     bool all_whole = true;

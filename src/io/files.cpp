@@ -22,9 +22,7 @@ constexpr size_t kBufferBytes = 1 << 20;
 
 // An open file that is closed however the function ends.
 struct OpenFile {
-    OpenFile(const std::string& path, int flags) : fd(int(TEMP_FAILURE_RETRY(open(path.c_str(), flags | O_CLOEXEC)))) {
-        if (fd < 0) fail_errno("open", path, errno);
-    }
+    OpenFile(const std::string& path, int flags) : fd(open_file(path, flags)) {}
     ~OpenFile() { close(fd); }
     OpenFile(const OpenFile&) = delete;
     OpenFile& operator=(const OpenFile&) = delete;
@@ -46,6 +44,12 @@ void fail_errno(const std::string& action, const std::string& path, int error) {
     const std::string message = str("cannot ", action, " ", path, ": ", std::generic_category().message(error));
     if (error == ENOSPC || error == EDQUOT) throw DiskFull(message, __FILE__, __LINE__);
     FAIL(message);
+}
+
+int open_file(const std::string& path, int flags) {
+    const int fd = int(TEMP_FAILURE_RETRY(open(path.c_str(), flags | O_CLOEXEC, 0666)));
+    if (fd < 0) fail_errno(flags & O_EXCL ? "create" : "open", path, errno);
+    return fd;
 }
 
 void write_all(int fd, const void* data, size_t bytes, const std::string& path) {
@@ -103,9 +107,7 @@ int64_t free_bytes(const std::string& path) {
     return int64_t(info.f_bavail) * int64_t(info.f_frsize);
 }
 
-FileWriter::FileWriter(const std::string& path)
-    : path_(path), fd_(int(TEMP_FAILURE_RETRY(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)))) {
-    if (fd_ < 0) fail_errno("create", path, errno);
+FileWriter::FileWriter(const std::string& path) : path_(path), fd_(open_file(path, O_WRONLY | O_CREAT | O_EXCL)) {
     buffer_.reserve(kBufferBytes);
 }
 
@@ -141,9 +143,7 @@ std::string FileWriter::close() {
     return hash_.hex();
 }
 
-InputFile::InputFile(const std::string& path)
-    : path_(path), fd_(int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)))) {
-    if (fd_ < 0) fail_errno("open", path, errno);
+InputFile::InputFile(const std::string& path) : path_(path), fd_(open_file(path, O_RDONLY | O_NONBLOCK)) {
     try {
         size_ = regular_size(fd_, path);
     } catch (const Error&) {

@@ -11,6 +11,9 @@
 // Throws "cannot <action> <path>: <reason>" for an errno value: DiskFull where the file system is full.
 [[noreturn]] void fail_errno(const std::string& action, const std::string& path, int error);
 
+// Opens a file by open()'s flags, not to be inherited by other programs. Returns the descriptor; throws where it can't.
+int open_file(const std::string& path, int flags);
+
 // Writes all bytes to an open file, however many calls that takes; `path` is for the error.
 void write_all(int fd, const void* data, size_t bytes, const std::string& path);
 

@@ -68,8 +68,7 @@ timespec now_there(const std::string& folder) {
 
 FolderLock::FolderLock(const std::string& folder, const std::function<void(const std::string&)>& say)
     : path_(folder + "/lock") {
-    fd_ = int(TEMP_FAILURE_RETRY(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)));
-    if (fd_ < 0) fail_errno("open", path_, errno);
+    fd_ = open_file(path_, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
     try {
         struct stat info {};
         CHECK(fstat(fd_, &info) == 0 && S_ISREG(info.st_mode), path_, " is not a regular file");

@@ -9,9 +9,7 @@
 
 #include "io/files.h"
 
-HeldFolder::HeldFolder(const std::string& path)
-    : path_(path), fd_(int(TEMP_FAILURE_RETRY(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)))) {
-    if (fd_ < 0) fail_errno("open", path, errno);
+HeldFolder::HeldFolder(const std::string& path) : path_(path), fd_(open_file(path, O_RDONLY | O_DIRECTORY)) {
     struct stat info;
     if (fstat(fd_, &info) != 0) {
         const int error = errno;

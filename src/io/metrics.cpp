@@ -4,13 +4,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <utility>
 
 #include "io/files.h"
 #include "io/json.h"
+#include "io/paths.h"
 #include "runtime/error.h"
 
 namespace {
@@ -77,8 +77,7 @@ MetricsLine& MetricsLine::add(std::string_view key, float value) { return add_ra
 MetricsLine& MetricsLine::add(std::string_view key, std::string_view value) { return add_raw(key, quoted(value)); }
 
 MetricsLog::MetricsLog(const std::string& path, int64_t resume_step) : path_(path) {
-    const bool exists = access(path.c_str(), F_OK) == 0;
-    const std::string text = exists ? read_file(path) : "";
+    const std::string text = path_exists(path) ? read_file(path) : "";
     Earlier before;
     if (resume_step >= 0) before = earlier(text, resume_step);
     if (before.kept != text) write_file_atomic(path, before.kept);
@@ -86,8 +85,7 @@ MetricsLog::MetricsLog(const std::string& path, int64_t resume_step) : path_(pat
     if (before.damaged > 0) damage_ = str("it had ", before.damaged, " damaged lines, which are left out");
     if (before.missing > 0)
         damage_ += str(damage_.empty() ? "" : "; ", "it has no lines of ", before.missing, " updates");
-    fd_ = int(TEMP_FAILURE_RETRY(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)));
-    if (fd_ < 0) fail_errno("open", path, errno);
+    fd_ = open_file(path, O_WRONLY | O_CREAT | O_APPEND);
 }
 
 MetricsLog::~MetricsLog() { close(fd_); }

@@ -1,4 +1,4 @@
-// What is where: names, folders and patterns. Every error is one of ours and names the path.
+// Where things are: names, folders and patterns. Every error is one of ours and names the path.
 #pragma once
 
 #include <string>

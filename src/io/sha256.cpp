@@ -48,3 +48,7 @@ std::string sha256_file(const std::string& path) {
     }
     return hash.hex();
 }
+
+bool is_sha256(std::string_view text) {
+    return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
+}

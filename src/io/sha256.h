@@ -25,3 +25,5 @@ class Sha256 {
 // The digest of a text, and of a whole file, as 64 lower-case hexadecimal digits.
 std::string sha256_text(std::string_view text);
 std::string sha256_file(const std::string& path);
+// Whether a text can be such a digest.
+bool is_sha256(std::string_view text);

@@ -72,8 +72,7 @@ void ShardWriter::open_shard() {
     CHECK(shard_count < kMostShards, "shards of ", shard_tokens, " tokens: the text would take more than ", kMostShards,
           " of them");
     shard_count++;
-    fd = int(TEMP_FAILURE_RETRY(open(last_path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)));
-    if (fd < 0) fail_errno("create", last_path(), errno);
+    fd = open_file(last_path(), O_WRONLY | O_CREAT | O_EXCL);
     tokens_in_shard = 0;
     const int32_t header[kShardHeaderInts] = {kShardMagic, kShardVersion};
     write_all(fd, header, sizeof(header), last_path());
