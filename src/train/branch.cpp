@@ -67,14 +67,12 @@ std::string branch_config(const std::string& branch_from) {
 
 void Options::choose_branch_point() {
     if (branch_from.empty()) return;
-    resumed_from = named_folder(branch_from).string();
-    if (!is_checkpoint(resumed_from)) {
-        const auto newest = newest_whole(resumed_from, passed_over);
-        USAGE_CHECK(newest, "--branch-from ", branch_from, " is neither a checkpoint nor a run that has a whole one");
-        resumed_from = newest->folder;
-    }
+    const std::string named = named_folder(branch_from).string();
+    const auto from = is_checkpoint(named) ? whole_checkpoint(named) : newest_whole(named, passed_over);
+    USAGE_CHECK(from, "--branch-from ", branch_from, " is neither a checkpoint nor a run that has a whole one");
+    resumed_from = from->folder;
     branches = true;
-    const RunState state = whole_checkpoint(resumed_from).state;
+    const RunState& state = from->state;
     // What the other run had, and a run of this mode doesn't, is no wish of anybody.
     for (auto [name, value, has] :
          {std::tuple("warm-start-steps", &warm_start_steps, low_rank()),

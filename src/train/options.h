@@ -66,6 +66,8 @@ struct Options {
     std::vector<std::string> data_notes;  // what is to be said of the data at the start
     std::vector<std::string> found;       // the checkpoints that there were then
 
+    // Whether it is only said what a run would be.
+    bool only_plans() const { return dry_run || print_schedule; }
     bool low_rank() const { return mode == "lora" || mode == "relora"; }
     bool restarts() const { return mode == "relora"; }
     DType compute_type() const { return dtype == "bf16" ? DType::bf16 : DType::f32; }

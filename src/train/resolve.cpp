@@ -142,8 +142,7 @@ int Options::start_threads(const Place& place) const {
 
 void Options::resolve_device() {
     // Only a run needs the device itself, --dry-run and --print-schedule don't.
-    const bool only_planned = dry_run || print_schedule;
-    const std::string problem = only_planned && device == "cuda" ? "" : kernels::device_problem(Device::cuda);
+    const std::string problem = only_plans() && device == "cuda" ? "" : kernels::device_problem(Device::cuda);
     USAGE_CHECK(device != "cuda" || problem.empty(), "--device cuda: ", problem, "; use --device cpu");
     run_device = device == "cpu" || !problem.empty() ? Device::cpu : Device::cuda;
     if (dtype.empty()) dtype = run_device == Device::cuda ? "bf16" : "fp32";

@@ -30,9 +30,8 @@ void Options::make_paths_absolute() {
 
 void Options::find_data() {
     // A plan may be made before there are data.
-    const bool only_planned = dry_run || print_schedule;
     const auto find = [&](const std::string& pattern, DataFiles& files) {
-        if (pattern.empty() || (only_planned && matching_files(pattern).empty())) return;
+        if (pattern.empty() || (only_plans() && matching_files(pattern).empty())) return;
         files = data_files(pattern);
     };
     find(train_data, train_files);
