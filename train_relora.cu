@@ -507,7 +507,7 @@ class Trainer {
     // Says what has been written by now.
     void report_saved() {
         while (const auto saved = saver_.finished()) {
-            saved_ = std::max(saved_, saved->step);
+            written_ = saved->step;
             const std::string why = saved->why_paused.empty() ? "" : ": " + saved->why_paused;
             console_.line(format("saved %s (paused %.0f ms%s, written in %.1f s)", saved->folder.c_str(),
                                  1e3 * saved->paused, why.c_str(), saved->written));
@@ -523,9 +523,9 @@ class Trainer {
     // Where the run folder has got another name, or is gone, the run ends with a checkpoint where one can be.
     void end_if_folder_lost() {
         if (ranks_.broadcast(folder_lost() ? "lost" : "").empty()) return;
-        saved_ = -1;
         saver_.wait();
         report_saved();
+        saved_ = written_;
         std::string loss;
         if (folder_ && folder_->place().empty()) {
             loss = "removed";
@@ -608,10 +608,11 @@ class Trainer {
         int64_t step = 0, result = 0;  // number of the update; what Optimizer::update returned
     };
     std::optional<PendingReport> pending_;
-    int64_t step_ = 0, first_step_ = 0, saved_ = -1, validated_ = -1, restarts_ = 0;
-    bool stop_ = false, save_ = false;  // some rank has got a signal; the first one wishes to save
-    bool owes_save_ = false;            // a checkpoint was due while the model's loss was not finite
-    bool alone_for_now_ = false;        // the others don't see the products of this moment
+    int64_t step_ = 0, first_step_ = 0, validated_ = -1, restarts_ = 0;
+    int64_t saved_ = -1, written_ = -1;  // the last checkpoint that was begun, and the last that was whole
+    bool stop_ = false, save_ = false;   // some rank has got a signal; the first one wishes to save
+    bool owes_save_ = false;             // a checkpoint was due while the model's loss was not finite
+    bool alone_for_now_ = false;         // the others don't see the products of this moment
     Ceilings ceilings_;
     double flops_per_token_ = 0, start_time_ = 0, saved_time_ = 0;
 };
@@ -682,8 +683,7 @@ int run(int argc, char** argv) {
         std::cout << verdict.lines;
         return verdict.all_whole ? 0 : 1;
     }
-    const bool trains = options.export_dir.empty() && !options.print_schedule && !options.dry_run;
-    if (trains) signals::install();
+    if (options.export_dir.empty() && !options.only_plans()) signals::install();
     const int threads = options.take_place(place);
     if (!options.export_dir.empty()) {
         USAGE_CHECK(!options.init_from.empty(), "--export needs --init-from, the checkpoint to export");
