@@ -115,7 +115,7 @@ TEST_F(RunStateFile, StructureIsChecked) {
             if (!name_is_free) refused(changed, "without " + name);
             for (const json& other : others) {
                 if (other == whole[at]) continue;  // no edit
-                // What is seen by the files themselves.
+                // The files themselves show it.
                 if ((name == "/seed" || at.back() == "bytes") && other.is_number_unsigned()) continue;
                 if (names_are_free && other.is_object() && (name == "/adam_steps" || other.empty())) continue;
                 changed = whole;

@@ -149,7 +149,7 @@ terminate $pid SIGTERM
 [ "$(find "$work/stopped" -maxdepth 1 -name 'step_*' | wc -l)" -eq 1 ] || differs 'SIGTERM: expected one checkpoint'
 ./train_relora --out "$work/stopped" --resume >"$work/stopped.log" 2>&1 || differs "after SIGTERM: $(tail -n 1 "$work/stopped.log")"
 cmp -s <(numbers "$work/stopped") <(numbers "$work/whole") || differs 'the run that SIGTERM stopped goes on differently'
-# What is left of a run after its last update is done by a resume, once.
+# A resume does what is left of a run after its last update, once.
 mv "$work/stopped/export" "$work/export_before"
 for says in 'merged model for Hugging Face' 'the run is complete'; do
     ./train_relora --out "$work/stopped" --resume >"$work/stopped.log" 2>&1 || differs "a resume at the end: $(tail -n 1 "$work/stopped.log")"

@@ -1,10 +1,8 @@
 #!/bin/bash
 # Files that are not what a run expects: names that are taken, closed descriptors, FIFOs, JSON that is too deep, exports with
 # nowhere to go. A run waits for nothing, removes nothing that it did not make, and says in one line what is wrong.
-source "$(dirname "${BASH_SOURCE[0]}")/../end_to_end/common.bash"
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
-shape=(--layers 1 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
-quiet=(--sample-tokens 0 --threads 1)
 method=(--mode full --max-steps 2 --warmup-steps 1)
 
 # refused NAME TEXT COMMAND…: the command must end soon, with an error in one line that has the text.

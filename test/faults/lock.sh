@@ -1,9 +1,7 @@
 #!/bin/bash
 # Two programs on one run folder, in every order: one trains, the other is refused in one line that names the owner.
-source "$(dirname "${BASH_SOURCE[0]}")/../end_to_end/common.bash"
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
-shape=(--layers 1 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
-quiet=(--sample-tokens 0 --threads 1)
 endless=(--mode full --max-steps 1000000 --warmup-steps 1)
 
 # refused NAME OPTION…: a second run in this folder must be refused, naming $owner.

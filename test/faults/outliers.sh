@@ -1,9 +1,7 @@
 #!/bin/bash
 # A text with a few pages of noise: updates on them are outliers, which are named and counted, or skipped, also after a resume.
-source "$(dirname "${BASH_SOURCE[0]}")/../end_to_end/common.bash"
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
-shape=(--layers 1 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
-quiet=(--sample-tokens 0 --threads 1)
 {
     text 1 1200
     awk 'BEGIN { s = 7; for (i = 0; i < 260; i++) { s = s * 16807 % 2147483647; printf "%c", 33 + s % 94 } }'

@@ -1,9 +1,7 @@
 #!/bin/bash
 # Signals that come all the time, at every point of the arithmetic, change nothing but when checkpoints are written.
-source "$(dirname "${BASH_SOURCE[0]}")/../end_to_end/common.bash"
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
-shape=(--layers 1 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
-quiet=(--sample-tokens 0 --threads 1)
 method=(--mode relora --rank 4 --adapter-route merged --max-steps 600 --warm-start-steps 150 --merge-every 150 --eval-every 0)
 must_train calm "${method[@]}"
 

@@ -1,9 +1,7 @@
 #!/bin/bash
 # Signals in every phase: those that ask to stop save first, SIGUSR1 saves and goes on, and a closed pipe ends the output only.
-source "$(dirname "${BASH_SOURCE[0]}")/../end_to_end/common.bash"
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
-shape=(--layers 1 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
-quiet=(--sample-tokens 0 --threads 1)
 endless=(--mode full --max-steps 1000000 --warmup-steps 1)
 
 # whole NAME: whether the run's newest checkpoint is whole.

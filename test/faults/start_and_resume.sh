@@ -1,9 +1,7 @@
 #!/bin/bash
 # One command in a job script, with --resume: it begins what is not there, goes on with what is, and leaves alone what is complete.
-source "$(dirname "${BASH_SOURCE[0]}")/../end_to_end/common.bash"
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
-shape=(--layers 1 --heads 2 --channels 32 --seq-len 32 --batch-size 4)
-quiet=(--sample-tokens 0 --threads 1)
 method=(--mode relora --rank 4 --max-steps 300 --warm-start-steps 100 --merge-every 100 --warmup-steps 1 --eval-every 50)
 must_train straight "${method[@]}"
 # same NAME: whether a run has the numbers and the model of the one that was never stopped.

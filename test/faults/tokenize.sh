@@ -161,7 +161,7 @@ becomes 'after half a commit' val plain
 # More threads than processors are said, not started.
 tokenize --overwrite --threads 1024 in/a.txt >log 2>&1 || differs "many threads: $(cat log)"
 grep -q -- '--threads 1024 is more than ' log || differs "many threads: $(cat log)"
-# What is for the console goes into no shard where the console is closed.
+# No shard gets the console's text where the console is closed.
 rm -rf "$out"
 tokenize in/a.txt in/nothing.txt >&- 2>&- <&- && differs 'a missing file beside a closed console: no error'
 tokenize --threads 1024 in/a.txt >&- 2>&- <&- || differs 'a closed console: an error'

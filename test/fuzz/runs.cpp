@@ -16,7 +16,7 @@ namespace {
 
 void state(std::string_view input) {
     fuzz::takes_or_refuses([&] {
-        // What is accepted can be written and read again.
+        // An accepted text can be written and read again.
         const RunState state = read_state_file(fuzz::file_with(input, "state.json"));
         read_state_file(fuzz::file_with(state_text(state), "state.json"));
     });

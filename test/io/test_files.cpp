@@ -33,7 +33,7 @@ class Files : public testing::Test {
     void TearDown() override { fs::remove_all(folder); }
     std::string path(const std::string& name) const { return (folder / name).string(); }
     void put(const std::string& name, const std::string& text) const { std::ofstream(path(name)) << text; }
-    // What is in the folder, sorted.
+    // The folder's names, sorted.
     std::vector<std::string> names() const {
         std::vector<std::string> found;
         for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename());
