@@ -60,6 +60,7 @@ class Job:
 
     def __init__(self, run, trainer, folder, environment):
         self.run, self.environment, self.begun = run, environment, time.monotonic()
+        self.told = None
         self.output = folder / f"{run.name}.log"
         parent = os.getpid()
 
@@ -82,7 +83,9 @@ class Job:
         return self.process.returncode, time.monotonic() - self.begun, usage.ru_utime + usage.ru_stime
 
     def stop(self, number):
-        os.kill(self.process.pid, number)
+        if self.told != number:
+            os.kill(self.process.pid, number)
+            self.told = number
 
 
 class Progress:
@@ -102,7 +105,7 @@ class Progress:
 class Jobs:
     def __init__(self, study, store, trainer, folder, slots, retry):
         self.study, self.store, self.trainer, self.folder, self.retry = study, store, trainer, folder, retry
-        self.free, self.active, self.states, self.stopped_by = slots, [], {}, 0
+        self.free, self.active, self.states, self.signals = slots, [], {}, []
         self.total = sum(group.number_of_runs(study.seeds) for group in study.groups)
         self.progress = Progress()
         self.seconds = {}  # point -> seconds of the runs that ended in this call
@@ -201,10 +204,7 @@ class Jobs:
         return f"{text}, ETA {left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
 
     def _on_signal(self, number, _):
-        # The second signal ends what does not stop by itself.
-        for job in self.active:
-            job.stop(signal.SIGKILL if self.stopped_by else signal.SIGTERM)
-        self.stopped_by = self.stopped_by or number
+        self.signals.append(number)
 
     def go(self):
         """Returns the exit code: 0 if every run is done."""
@@ -213,10 +213,13 @@ class Jobs:
         self.store.begin()
         while True:
             self._reap()
-            while self.free and not self.stopped_by and (run := self._next()):
+            while self.free and not self.signals and (run := self._next()):
                 self._begin(run, self.free.pop(0))
             if not self.active:
                 break
+            for job in self.active if self.signals else ():
+                # The second signal ends what the first has not stopped yet.
+                job.stop(signal.SIGTERM if len(self.signals) == 1 else signal.SIGKILL)
             self.progress.show(self._status())
             time.sleep(SECONDS_BETWEEN_LOOKS)
         # What was stopped before it was met is in the study all the same.
@@ -225,6 +228,6 @@ class Jobs:
         counts = {state: list(self.states.values()).count(state) for state in ("done", "failed", "interrupted")}
         self.progress.say(f"{counts['done']} of {self.total} runs done, {counts['failed']} failed, "
                           f"{counts['interrupted']} interrupted")
-        if self.stopped_by:
-            return 128 + self.stopped_by
+        if self.signals:
+            return 128 + self.signals[0]
         return 0 if counts["done"] == self.total else 1

@@ -76,6 +76,10 @@ def number(value, digits):
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def three_digits(value):
+    return "-" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def interpolated(points, x):
     """Linear between points that are sorted by x; None outside."""
     for (x0, y0), (x1, y1) in zip(points, points[1:]):
@@ -140,10 +144,10 @@ def main_table(study, results):
             r.group.arm,
             (options_text(r.best.swept) + (f" (at the edge: {', '.join(edge)})" if edge else "")) if r.best else "no run is done",
             number(r.mean, 4), number(r.deviation, 4), f"{len(r.runs)}",
-            number(r.mean / baseline.mean if r.mean and baseline and baseline.mean else None, 4), number(r.seconds, 1),
+            number(r.mean / baseline.mean if r.mean and baseline and baseline.mean else None, 4), three_digits(r.seconds),
             number(max(r.memory.values(), default=None), 1), number(last_phase_memory(r), 1),
-            number(sum(row["train_seconds"] or 0 for row in r.everything), 1),
-            number(sum(row["cpu_seconds"] for row in r.everything), 1),
+            three_digits(sum(row["train_seconds"] or 0 for row in r.everything)),
+            three_digits(sum(row["cpu_seconds"] for row in r.everything)),
             f"{states.count('done')}" + (f", {states.count('failed')} failed" if "failed" in states else "")])
     return markdown(["arm", "tuned options", "validation loss", "spread", "n", "ratio", "train s", "memory", "last phase",
                      "all train s", "all CPU s", "runs done"], rows)
@@ -160,7 +164,7 @@ def equal_table(study, store, all_results, results):
         loss, at_memory = at_time[id(r)], loss_at_memory(all_results, study, r)
         rows.append([r.group.arm, number(loss, 4), number(loss / of_baseline if loss and of_baseline else None, 4),
                      number(last_phase_memory(r), 1), number(at_memory, 4), number(r.mean / at_memory if at_memory else None, 4)])
-    return markdown(["arm", f"loss after {end:.1f} s", "ratio", "last phase", f"{study.baseline} with this memory",
+    return markdown(["arm", f"loss after {three_digits(end)} s", "ratio", "last phase", f"{study.baseline} with this memory",
                      "loss over it"], rows)
 
 
