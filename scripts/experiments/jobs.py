@@ -1,7 +1,7 @@
 """Runs a study's processes, several at a time, until each of its runs is done or has failed.
 
-One thread does everything: it starts processes, waits for them, and writes what became of them to the store. It may be killed at
-any moment: the kernel then kills its children (PR_SET_PDEATHSIG), and the next call finds in the run folders what is done.
+One thread does everything: it starts processes, waits for them, and writes what became of them to the store. It may be killed
+at any moment: the kernel then kills its children (PR_SET_PDEATHSIG), and the next call finds in the run folders what is done.
 """
 import ctypes
 import fcntl

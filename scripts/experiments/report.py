@@ -140,9 +140,9 @@ def main_table(study, results):
         baseline = baseline_at(results, study.baseline, r.group.point)
         states = [row["state"] for row in r.everything]
         edge = edges(r.group, r.best) if r.best else []
+        tuned = options_text(r.best.swept) if r.best else "no run is done"
         rows.append([
-            r.group.arm,
-            (options_text(r.best.swept) + (f" (at the edge: {', '.join(edge)})" if edge else "")) if r.best else "no run is done",
+            r.group.arm, tuned + (f" (at the edge: {', '.join(edge)})" if edge else ""),
             number(r.mean, 4), number(r.deviation, 4), f"{len(r.runs)}",
             number(r.mean / baseline.mean if r.mean and baseline and baseline.mean else None, 4), three_digits(r.seconds),
             number(max(r.memory.values(), default=None), 1), number(last_phase_memory(r), 1),
@@ -163,7 +163,8 @@ def equal_table(study, store, all_results, results):
     for r in done:
         loss, at_memory = at_time[id(r)], loss_at_memory(all_results, study, r)
         rows.append([r.group.arm, number(loss, 4), number(loss / of_baseline if loss and of_baseline else None, 4),
-                     number(last_phase_memory(r), 1), number(at_memory, 4), number(r.mean / at_memory if at_memory else None, 4)])
+                     number(last_phase_memory(r), 1), number(at_memory, 4),
+                     number(r.mean / at_memory if at_memory else None, 4)])
     return markdown(["arm", f"loss after {three_digits(end)} s", "ratio", "last phase", f"{study.baseline} with this memory",
                      "loss over it"], rows)
 

@@ -41,9 +41,10 @@ def main():
     parser = Parser(prog="run.py", description=__doc__ + study_module.__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", metavar="STUDY.toml")
-    parser.add_argument("--binary", default=ROOT / "train_relora", help="the program (default: train_relora of this repository)")
+    parser.add_argument("--binary", default=ROOT / "train_relora", help="default: train_relora of this repository")
     parser.add_argument("--runs", type=pathlib.Path, help="the study's folder (default: runs/NAME in the repository)")
-    parser.add_argument("--jobs", type=at_least_one, help="runs at a time (default: one per GPU, or CPUs over the study's threads)")
+    parser.add_argument("--jobs", type=at_least_one,
+                        help="runs at a time (default: one per GPU, or CPUs over the study's threads)")
     parser.add_argument("--retry", action="store_true", help="run again what has failed")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--plan", action="store_true", help="list the runs, and train nothing")

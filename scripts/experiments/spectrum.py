@@ -207,7 +207,7 @@ def main():
     parser = Parser(prog="spectrum.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("steps", metavar="STEP", nargs=2, type=int, help="updates of the two checkpoints")
-    parser.add_argument("--binary", default=ROOT / "train_relora", help="the program (default: train_relora of this repository)")
+    parser.add_argument("--binary", default=ROOT / "train_relora", help="default: train_relora of this repository")
     parser.add_argument("--relative", type=fraction, default=RELATIVE, metavar="R", help="default: %(default)s")
     parser.add_argument("--svg", metavar="FILE", help="write a histogram of the singular values above their thresholds")
     args = parser.parse_args()

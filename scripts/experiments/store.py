@@ -41,8 +41,8 @@ class Store:
     def add(self, run):
         setting = run.setting
         self.db.execute(
-            "INSERT INTO runs (name, arm, point, swept, seed, options, in_study, state) VALUES (?, ?, ?, ?, ?, ?, 1, 'planned') "
-            "ON CONFLICT (name) DO UPDATE SET in_study = 1",
+            "INSERT INTO runs (name, arm, point, swept, seed, options, in_study, state) "
+            "VALUES (?, ?, ?, ?, ?, ?, 1, 'planned') ON CONFLICT (name) DO UPDATE SET in_study = 1",
             (run.name, setting.arm, json.dumps(setting.point), json.dumps(setting.swept), run.seed, json.dumps(run.options)))
 
     def row(self, name):

@@ -72,7 +72,8 @@ class Axes:
 
 def style(number):
     dash = DASHES[number // len(COLORS) % len(DASHES)]
-    return f'fill="none" stroke-width="2" stroke="{COLORS[number % len(COLORS)]}"' + (f' stroke-dasharray="{dash}"' if dash else "")
+    line = f'fill="none" stroke-width="2" stroke="{COLORS[number % len(COLORS)]}"'
+    return line + (f' stroke-dasharray="{dash}"' if dash else "")
 
 
 def curves(named, x_label, y_label, title):

@@ -38,7 +38,8 @@ done < <(sed -nE 's/^done [^ ]* ([^:]*):.*/\1/p' "$work/first.log")
 # 2 + 4 + 2 settings, a further seed of the best of each, and two seeds of each arm that fails.
 grep -qx '11 of 15 runs done, 4 failed, 0 interrupted' "$work/second.log" || differs "all runs: $(tail -n 1 "$work/second.log")"
 run "$study" >"$work/third.log" || true
-[ "$(cat "$work/third.log")" = '11 of 15 runs done, 4 failed, 0 interrupted' ] || differs "a third call: $(cat "$work/third.log")"
+[ "$(cat "$work/third.log")" = '11 of 15 runs done, 4 failed, 0 interrupted' ] ||
+    differs "a third call: $(cat "$work/third.log")"
 
 # The report, beside metrics.jsonl and what is computed from it here.
 run "$study" --report >/dev/null
@@ -52,12 +53,13 @@ def check(is_right, *what):
         wrong.append(' '.join(map(str, what)))
 losses, seconds = {}, {}
 for path in glob.glob(f'{runs}/*/metrics.jsonl'):
-    name, before = path.split('/')[-2], 0
+    name = path.split('/')[-2]
     if not name.startswith('diverges'):
         lines = [json.loads(line) for line in open(path)]
         losses[name] = [line['val_loss'] for line in lines if 'val_loss' in line][-1]
         updates = [line for line in lines if 'loss' in line]
-        seconds[name] = sum((b['tokens'] - a) / b['tokens_per_s'] for a, b in zip([0] + [u['tokens'] for u in updates], updates))
+        before = [0] + [update['tokens'] for update in updates]
+        seconds[name] = sum((update['tokens'] - tokens) / update['tokens_per_s'] for tokens, update in zip(before, updates))
         for line in lines:
             if 'event' not in line:
                 key = 'val_loss' if 'val_loss' in line else 'loss'
@@ -75,9 +77,11 @@ for arm in ('full', 'lora', 'relora'):
     deviation = math.sqrt(sum((losses[name] - mean) ** 2 for name in both))
     means[arm] = mean
     row = next(line for line in report.splitlines() if line.startswith(f'| {arm} |')).split(' | ')
-    expected = [f'{mean:.4f}', f'{deviation:.4f}', '2', f'{mean / means["full"]:.4f}', f'{sum(seconds[n] for n in both) / 2:.3g}']
+    time = sum(seconds[name] for name in both) / 2
+    expected = [f'{mean:.4f}', f'{deviation:.4f}', '2', f'{mean / means["full"]:.4f}', f'{time:.3g}']
     check(row[2:7] == expected, arm, row, expected)
-    check('at the edge: lr' in row[1] and setting[len(arm) + 1:] == row[1].split(' (')[0].replace(', ', '-').replace(' ', ''), row)
+    tuned, _, edge = row[1].partition(' (')
+    check('at the edge: lr' in edge and tuned.replace(', ', '-').replace(' ', '') == setting[len(arm) + 1:], row)
 failed = db.execute("SELECT arm, message FROM runs WHERE state = 'failed' ORDER BY name").fetchall()
 check([arm for arm, _ in failed] == ['diverges'] * 2 + ['refused'] * 2, failed)
 check(all('is not finite' in message for arm, message in failed if arm == 'diverges'), failed)
@@ -92,7 +96,7 @@ sys.exit(bool(wrong))
 END
 for figure in loss-updates loss-seconds spectrum-relora-\*; do
     # shellcheck disable=SC2086  # a pattern
-    python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$runs"/$figure.svg || differs "$figure.svg is no XML"
+    python3 -c 'import sys, xml.dom.minidom as d; d.parse(sys.argv[1])' "$runs"/$figure.svg || differs "$figure.svg is no XML"
 done
 
 # Each linear by itself: at most r for a cycle, and more than r after several.
@@ -110,7 +114,8 @@ spectrum "$relora" 7 20 >"$work/said" 2>&1 || code=$?
 # Other options are another run; what they don't change stays done.
 sed 's/^\[arms.relora\]/&\nweight-decay = 0.2/' "$study" >"$work/other.toml"
 run "$work/other.toml" --plan >"$work/plan"
-[ "$(count '^done *[fl]' "$work/plan") $(count '^planned *relora' "$work/plan")" = '6 2' ] || differs "plan: $(cut -c1-60 "$work/plan")"
+[ "$(count '^done *[fl]' "$work/plan") $(count '^planned *relora' "$work/plan")" = '6 2' ] ||
+    differs "plan: $(cut -c1-60 "$work/plan")"
 
 # A signal lets a run save before it ends.
 sed -e '/^\[arms/,$d' -e 's/^max-steps.*/max-steps = 1000000/' -e 's/^save-every.*//' "$study" >"$work/long.toml"
