@@ -25,6 +25,11 @@ COLUMNS = ("phase", "loss", "val_loss", "lr", "grad_norm", "tokens", "tokens_per
 VERSION = 1
 
 
+def stored(value):
+    """A number that has no point, as a gradient norm of 1e20 has none, may be too large for SQLite's integers."""
+    return float(value) if isinstance(value, int) and abs(value) >= 2 ** 63 else value
+
+
 class Store:
     def __init__(self, folder):
         self.folder = folder
@@ -73,7 +78,8 @@ class Store:
             self.db.execute("DELETE FROM metrics WHERE run = ?", (name,))
             self.db.execute("DELETE FROM events WHERE run = ?", (name,))
             self.db.executemany(f"INSERT INTO metrics VALUES (?, ?{', ?' * len(COLUMNS)})",
-                                [(name, step, *map(row.get, COLUMNS)) for step, row in metrics.updates.items()])
+                                [(name, step, *(stored(row.get(column)) for column in COLUMNS))
+                                 for step, row in metrics.updates.items()])
             self.db.executemany("INSERT INTO events VALUES (?, ?, ?, ?)",
                                 [(name, line["step"], line["event"], json.dumps(line)) for line in metrics.events])
             self.set(name, stamp=stamp, train_seconds=metrics.seconds, val_loss=loss,

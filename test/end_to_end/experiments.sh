@@ -16,12 +16,17 @@ mode = "lora"
 rank = 0
 END
 run() { python3 scripts/experiments/run.py "$@" --runs "$runs"; }
+# begin_study FILE NAME: the runner in the background; $pid is its process, and what it says goes to $work/NAME.log.
+begin_study() {
+    python3 scripts/experiments/run.py "$1" --runs "$runs" --jobs 2 >"$work/$2.log" 2>&1 &
+    pid=$!
+}
 count() { grep -c -- "$1" "$2" || true; }
 
 # After a kill no process of the study is left, and the next call begins nothing that was done.
-run "$study" --jobs 2 >"$work/first.log" 2>&1 &
-pid=$!
-three_done() { [ "$(count '^done' "$work/first.log")" -ge 3 ]; }
+begin_study "$study" first
+three_done() { [ "$(count "^done" "$work/first.log")" -ge 3 ]; }
+: >"$work/first.log"
 within 60 three_done || differs "no three runs done: $(tail -n 3 "$work/first.log")"
 kill -KILL $pid
 wait $pid 2>/dev/null || true
@@ -118,13 +123,12 @@ run "$work/other.toml" --plan >"$work/plan"
     differs "plan: $(cut -c1-60 "$work/plan")"
 
 # A signal lets a run save before it ends.
-sed -e '/^\[arms/,$d' -e 's/^max-steps.*/max-steps = 1000000/' -e 's/^save-every.*//' "$study" >"$work/long.toml"
+sed -e '/^\[arms/,$d' -e '/^baseline/d' -e 's/^max-steps.*/max-steps = 1000000/' -e 's/^save-every.*//' "$study" >"$work/long.toml"
 printf '[arms.long]\nmode = "full"\n' >>"$work/long.toml"
-run "$work/long.toml" --jobs 1 >"$work/long.log" 2>&1 &
-pid=$!
+begin_study "$work/long.toml" long
 trains() { grep -q '"loss"' "$runs"/long-s1-*/metrics.jsonl 2>/dev/null; }
-within 30 trains || differs 'the long run does not begin'
-kill -TERM $pid
+within 60 trains || differs "the long run does not begin: $(tail -n 1 "$work/long.log")"
+kill -TERM $pid || true
 code=0
 wait $pid || code=$?
 [ "$code" -eq 143 ] || differs "TERM: exit code $code, expected 143"
