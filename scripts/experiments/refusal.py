@@ -1,5 +1,11 @@
 """Bad input ends these programs with one line and exit code 2."""
 import argparse
+import sys
+
+# The modules that need more are imported after this one.
+if sys.version_info < (3, 11):
+    print(f"Python is {sys.version.split()[0]}; experiments need 3.11 or newer, which reads TOML", file=sys.stderr)
+    sys.exit(2)
 
 
 class Refusal(Exception):

@@ -54,10 +54,7 @@ def main():
         trainer = Trainer(args.binary)
         study = Study(args.study, trainer.options)
         folder = (args.runs or ROOT / "runs" / study.name).absolute()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refusal(f"--runs {folder}: {error.strerror}") from error
+        folder.mkdir(parents=True, exist_ok=True)
         if args.plan:
             print(listed(study, Store(folder)))
             return 0
@@ -67,7 +64,7 @@ def main():
         held = jobs.lock(folder)
         with held:
             return jobs.Jobs(study, Store(folder), trainer, folder, jobs.environments(study, args.jobs), args.retry).go()
-    except Refusal as refusal:
+    except (Refusal, OSError) as refusal:
         print(f"run.py: {refusal}", file=sys.stderr)
         return 2
 

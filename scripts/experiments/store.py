@@ -2,6 +2,7 @@
 import json
 import sqlite3
 
+from refusal import Refusal
 from trainer import config_of, read_metrics
 
 TABLES = """
@@ -33,11 +34,16 @@ def stored(value):
 class Store:
     def __init__(self, folder):
         self.folder = folder
-        self.db = sqlite3.connect(folder / "study.sqlite", isolation_level=None)
-        self.db.row_factory = sqlite3.Row
-        if self.db.execute("PRAGMA user_version").fetchone()[0] not in (0, VERSION):
-            self.db.executescript("DROP TABLE runs; DROP TABLE metrics; DROP TABLE events;")
-        self.db.executescript(TABLES + f"PRAGMA user_version = {VERSION};")
+        path = folder / "study.sqlite"
+        try:
+            self.db = sqlite3.connect(path, isolation_level=None)
+            self.db.row_factory = sqlite3.Row
+            version = self.db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, VERSION):
+                raise Refusal(f"{path} has version {version}, not {VERSION}; remove it: it is made anew from the run folders")
+            self.db.executescript(TABLES + f"PRAGMA user_version = {VERSION};")
+        except sqlite3.Error as error:
+            raise Refusal(f"{path}: {error}; if it is damaged, remove it: it is made anew from the run folders") from error
 
     def begin(self):
         """Before the runs of the study are added: so far none is known to be in it."""

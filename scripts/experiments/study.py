@@ -45,8 +45,9 @@ KEYS = {"name": str, "baseline": str, "seeds": list, "threads": int, "spectrum-f
         "common": dict, "axes": dict, "arms": dict}
 RUNNERS_OWN = {"out": "the runner names the folders", "config": "write its options here", "resume": "the runner resumes",
                "resume-from": "the runner resumes", "branch-from": "a run begins anew or is resumed",
-               "stop-after-minutes": "a run ends at its last update", "seed": "use the study's `seeds`", "threads": "use the study's `threads`", "gpus": "a run has one GPU",
-               "ranks": "a run is one process", "export": "every run exports its model", "dry-run": "nothing would be trained",
+               "stop-after-minutes": "a run ends at its last update", "seed": "use the study's `seeds`",
+               "threads": "use the study's `threads`", "gpus": "a run has one GPU", "ranks": "a run is one process",
+               "export": "every run exports its model", "dry-run": "nothing would be trained",
                "print-schedule": "nothing would be trained", "help": "it is no option of a run",
                "version": "it is no option of a run"}
 NAME = re.compile(r"[A-Za-z0-9_.+]+(-[A-Za-z0-9_.+]+)*")

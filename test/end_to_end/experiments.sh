@@ -1,6 +1,8 @@
 #!/bin/bash
 # A study is trained to its end whatever interrupts it, and the report has the numbers that its runs have.
 source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
+python3 -c 'import ctypes.util as c, tomllib; assert c.find_library("lapack")' 2>/dev/null ||
+    { echo 'no python3 with tomllib (3.11 or newer), or no LAPACK'; exit 77; }
 make_shards
 study=$work/study.toml runs=$work/runs
 sed -e "s#data/austen/shards#$shards#" -e 's/^seeds = .*/seeds = [1, 2]/' scripts/experiments/smoke.toml >"$study"
@@ -150,6 +152,10 @@ refused_study() {
 }
 refused 'no-such.toml: No such file' run "$work/no-such.toml"
 refused "--binary $work/none: No such file" run "$study" --binary "$work/none"
+refused 'File exists' python3 scripts/experiments/run.py "$study" --plan --runs "$study"
+mkdir "$work/damaged"
+echo 'no database at all' >"$work/damaged/study.sqlite"
+refused 'if it is damaged, remove it' python3 scripts/experiments/run.py "$study" --plan --runs "$work/damaged"
 refused "'0' should be a whole number" run "$study" --jobs 0
 refused_study 'is not TOML' 'name = '
 refused_study "'seed' is no key of a study; did you mean 'seeds'?" 'seed = 1'
