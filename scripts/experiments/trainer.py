@@ -1,5 +1,6 @@
 """What the runner knows of train_relora: its options, and what it leaves in a run folder."""
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -16,10 +17,18 @@ OPTION = re.compile(r"^  (?:-\w,)?--([a-z0-9-]+)(?:[ ]([A-Z]+\b|\{))?", re.M)
 class Trainer:
     def __init__(self, path):
         self.path = pathlib.Path(path).resolve()
-        self.version = self._ask("--version").strip()
-        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         # A flag has no value after its name.
         self.options = {name: not value for name, value in OPTION.findall(self._ask("--help"))}
+        if "train-data" not in self.options:
+            raise Refusal(f"--binary {self.path}: its --help has no --train-data; it should be train_relora")
+
+    @functools.cached_property
+    def version(self):
+        return self._ask("--version").strip()
+
+    @functools.cached_property
+    def sha256(self):
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def _ask(self, option):
         try:

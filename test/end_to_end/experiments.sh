@@ -112,7 +112,16 @@ relora=$(ls -d "$runs"/relora-lr0.002-s1-????????)
 spectrum "$relora" 8 20 >"$work/spectrum"
 awk '/^h/ { n++; if (!($2 > 2 && $2 <= 6 && $3 == 6)) exit 1 } END { if (n != 6) exit 1 }' "$work/spectrum" ||
     differs "relora's ranks are not above 2 and at most 6: $(cat "$work/spectrum")"
-spectrum "$relora" 12 16 | awk '/^h/ && !($2 == 2 && $3 == 2) { exit 1 }' || differs 'one cycle of relora has not rank 2'
+# One cycle has rank r, and the Frobenius norm that its merge has reported.
+PYTHONPATH=scripts/experiments python3 - "$relora" <<'END' || differs 'one cycle of relora is not what its merge was'
+import json, sys, spectrum
+found = spectrum.spectra('./train_relora', sys.argv[1], 12, 16)
+norm = sum(value * value for linear in found for value in linear.values) ** 0.5
+lines = [json.loads(line) for line in open(f'{sys.argv[1]}/metrics.jsonl')]
+merged = next(line['delta_norm'] for line in lines if line['step'] == 16 and 'delta_norm' in line)
+ranks = {(linear.rank, linear.bound) for linear in found}
+sys.exit(None if ranks == {(2, 2)} and abs(norm - merged) < 1e-5 * merged else f'{ranks}, norm {norm}, merged {merged}')
+END
 code=0
 spectrum "$relora" 7 20 >"$work/said" 2>&1 || code=$?
 { [ "$code" -eq 2 ] && [ "$(wc -l <"$work/said")" -eq 1 ] && grep -q 'the run has those of 4, 8, 12, 16, 20' "$work/said"; } ||
@@ -125,7 +134,8 @@ run "$work/other.toml" --plan >"$work/plan"
     differs "plan: $(cut -c1-60 "$work/plan")"
 
 # A signal lets a run save before it ends.
-sed -e '/^\[arms/,$d' -e '/^baseline/d' -e 's/^max-steps.*/max-steps = 1000000/' -e 's/^save-every.*//' "$study" >"$work/long.toml"
+sed -e '/^\[arms/,$d' -e '/^baseline/d' -e 's/^max-steps.*/max-steps = 1000000/' \
+    -e 's/^save-every.*//' "$study" >"$work/long.toml"
 printf '[arms.long]\nmode = "full"\n' >>"$work/long.toml"
 begin_study "$work/long.toml" long
 trains() { grep -q '"loss"' "$runs"/long-s1-*/metrics.jsonl 2>/dev/null; }
@@ -156,6 +166,7 @@ refused 'File exists' python3 scripts/experiments/run.py "$study" --plan --runs 
 mkdir "$work/damaged"
 echo 'no database at all' >"$work/damaged/study.sqlite"
 refused 'if it is damaged, remove it' python3 scripts/experiments/run.py "$study" --plan --runs "$work/damaged"
+refused 'its --help has no --train-data' run "$study" --binary "$(type -P ls)"
 refused "'0' should be a whole number" run "$study" --jobs 0
 refused_study 'is not TOML' 'name = '
 refused_study "'seed' is no key of a study; did you mean 'seeds'?" 'seed = 1'
