@@ -18,6 +18,7 @@
 #include "io/temporary.h"
 #include "kernels/op_timer.h"
 #include "model/flops.h"
+#include "optimizer/kept_moments.h"
 #include "optimizer/masters.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/whole.h"
@@ -152,7 +153,7 @@ class Trainer {
         if (resumes()) {
             restore();
         } else {
-            if (o_.low_rank() && o_.warm_start_steps == 0) wrap();
+            if (o_.low_rank() && o_.warm_start_steps == 0) wrap_at_start();
             allocate_phase();
             if (o_.init_from.empty()) {
                 model_.initialise(o_.seed);
@@ -160,7 +161,7 @@ class Trainer {
                 load_merged(model_, o_.init_from);
                 gather_linears();  // each rank has merged its part
             }
-            if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
+            if (model_.wrapped()) model_.initialise_adapters(o_.seed, {}, change_whole_);
         }
         if (ranks_.first()) open_log();
         validated_ =
@@ -217,7 +218,7 @@ class Trainer {
         step_ = resumed_.step;
         restarts_ = resumed_.restarts;
         health_.restore(resumed_.health);
-        if (resumed_.low_rank) wrap();
+        if (resumed_.low_rank) wrap_at_start();
         allocate_phase();
         read_parameters(o_.resumed_from, resumed_, model_.parameters());
         model_.values_changed();
@@ -229,6 +230,10 @@ class Trainer {
     void wrap() {
         model_.wrap(o_.lora);
         o_.sharing(ranks_.rank()).divide(model_.parameters());
+    }
+    // Wraps a model that has not trained yet.
+    void wrap_at_start() {
+        wrap();
         masters_.settle(model_.parameters());
     }
     void allocate_phase() {
@@ -239,6 +244,9 @@ class Trainer {
     }
 
     Whole whole() const { return Whole(ranks_, model_.scratch()); }
+    const relora::ChangeWhole change_whole_ = [this](Parameter& p, Tensor Parameter::*kept, const auto& change) {
+        whole().change(p, kept, change);
+    };
     void gather_linears() {
         for (const Parameter* p : model_.parameters())
             if (p->role == Role::linear && p->has_master) whole().gather_weight(*p);
@@ -270,7 +278,7 @@ class Trainer {
         PendingReport report{.step = step_};
         const double waited = loader_->wait_seconds();
         const Optimizer::Wishes own = wishes();
-        optimizer_.begin_update(schedule_.rate(step_), own, health_.skipping_limits(step_));
+        optimizer_.begin_update(schedule_.rates(step_), own, health_.skipping_limits(step_));
         for (int64_t micro = 0; micro < o_.accumulation; micro++) {
             const TokenBatch batch = loader_->next();
             const int64_t index = (step_ * o_.accumulation + micro) * ranks_.size() + ranks_.rank();
@@ -312,14 +320,18 @@ class Trainer {
         });
     }
 
-    // The switch: frees the full-rank gradients and moments, gives the linears adapters, and starts moments at zero.
+    // The switch: gives the linears adapters, and frees their gradients and moments.
     void switch_to_low_rank() {
         const size_t before = device::bytes_in_use(o_.run_device);
+        wrap();
+        std::optional<KeptMoments> kept;
+        if (o_.others == "continue") kept.emplace(model_.trained_parameters());
         optimizer_.release();
         model_.release_phase();
-        wrap();
+        masters_.settle(model_.parameters());
         allocate_phase();
-        model_.initialise_adapters(o_.seed, 0);
+        if (kept) kept->restore();
+        model_.initialise_adapters(o_.seed, {}, change_whole_);
         console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB",
                              (long long)step_, (long long)o_.rank, (long long)model_.num_trained(),
                              double(before) / (1 << 20), double(device::bytes_in_use(o_.run_device)) / (1 << 20)));
@@ -333,24 +345,23 @@ class Trainer {
     void end_cycle() {
         MetricsLine line;
         line.add("step", step_ + 1).add("event", "restart");
+        const relora::Restart restart{.number = uint64_t(restarts_ + 1),
+                                      .all = o_.restart_parts == 1 || step_ + 1 == o_.max_steps};
         std::string text;
         if (schedule_.merges_after(step_)) {
             const double before = validation_->fixed_loss(model_);
-            const double delta = model_.merge();
+            const double delta = model_.merge(restart);
             gather_linears();
             restarts_++;
-            model_.initialise_adapters(o_.seed, uint64_t(restarts_));
+            model_.initialise_adapters(o_.seed, restart, change_whole_);
             const double after = validation_->fixed_loss(model_);
             text = format("merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_,
                           delta, before, after);
             line.add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
         }
         if (schedule_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
-            const relora::ZeroedCount zeroed = model_.reset_moments(
-                o_.reset_config, o_.seed, uint64_t(step_ + 1),
-                [this](Parameter& p, Tensor Parameter::*moment, const std::function<void(const Tensor&)>& change) {
-                    whole().change(p, moment, change);
-                });
+            const relora::ZeroedCount zeroed =
+                model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1), restart, change_whole_);
             text += format("%s%.4f %% of the adapters' moments are zero", text.empty() ? "" : "; ",
                            100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());
@@ -415,18 +426,20 @@ class Trainer {
 
     void report_step(int64_t step, const Optimizer::Result& result, const std::string& unusual) {
         const int64_t done = step + 1;
-        const double rate = schedule_.rate(step), tokens_per_s = double(o_.total_batch_tokens) / result.seconds;
+        const Optimizer::Rates rates = schedule_.rates(step);
+        const double tokens_per_s = double(o_.total_batch_tokens) / result.seconds;
         const double mfu = flops_per_token_ * tokens_per_s / ceilings_.flops_per_s / ranks_.size();
         MetricsLine line;
         line.add("step", done)
             .add("phase", schedule_.phase(step))
             .add("loss", result.loss)
-            .add("lr", rate)
+            .add("lr", rates.others)
             .add("grad_norm", result.gradient_norm)
             .add("tokens", tokens_after(resumed_.branches, done, o_.total_batch_tokens))
             .add("tokens_per_s", tokens_per_s)
             .add("mfu", mfu)
             .add("restart", restarts_);
+        if (schedule_.low_rank(step)) line.add("lr_A", rates.A).add("lr_B", rates.B);
         if (!unusual.empty())
             line.add("unusual", unusual)
                 .add("skipped", health_.state().skipped)
@@ -441,7 +454,7 @@ class Trainer {
         const double eta = (seconds_now() - start_time_) / double(done - first_step_) * double(o_.max_steps - done);
         console_.progress(
             format("step %lld/%lld %s  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  %.0f %% of the ceiling  %sETA %s",
-                   (long long)done, (long long)o_.max_steps, schedule_.phase(step), result.loss, rate,
+                   (long long)done, (long long)o_.max_steps, schedule_.phase(step), result.loss, rates.others,
                    result.gradient_norm, tokens_per_s, 100 * mfu, reduced.c_str(), duration(eta).c_str()),
             done % o_.log_every == 0 || done == o_.max_steps);
     }

@@ -162,7 +162,7 @@ kernels::TrainedTensors trained_tensors(Memory& m, DType type, const Model& mode
 void add_optimizer(Cases& cases, DType type, const Model& model) {
     const auto scalars_of = [](Memory& m) {
         std::vector<float> s(kernels::kStepScalars, 1.0f);
-        s[kernels::kRate] = 1e-4f;
+        s[kernels::kRates] = 1e-4f;
         return m.values(1, kernels::kStepScalars, DType::f32, s);
     };
     for (const bool low_rank : {false, true}) {

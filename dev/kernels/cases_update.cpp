@@ -50,7 +50,7 @@ void add_adamw(Cases& all) {
                                                         .m = part(means, first),
                                                         .v = part(squares, first),
                                                         .decays = R > 1,
-                                                        .counter = R > 3 ? 1 : 0,
+                                                        .group = R > 3 ? 1 : 0,
                                                         .id = uint32_t(first),
                                                         .first = 4 * R});
                      }
@@ -65,7 +65,7 @@ void add_adamw(Cases& all) {
                      const kernels::NormSums sums{aligned(kernels::norm_sums_ints(units, 3)), units, 1, 3};
                      std::vector<float> s(kernels::kStepScalars, 0.0f);
                      s[kernels::kLoss] = update.loss;
-                     s[kernels::kRate] = 1e-2f;
+                     s[kernels::kRates] = 1e-2f, s[kernels::kRates + 1] = 3e-3f;
                      s[kernels::kCorrections] = 1.5f, s[kernels::kCorrections + 1] = 2.5f;
                      s[kernels::kCorrections + 2] = 1.1f, s[kernels::kCorrections + 3] = 1.2f;
                      s[kernels::kUpdate] = 1234567;

@@ -146,7 +146,7 @@ RunState from_json(const json& object, const std::string& path) {
     s.config = config_from(fields.object("model"));
     StateFields adapters = fields.object("adapters");
     s.rank = adapters.whole("rank", 1, kMost);
-    s.alpha = adapters.number("alpha", 1e-6, 1e6);
+    s.alpha = adapters.number("alpha", 0, 1e6);
     adapters.end();
     s.adam_steps = fields.wholes("adam_steps", 0, s.step);
     const std::map<std::string, std::string> options = fields.texts("options");

@@ -22,9 +22,9 @@ struct StepFactors {
     float rate, gradient_scale, m_correction, root_correction;
 };
 HOST_DEVICE inline StepFactors step_factors(const float* scalars,  // (kStepScalars)
-                                            int counter) {
-    const float* corrections = scalars + kCorrections + 2 * counter;
-    return {scalars[kRate], scalars[kGradientScale], corrections[0], corrections[1]};
+                                            int group) {
+    const float* corrections = scalars + kCorrections + 2 * group;
+    return {scalars[kRates + group], scalars[kGradientScale], corrections[0], corrections[1]};
 }
 
 // What a rank tells the others beside its sums.

@@ -15,7 +15,7 @@ void check_trained(const char* op, const Tensor& scalars, const TrainedTensors& 
                    {"gradient", t.gradient, rows, cols, DType::f32},
                    {"m", t.m, rows, cols, DType::f32},
                    {"v", t.v, rows, cols, DType::f32}});
-        CHECK(t.counter >= 0 && t.counter < kCounters, op, ": counter ", t.counter, " of ", kCounters);
+        CHECK(t.group >= 0 && t.group < kGroups, op, ": group ", t.group, " of ", kGroups);
         CHECK(t.first >= 0 && t.first % 4 == 0, op, ": a range of a tensor begins at ", t.first,
               ", which is no multiple of 4");
         if (t.weight.empty()) continue;

@@ -91,7 +91,7 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // d
 // out = a + b, rounded once to out's type: all of one type, or out bf16 and b (perhaps a too) fp32.
 void add(const Tensor& out, const Tensor& a, const Tensor& b);  // (N, C)
 void convert(const Tensor& out, const Tensor& in);              // between fp32 and bf16, round to nearest even
-// These set every element: to zero bits whatever the type, or to `value` in fp32 or bf16.
+// These set every element: to zero bits whatever the type, also where rows lie apart; or to `value` in fp32 or bf16.
 void zero(const Tensor& out);
 void fill(const Tensor& out, float value);
 // *out (+)= scale * sum of t, in a fixed order. All fp32, out (1, 1).
@@ -148,21 +148,21 @@ void sample_token(const SampleToken& args);
 
 // The numbers of one update, fp32 (1, kStepScalars). They live where the tensors do, so that an update on a GPU never
 // waits for the host, and a captured update can be replayed with other values.
-inline constexpr int kCounters = 2;
+inline constexpr int kGroups = 3;
 enum StepScalar {
     kLoss,           // mean loss of the update, summed over its micro-batches
     kGradientNorm,   // over all trained tensors, before clipping
     kGradientScale,  // the clipping factor
     kTaken,          // 1 if loss and norm are finite and within their limits, else 0: the update is skipped
-    kRate,           // learning rate
-    kCorrections,    // for each counter, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
-    kUpdate = kCorrections + 2 * kCounters,  // number of the update, an integer below 2^24: keys stochastic rounding
-    kWishes,                                 // the sum over ranks of what each wishes (Optimizer::Wishes)
+    kRates,          // for each group of parameters its learning rate
+    kCorrections = kRates + kGroups,       // and 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
+    kUpdate = kCorrections + 2 * kGroups,  // number of the update, an integer below 2^24: keys stochastic rounding
+    kWishes,                               // the sum over ranks of what each wishes (Optimizer::Wishes)
     kLossLimit,                              // an update whose loss or gradient norm is above is skipped; 0: no limit
     kNormLimit,
     kReduceSeconds,  // how long it took to reduce the gradients, and how much of that the backward pass did not hide
     kExposedSeconds,
-    kStepScalars = 16
+    kStepScalars = 24
 };
 
 // A tensor that an update trains, or a range of one. `master` is the fp32 parameter; `weight` receives it rounded when
@@ -173,7 +173,7 @@ struct TrainedTensor {
     Tensor master, weight, gradient, m, v;
     const Tensor& parameter() const { return master.empty() ? weight : master; }
     bool decays = false;  // weight decay applies
-    int counter = 0;      // which corrections are its own, below kCounters
+    int group = 0;        // which rate and corrections are its own, below kGroups
     uint32_t id = 0;      // keys stochastic rounding
     int64_t first = 0;    // the place of its first element in the whole tensor: a multiple of 4
 };

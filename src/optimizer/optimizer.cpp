@@ -4,8 +4,8 @@
 #include <cmath>
 
 namespace {
-// Adapters count Adam's steps on their own: a reset may start their count anew.
-int counter(const Parameter& p) { return p.is_adapter() ? 1 : 0; }
+// A and B have rates of their own, and count Adam's steps on their own: a reset may start their count anew.
+int group(const Parameter& p) { return p.role == Role::adapter_A ? 1 : p.role == Role::adapter_B ? 2 : 0; }
 
 // Wishes of ranks are added as one number: 1 for each that stops, this for each that saves. Fewer ranks are exact.
 constexpr float kOneSaves = 4096;
@@ -66,8 +66,8 @@ void Optimizer::allocate(const std::vector<Parameter*>& trained, const Buckets& 
                                     .gradient = p->kept_of(p->gradient),
                                     .m = p->m.as_row(),
                                     .v = p->v.as_row(),
-                                    .decays = p->is_matrix(),
-                                    .counter = counter(*p),
+                                    .decays = p->is_matrix() && !p->is_adapter(),
+                                    .group = group(*p),
                                     .id = uint32_t(i),
                                     .first = p->shared ? p->part.first : 0});
     }
@@ -114,18 +114,19 @@ Optimizer::Traffic Optimizer::traffic(const std::vector<Parameter*>& trained) co
     return traffic;
 }
 
-void Optimizer::begin_update(double rate, const Wishes& wishes, const Limits& limits) {
+void Optimizer::begin_update(const Rates& rates, const Wishes& wishes, const Limits& limits) {
     stopwatch_.begin();
     float* s = static_cast<float*>(scalars_upload_.host());
     std::fill_n(s, kernels::kStepScalars, 0.0f);
-    s[kernels::kRate] = float(rate);
+    for (const auto& [group, rate] : {std::pair(0, rates.others), {1, rates.A}, {2, rates.B}})
+        s[kernels::kRates + group] = float(rate);
     s[kernels::kUpdate] = float(parameters_.front()->adam_step + 1);
     s[kernels::kWishes] = (wishes.stop ? 1.0f : 0.0f) + (wishes.save ? kOneSaves : 0.0f);
     s[kernels::kLossLimit] = limits.loss;
     s[kernels::kNormLimit] = limits.norm;
     for (Parameter* p : parameters_) {
         const double t = double(++p->adam_step);
-        float* corrections = s + kernels::kCorrections + 2 * counter(*p);
+        float* corrections = s + kernels::kCorrections + 2 * group(*p);
         corrections[0] = float(1.0 / (1.0 - std::pow(config_.adamw.beta1, t)));
         corrections[1] = float(1.0 / std::sqrt(1.0 - std::pow(config_.adamw.beta2, t)));
     }

@@ -31,8 +31,11 @@ class Optimizer {
     void set_graphs(bool on) { graphs_ = on; }
 
     // ---- an update
-    // Comes before an update's first micro-batch: sets the loss to 0, the learning rate, and Adam's corrections for the
+    // Comes before an update's first micro-batch: sets the loss to 0, the learning rates, and Adam's corrections for the
     // next step counts; an update that is skipped counts too. `wishes`: this rank's.
+    struct Rates {
+        double A = 0, B = 0, others = 0;  // of the adapters' factors, and of all else that trains
+    };
     struct Wishes {
         bool stop = false, save = false;  // after the update
     };
@@ -40,7 +43,7 @@ class Optimizer {
     struct Limits {
         float loss = 0, norm = 0;
     };
-    void begin_update(double rate, const Wishes& wishes, const Limits& limits);
+    void begin_update(const Rates& rates, const Wishes& wishes, const Limits& limits);
     // Where the loss of an update is summed: (1, 1) fp32 on the device, the same tensor throughout a phase.
     Tensor loss() const { return scalars_.col_range(kernels::kLoss, 1); }
     // To be called by the last micro-batch's backward pass as it completes the gradients of a stage: ranks reduce them.

@@ -125,7 +125,7 @@ void OptionTable::take_command_line() {
         if (values.empty()) continue;
         USAGE_CHECK(values.size() == 1 || entry.kind == ValueKind::truth, name, " is given ", values.size(), " times");
         entry.set(values.back(), name);
-        entry.given = true;
+        entry.given = entry.decided = true;
     }
 }
 
@@ -139,5 +139,12 @@ void OptionTable::take_config(const std::string& path) {
         USAGE_CHECK(line.kind == entry->kind || (line.kind == ValueKind::whole && entry->kind == ValueKind::number),
                     where, " is ", name_of(line.kind), ", but should be ", name_of(entry->kind));
         if (!entry->given) entry->set(line.value, where);
+        entry->decided = true;
     }
+}
+
+void OptionTable::take_recipe(const std::vector<std::pair<std::string, std::string>>& recipe) {
+    for (Entry& entry : entries_)
+        for (const auto& [name, value] : recipe)
+            if (name == entry.name && !entry.decided) entry.set(value, "--recipe: " + name);
 }

@@ -41,7 +41,8 @@ class OptionTable {
         std::function<std::string()> text;  // the value as TOML
         // Takes a value as a command line gives it; `where` says in messages which option it is, and its place.
         std::function<void(const std::string& value, const std::string& where)> set;
-        bool given = false;  // on the command line
+        bool given = false;    // on the command line
+        bool decided = false;  // there or in a config file
     };
 
     explicit OptionTable(CLI::App& app) : app_(app) {}
@@ -55,6 +56,9 @@ class OptionTable {
     void take_command_line();
     // Sets the variables of the options in a config file, but for those that the command line has.
     void take_config(const std::string& path);
+
+    // Sets the variables of these options, names and values, but for those that the command line or a file has.
+    void take_recipe(const std::vector<std::pair<std::string, std::string>>& recipe);
 
     const std::vector<Entry>& entries() const { return entries_; }
 

@@ -16,6 +16,11 @@ Range between(double least, double most) { return {least, most}; }
 WholeRange whole(int64_t least, int64_t most) { return {least, most}; }
 Names one_of(Names names) { return names; }
 
+// The method as it was published (Lialin et al., 2024; beta2 is that of its code).
+const std::vector<std::pair<std::string, std::string>> kPaper = {
+    {"rank", "128"},        {"alpha", "32"},        {"lora-plus-ratio", "1"},     {"others", "restart"},
+    {"restart-parts", "1"}, {"beta2", "0.999"},     {"reset", "magnitude:0.99"}, {"moment-bound", "off"}};
+
 }  // namespace
 
 // Each line has an option's name, its variable, what it decides, which values it may have, and its help.
@@ -53,8 +58,12 @@ void Options::describe(OptionTable& table) {
     table.group = "Method";
     table.add("mode", mode, kNumbers, one_of({"full", "control", "lora", "relora"}),
               "full, control (full-rank, as large as the low-rank phase's trained part), lora or relora");
-    table.add("rank", rank, kNumbers, positive, "rank r of the adapters");
-    table.add("alpha", alpha, kNumbers, between(1e-6, 1e6), "adapter scale is alpha / rank");
+    table.add("recipe", recipe, kNumbers, one_of({"default", "paper"}),
+              "what options of the method are where they are not given: 'paper', as in Lialin et al. (2024)");
+    table.add("rank", rank, kNumbers, positive, "rank r of the adapters (default: a quarter of the model's channels)");
+    table.add("alpha", alpha, kNumbers, between(0, 1e6),
+              "adapter scale is alpha / rank; 0: sqrt(3 in / rank) for a linear with `in` inputs, by which a step of B "
+              "moves W as far as a step of W at the same rate");
     table.add("targets", targets, kNumbers, any, "linears that get adapters, comma-separated");
     table.add("qkv-adapters", qkv_adapters, kNumbers, one_of({"separate", "fused"}),
               "'separate' adapters for q, k, v or one 'fused'");
@@ -66,7 +75,10 @@ void Options::describe(OptionTable& table) {
     table.add("warm-start-steps", warm_start_steps, kNumbers, not_negative,
               "full-rank updates before the switch to low rank (default: relora about a quarter of the run, lora 0)");
     table.add("merge-every", merge_every, kNumbers, positive,
-              "updates between merges (default: a third of the low-rank phase)");
+              "updates between merges (default: a third of the low-rank phase, divided by restart-parts)");
+    table.add("restart-parts", restart_parts, kNumbers, positive,
+              "a restart replaces one of so many parts of an adapter's rank, each in turn (default: 8; 1, all of it, "
+              "where options of the reset are given)");
     table.add("reset-every", reset_every, kNumbers, not_negative,
               "updates between optimizer resets and cycle of the jagged schedule; 0: neither (default: merge-every)");
     table.add("reset", reset, kNumbers, any,
@@ -74,13 +86,20 @@ void Options::describe(OptionTable& table) {
     table.add("reset-adam-step", reset_adam_step, kNumbers, any, "a reset also begins Adam's bias correction anew");
     table.add("restart-warmup-steps", restart_warmup_steps, kNumbers, not_negative,
               "updates of the re-warm, in which the rate rises from 0 after a reset; 0: it does not drop (default: "
-              "reset-every/20, 1 to 100)");
+              "reset-every/20, 1 to 100, with restart-parts 1, else 0)");
     table.add("skip-zero-rate", skip_zero_rate, kNumbers, any,
               "start a re-warm at 1/restart-warmup-steps, not with an update at rate 0");
     table.group = "Optimizer";
     table.add("lr", lr, kNumbers, rate, "peak learning rate, full-rank phase");
     table.add("lora-lr", lora_lr, kNumbers, rate,
-              "peak learning rate of everything that trains in the low-rank phase (default: 2 x lr)");
+              "peak learning rate of the adapters' B (default: 2 x lr)");
+    table.add("lora-plus-ratio", lora_plus_ratio, kNumbers, between(1e-3, 1e6),
+              "B's learning rate over A's (LoRA+)");
+    table.add("others", others, kNumbers, one_of({"continue", "restart"}),
+              "embeddings, LayerNorms and biases at the switch: 'continue', with moments and schedule of the full-rank "
+              "phase, or 'restart', with fresh moments and the adapters' schedule");
+    table.add("other-lr", other_lr, kNumbers, rate,
+              "their peak learning rate in the low-rank phase (default: lr; lora-lr if they restart)");
     table.add("schedule", schedule, kNumbers, one_of({"cosine", "linear", "constant", "wsd"}),
               "cosine, linear, constant or wsd");
     table.add("wsd-decay-fraction", wsd_decay_fraction, kNumbers, fraction, "share of updates in wsd's final decay");
@@ -208,6 +227,7 @@ bool Options::parse(int argc, char** argv) {
     table.take_command_line();
     resume = resume || !resume_from.empty();
     if (const std::string path = config_to_read(); !path.empty()) table.take_config(path);
+    if (recipe == "paper") table.take_recipe(kPaper);
     entries_ = table.entries();
     return true;
 }

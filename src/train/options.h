@@ -23,18 +23,18 @@ struct Options {
     int64_t layers = -1, heads = -1, channels = -1, vocab_size = -1, positions = -1;
     uint64_t seed = 1337;
     // method
-    std::string mode = "relora";
-    int64_t rank = 128;
-    double alpha = 32, lora_dropout = 0;
+    std::string mode = "relora", recipe = "default";
+    int64_t rank = -1;
+    double alpha = 0, lora_dropout = 0;
     std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate",
                 adapter_route = "auto";
-    int64_t warm_start_steps = -1, merge_every = -1, reset_every = -1;
-    std::string reset = "magnitude:0.99";
+    int64_t warm_start_steps = -1, merge_every = -1, restart_parts = -1, reset_every = -1;
+    std::string reset = "zero";
     bool reset_adam_step = false;
     // schedule and optimizer
-    std::string schedule = "cosine";
+    std::string schedule = "cosine", others = "continue";
     int64_t max_steps = -1, max_tokens = -1, warmup_steps = -1, restart_warmup_steps = -1;
-    double lr = 6e-4, lora_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
+    double lr = 6e-4, lora_lr = -1, lora_plus_ratio = 8, other_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
     bool skip_zero_rate = false;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0, outlier_zscore = 6;
     std::string outliers = "warn", moment_bound = "on";
@@ -118,6 +118,7 @@ struct Options {
     void check_vocabulary(const std::optional<FileFingerprint>& tokenizer);
     void resolve_device();
     void resolve_model();
+    void resolve_rank();
     void resolve_steps();
     void resolve_length();
     int64_t default_low_rank_steps() const;

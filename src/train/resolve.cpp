@@ -55,6 +55,22 @@ void Options::resolve_model() {
                 config.max_positions, " positions");
 }
 
+void Options::resolve_rank() {
+    if (rank < 0) {  // a whole number of eights where it is not very small
+        const int64_t quarter = std::max<int64_t>(1, config.channels / 4);
+        rank = quarter < 8 ? quarter : quarter / 8 * 8;
+    }
+    const bool zeroes = reset == "zero" || reset == "none";
+    if (restart_parts < 0)
+        restart_parts = zeroes && !reset_adam_step && reset_every < 0 ? std::min<int64_t>(8, rank) : 1;
+    if (!restarts() || restart_parts == 1) return;
+    USAGE_CHECK(restart_parts <= rank, "--restart-parts ", restart_parts, " are more than --rank ", rank);
+    USAGE_CHECK(zeroes, "--reset ", reset, " needs --restart-parts 1; with ", restart_parts,
+                " a restart zeroes the moments of what it replaces, or none");
+    USAGE_CHECK(!reset_adam_step,
+                "--reset-adam-step needs --restart-parts 1: what a restart does not replace keeps its moments");
+}
+
 void Options::resolve_method() {
     const size_t colon = reset.find(':');
     const std::string kind = reset.substr(0, colon),
@@ -73,6 +89,7 @@ void Options::resolve_method() {
 
     lora.rank = rank;
     lora.alpha = alpha;
+    lora.parts = restart_parts;
     lora.dropout = lora_dropout;
     USAGE_CHECK(adapter_route == "auto" || adapter_route == "factored" || lora_dropout == 0, "--adapter-route ",
                 adapter_route, " has no input to drop from: --lora-dropout ", lora_dropout, " needs factored or auto");
@@ -94,6 +111,7 @@ void Options::resolve_method() {
     else
         lora.routes.fill(route_from(adapter_route));
     if (lora_lr < 0) lora_lr = 2 * lr;
+    if (other_lr < 0) other_lr = others == "restart" ? lora_lr : lr;
     if (low_rank() || mode == "control") {
         int64_t most = 1 << 30;
         const char* tightest = "";
@@ -165,6 +183,7 @@ BatchLimits Options::batch_limits() const {
 void Options::resolve() {
     resolve_device();
     resolve_model();
+    resolve_rank();
     resolve_steps();
     resolve_method();
     USAGE_CHECK(eps >= 1e-30, "--eps ", eps,
@@ -185,7 +204,8 @@ void Options::resolve() {
 std::string Options::without_effect() const {
     const std::pair<bool, Names> uses[] = {
         {restarts() && reset_every > 0, {"reset", "reset-adam-step", "restart-warmup-steps", "skip-zero-rate"}},
-        {low_rank(), {"alpha", "lora-lr", "lora-dropout", "adapter-route"}},
+        {restarts(), {"restart-parts"}},
+        {low_rank(), {"alpha", "lora-lr", "lora-plus-ratio", "others", "other-lr", "lora-dropout", "adapter-route"}},
         {low_rank() || mode == "control", {"rank", "targets", "qkv-adapters"}},
         {schedule == "wsd", {"wsd-decay-fraction"}}};
     std::string list;

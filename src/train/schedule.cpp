@@ -5,11 +5,14 @@
 
 RunSchedule::RunSchedule(const Options& o)
     : low_rank_(o.low_rank()),
+      others_restart_(o.others == "restart"),
       switch_step_(o.warm_start_steps),
       merge_every_(o.restarts() ? o.merge_every : 0),
       reset_every_(o.restarts() ? o.reset_every : 0),
       full_lr_(o.lr),
-      low_lr_(o.lora_lr) {
+      low_lr_(o.lora_lr),
+      ratio_(o.lora_plus_ratio),
+      other_lr_(o.other_lr) {
     using relora::ScheduleKind;
     relora::Schedule base;
     base.kind = o.schedule == "linear"     ? ScheduleKind::linear
@@ -31,7 +34,7 @@ RunSchedule::RunSchedule(const Options& o)
 
 std::string RunSchedule::table() const {
     std::ostringstream out;
-    out << "step\tphase\tmultiplier\tlr\tevents\n" << std::setprecision(9) << std::fixed;
+    out << "step\tphase\tmultiplier\tlr\tlr_A\tlr_B\tevents\n" << std::setprecision(9) << std::fixed;
     for (int64_t s = 0; s < num_steps(); s++) {
         std::string events;
         const auto add = [&](bool happens, const char* name) {
@@ -42,8 +45,8 @@ std::string RunSchedule::table() const {
         add(switches_before(s), "switch");
         add(merges_after(s), "merge");
         add(resets_after(s), "reset");
-        out << s << '\t' << phase(s) << '\t' << multiplier(s) << '\t' << std::scientific << rate(s) << std::fixed
-            << '\t' << events << '\n';
+        out << s << '\t' << phase(s) << '\t' << multiplier(s) << '\t' << std::scientific << rates(s).others << '\t' << rates(s).A
+            << '\t' << rates(s).B << std::fixed << '\t' << events << '\n';
     }
     return out.str();
 }

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "optimizer/optimizer.h"
 #include "train/options.h"
 
 class RunSchedule {
@@ -14,10 +15,17 @@ class RunSchedule {
     bool switches_before(int64_t step) const { return low_rank_ && step == switch_step_ && switch_step_ > 0; }
     bool merges_after(int64_t step) const { return low_rank(step) && ends(step, merge_every_); }
     bool resets_after(int64_t step) const { return low_rank(step) && ends(step, reset_every_); }
+    // Of the peak rate: of the adapters' in the low-rank phase.
     double multiplier(int64_t step) const {
         return low_rank(step) ? low_schedule_.multiplier(step - switch_step_) : full_schedule_.multiplier(step);
     }
-    double rate(int64_t step) const { return multiplier(step) * (low_rank(step) ? low_lr_ : full_lr_); }
+    // The learning rates; in the full-rank phase that of all parameters is the one of the others.
+    Optimizer::Rates rates(int64_t step) const {
+        const double full = full_schedule_.multiplier(step);
+        if (!low_rank(step)) return {.others = full * full_lr_};
+        const double low = multiplier(step);
+        return {.A = low * low_lr_ / ratio_, .B = low * low_lr_, .others = (others_restart_ ? low : full) * other_lr_};
+    }
     const char* phase(int64_t step) const { return low_rank(step) ? "lowrank" : "full"; }
     int64_t num_steps() const { return full_schedule_.num_steps; }
 
@@ -30,8 +38,8 @@ class RunSchedule {
         return period > 0 && ((step + 1 - switch_step_) % period == 0 || step + 1 == num_steps());
     }
 
-    bool low_rank_;
+    bool low_rank_, others_restart_;
     int64_t switch_step_, merge_every_, reset_every_;
-    double full_lr_, low_lr_;
+    double full_lr_, low_lr_, ratio_, other_lr_;
     relora::Schedule full_schedule_, low_schedule_;
 };

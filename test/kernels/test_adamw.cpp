@@ -11,7 +11,7 @@ void update(const std::vector<kernels::TrainedTensor>& tensors, double lr, int64
     Buffer<float> scalars(1, kernels::kStepScalars);
     scalars.set(kernels::kGradientScale, scale);
     scalars.set(kernels::kTaken, 1);
-    scalars.set(kernels::kRate, lr);
+    scalars.set(kernels::kRates, lr);
     scalars.set(kernels::kCorrections, 1 / (1 - std::pow(hyper.beta1, double(t))));
     scalars.set(kernels::kCorrections + 1, 1 / std::sqrt(1 - std::pow(hyper.beta2, double(t))));
     scalars.set(kernels::kUpdate, double(t));

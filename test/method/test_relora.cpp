@@ -1,5 +1,6 @@
 // Wrap, merge, re-initialisation, resets and the rank of the accumulated update, on the tiny model.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "test/model/fixture.h"
@@ -37,7 +38,7 @@ class ReLoRA : public testing::Test {
                 std::memcpy(p->value().get<float>(), values.data(), values.size() * 4);
             }
         training->model.values_changed();
-        training->model.initialise_adapters(3, 0);
+        training->initialise_adapters(3);
         return training;
     }
     void train(Training& training, int steps, float lr = 1e-2f) {
@@ -73,7 +74,7 @@ TEST_F(ReLoRA, MergeLeavesTheFunctionUnchanged) {
         const double before = training->model.forward(batch);
         const auto w_before = weights(training->model, "transformer.h.1.mlp.c_fc.weight");
         const double delta = training->model.merge();
-        training->model.initialise_adapters(3, 1);
+        training->initialise_adapters(3, {1, true});
         const double after = training->model.forward(batch);
         EXPECT_GT(delta, 1e-3);
         EXPECT_NE(w_before, weights(training->model, "transformer.h.1.mlp.c_fc.weight"));
@@ -102,9 +103,63 @@ TEST_F(ReLoRA, MergeIsWPlusScaledBAInEverySection) {
         std::vector<float> scratch(size_t(a.in * a.out));
         relora::Scratch memory;
         memory.delta = make_tensor(scratch.data(), DType::f32, 1, a.in * a.out);
-        relora::merge(a, memory);
+        relora::merge(a, memory, a.all());
         for (size_t i = 0; i < expected.size(); i++)
             ASSERT_NEAR(w->value().get<float>()[i], expected[i], 1e-6) << name << " " << i;
+    }
+}
+
+// The rule is an expectation over A: here it is the rms of s dB A over a whole model, for random dB of rms 1.
+TEST_F(ReLoRA, WithoutAlphaAStepOfBMovesWAsFar) {
+    for (const int64_t rank : {1, 4, 8}) {
+        auto training = wrapped(DType::f32, {.rank = rank});
+        double elements = 0;
+        for (const relora::Adapter& a : training->model.adapters()) {
+            kernels::fill_normal(a.B.weight, 1, {9, rng::Purpose::init, a.id, 0});
+            elements += double(a.in * a.out);
+        }
+        EXPECT_NEAR(training->model.merge() / std::sqrt(elements), 1.0, 0.1) << "rank " << rank;
+    }
+}
+
+TEST_F(ReLoRA, ARestartReplacesOnePartOfTheComponents) {
+    for (const DType type : {DType::f32, DType::bf16}) {
+        auto training = wrapped(type, {.rank = 7, .alpha = 8, .parts = 3});
+        for (uint64_t number = 1; number <= 4; number++) {
+            train(*training, 6);
+            const relora::Restart restart{.number = number, .all = false};
+            const auto copy = [](const Tensor& t) {
+                return std::vector<float>(t.get<float>(), t.get<float>() + t.size());
+            };
+            std::vector<std::vector<float>> before;
+            for (const relora::Adapter& a : training->model.adapters())
+                for (const Parameter* p : {&a.A, &a.B})
+                    for (const Tensor& t : {p->value(), p->m, p->v}) before.push_back(copy(t));
+            const double loss_before = training->model.forward(batch);
+            training->model.merge(restart);
+            training->initialise_adapters(3, restart);
+            const relora::ZeroedCount count = training->reset_moments({relora::ResetKind::zero, 0, false}, 1, restart);
+            EXPECT_NEAR(training->model.forward(batch), loss_before, type == DType::f32 ? 1e-5 : 2e-2);
+            EXPECT_NEAR(count.fraction(), 2.0 / 7, 0.2);
+            // Thirds of 7: components 0 and 1, then 2 and 3, then 4 to 6, then again the first.
+            const int64_t first = std::array{0, 2, 4, 0}[number - 1], last = std::array{2, 4, 7, 2}[number - 1];
+            size_t at = 0;
+            for (const relora::Adapter& a : training->model.adapters())
+                for (const Parameter* p : {&a.A, &a.B})
+                    for (const Tensor& t : {p->value(), p->m, p->v}) {
+                        const std::vector<float> was = before[at++], now = copy(t);
+                        for (int64_t i = 0; i < t.size(); i++) {
+                            const int64_t component = p == &a.A ? i / t.cols % a.rank : i % t.cols;
+                            const float value = now[size_t(i)];
+                            if (component < first || component >= last)
+                                ASSERT_EQ(value, was[size_t(i)]) << p->name << " " << i;
+                            else if (p == &a.A && at % 6 == 1)
+                                ASSERT_TRUE(value != was[size_t(i)] && std::abs(value) <= 1 / std::sqrt(float(a.in)));
+                            else
+                                ASSERT_EQ(value, 0) << p->name << " " << i;
+                        }
+                    }
+        }
     }
 }
 
@@ -170,10 +225,22 @@ TEST_F(ReLoRA, RankOfTheUpdateGrowsWithEveryCycleAndLoRAsDoesNot) {
     for (int cycle = 1; cycle <= 5; cycle++) {
         train(*training, 6);
         training->model.merge();
-        training->model.initialise_adapters(3, uint64_t(cycle));
+        training->initialise_adapters(3, {uint64_t(cycle), true});
         training->reset_moments({relora::ResetKind::magnitude, 0.99, false}, uint64_t(cycle));
         EXPECT_EQ(rank(weights(training->model, name)), 4 * cycle) << "after cycle " << cycle;
     }
+    // Three parts of 4 are 1, 1 and 2: the restarts so far, and what is merged at the end.
+    auto parts = wrapped(DType::f32, {.rank = 4, .alpha = 8, .parts = 3});
+    for (uint64_t number = 1; number <= 3; number++) {
+        train(*parts, 6);
+        parts->model.merge({number, false});
+        parts->initialise_adapters(3, {number, false});
+        parts->reset_moments({relora::ResetKind::zero, 0, false}, number, {number, false});
+    }
+    EXPECT_EQ(rank(weights(parts->model, name)), 4);
+    train(*parts, 6);
+    parts->model.merge();
+    EXPECT_EQ(rank(weights(parts->model, name)), 8);
     auto lora = wrapped(DType::f32, {.rank = 4, .alpha = 8});
     train(*lora, 30);
     lora->model.merge();

@@ -49,13 +49,20 @@ struct Training {
     }
     // Loss and gradients of one micro-batch that is a whole update, its dropout drawn for `pass`; no parameter moves.
     double loss_and_gradients(const TokenBatch& batch, const relora::Pass& pass = {}, double rate = 0) {
-        optimizer.begin_update(rate, {}, {});
+        optimizer.begin_update({rate, rate, rate}, {}, {});
         model.forward_backward(batch, optimizer.loss(), 1.0f, false, pass);
         return double(*optimizer.loss().get<float>());
     }
-    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t update) {
+    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t update, const relora::Restart& restart = {}) {
         return model.reset_moments(
-            reset, 3, update, [](Parameter& p, Tensor Parameter::*moment, const auto& change) { change(p.*moment); });
+            reset, 3, update, restart, change_all);
+    }
+    void initialise_adapters(uint64_t seed, const relora::Restart& restart = {}) {
+        model.initialise_adapters(seed, restart, change_all);
+    }
+    // Nothing is kept in parts.
+    static void change_all(Parameter& p, Tensor Parameter::*kept, const std::function<void(const Tensor&)>& change) {
+        change(p.*kept);
     }
     void update() {
         optimizer.update([this] { model.form_effective_weights(); });

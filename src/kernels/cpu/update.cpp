@@ -43,7 +43,7 @@ void adamw(const float* scalars, const int32_t* /*table*/, const std::vector<Tra
            const AdamW& hyper) {
     if (scalars[kTaken] == 0) return;
     for (const TrainedTensor& t : tensors) {
-        const StepFactors step = step_factors(scalars, t.counter);
+        const StepFactors step = step_factors(scalars, t.group);
         AdamWFactors factors = adamw_factors(hyper);
         if (!t.decays) factors.weight_decay = 0;
         const float* gradient = t.gradient.get<float>();

@@ -34,7 +34,7 @@ struct Row {
     int64_t first_word;   // of the random stream, for its first element
     int32_t first_chunk;  // its chunks follow those of the tensors before it
     uint32_t id;
-    int8_t counter;
+    int8_t group;
     bool decays;
     bool sliced = false;  // whole slices, all of them aligned
 };
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kThreads)
     update_all(const float* scalars, const Row* rows, int num_rows, AdamWFactors f, uint64_t seed) {
     if (scalars[kTaken] == 0.0f) return;
     const Chunk<Row> chunk = this_chunk(rows, num_rows);
-    const StepFactors step = step_factors(scalars, chunk.row.counter);
+    const StepFactors step = step_factors(scalars, chunk.row.group);
     if (!chunk.row.decays) f.weight_decay = 0;
     if (!chunk.row.master) {
         const rng::Stream stream = {seed, rng::Purpose::rounding, chunk.row.id, uint64_t(scalars[kUpdate])};
@@ -201,7 +201,7 @@ void write_trained_table(int32_t* table, const std::vector<TrainedTensor>& tenso
     std::vector<Row> rows;
     int64_t chunks = 0;
     for (const TrainedTensor& t : tensors) {
-        CHECK(t.counter >= 0 && t.counter < kCounters, "a trained tensor has counter ", t.counter, " of ", kCounters);
+        CHECK(t.group >= 0 && t.group < kGroups, "a trained tensor has group ", t.group, " of ", kGroups);
         Row row = {.master = t.master.empty() ? nullptr : t.master.get<float>(),
                    .weight = t.weight.empty() ? nullptr : t.weight.get<bf16>(),
                    .gradient = t.gradient.get<float>(),
@@ -211,7 +211,7 @@ void write_trained_table(int32_t* table, const std::vector<TrainedTensor>& tenso
                    .first_word = t.first,
                    .first_chunk = int32_t(chunks),
                    .id = t.id,
-                   .counter = int8_t(t.counter),
+                   .group = int8_t(t.group),
                    .decays = t.decays};
         row.sliced = sliceable<kSlice>(row.n, row.master, row.weight, row.gradient, row.m, row.v);
         rows.push_back(row);
