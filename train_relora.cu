@@ -178,6 +178,7 @@ class Trainer {
                    "GFLOP/s in %s",
                    (long long)o_.config.num_parameters(), (long long)model_.num_trained(),
                    (long long)o_.total_batch_tokens, place.c_str(), ceilings_.flops_per_s * 1e-9, o_.dtype.c_str()));
+        if (o_.low_rank() && o_.lr > 0) console_.line("the adapters move W at " + o_.adapter_step());
         if (resumes() && !o_.branches)
             console_.line("resumed from " + o_.resumed_from);
         else if (o_.resume)

@@ -58,6 +58,7 @@ std::string dry_run_report(const Options& o) {
     Routes taken;
     for (int i = 0; i < kLinears; i++) taken[size_t(i)] = o.lora.adapter(i).taken_route();
     if (o.low_rank()) out << "adapters     " << to_string(taken) << "\n";
+    if (o.low_rank() && o.lr > 0) out << "steps of W   at " << o.adapter_step() << ", by the adapters\n";
     for (const PhaseEstimate& p : phases)
         out << "FLOPs/token  " << std::setprecision(4) << p.flops_per_token / 1e6 << " M in the " << p.name
             << " phase\n";

@@ -95,6 +95,8 @@ struct Options {
     void complete_from_files();
     // Fills in derived defaults and checks everything that can be checked without reading data. Throws usage errors.
     void resolve();
+    // How far the adapters' first steps move W, as "1.4 of the full-rank rate": the rms of s dB A over that of dW.
+    std::string adapter_step() const;
     // The options as a TOML file that --config takes.
     std::string to_toml() const;
     // The options of the command line that change nothing in this run, as "--rank, --alpha".

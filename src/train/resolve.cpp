@@ -1,5 +1,7 @@
 // What options become: derived defaults, and refusal of what can't line up, with the numbers that would.
 #include <algorithm>
+#include <cmath>
+#include <iomanip>
 #include <iostream>
 #include <sstream>
 
@@ -127,6 +129,22 @@ void Options::resolve_method() {
         USAGE_CHECK(rank <= most, "--rank ", rank, " is above ", most, ", the most that ", tightest,
                     " of this model can have");
     }
+}
+
+std::string Options::adapter_step() const {
+    double least = INFINITY, most = 0;
+    for (int i = 0; i < kLinears; i++) {
+        if (!lora.targets[i]) continue;
+        const double in = double(linear_in(config, i)), A = 1 / std::sqrt(3 * in);  // the deviation of its elements
+        const double step = lora.adapter(i).scale(linear_in(config, i)) * std::sqrt(double(rank)) * A * lora_lr / lr;
+        least = std::min(least, step);
+        most = std::max(most, step);
+    }
+    std::ostringstream text;
+    text << std::setprecision(2) << least;
+    if (most > 1.01 * least) text << " to " << most;
+    text << " of the full-rank rate";
+    return text.str();
 }
 
 int Options::take_place(const Place& place) {

@@ -40,10 +40,11 @@ void Options::resolve_steps() {
         USAGE_CHECK(reset_every <= 0, "--reset-every is for --mode relora: lora never restarts");
         reset_every = 0;
     }
-    if (by_default) warmup_steps = std::min({warmup_steps, low - 1, reset_every > 0 ? reset_every : low});
+    const bool jagged = restarts() && restart_warmup_steps > 0;
+    if (by_default) warmup_steps = std::min({warmup_steps, low - 1, jagged ? reset_every : low});
     USAGE_CHECK(warmup_steps < low || low == 1, "--warmup-steps ", warmup_steps,
                 " doesn't fit into the low-rank phase of ", low, " updates; at most ", low - 1);
-    USAGE_CHECK(warmup_steps <= reset_every || reset_every == 0, "--warmup-steps ", warmup_steps,
+    USAGE_CHECK(warmup_steps <= reset_every || !jagged, "--warmup-steps ", warmup_steps,
                 " is longer than the first cycle of ", reset_every, " updates; at most ", reset_every);
 }
 
