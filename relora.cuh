@@ -26,6 +26,7 @@ enum class ScheduleKind { cosine, linear, constant, wsd };
 struct Schedule {
     ScheduleKind kind = ScheduleKind::cosine;
     int64_t num_steps = 1, warmup = 0, cycle = 0, rewarm = 0;
+    int64_t last_drop = INT64_MAX;  // the rate drops at no later update
     double floor = 0.1;           // final rate / peak rate
     double decay_fraction = 0.2;  // wsd: the share of updates in the final linear decay
     bool skip_zero_rate = false;  // re-warm from 1/rewarm instead of spending an update at rate 0
@@ -47,7 +48,7 @@ struct Schedule {
     double multiplier(int64_t s) const {
         if (s < warmup) return double(s) / double(std::max<int64_t>(1, warmup));
         const double span = double(std::max<int64_t>(1, num_steps - warmup));
-        if (cycle > 0 && s >= cycle && s % cycle < rewarm) {
+        if (cycle > 0 && s >= cycle && s % cycle < rewarm && s - s % cycle <= last_drop) {
             const int64_t q = s % cycle, rewarmed = s - q + rewarm;
             const double rise = double(q + (skip_zero_rate ? 1 : 0)) / double(std::max<int64_t>(1, rewarm));
             return rise * base(double(rewarmed - warmup) / span);

@@ -19,7 +19,7 @@ Names one_of(Names names) { return names; }
 // The method as it was published (Lialin et al., 2024; beta2 is that of its code).
 const std::vector<std::pair<std::string, std::string>> kPaper = {
     {"rank", "128"},        {"alpha", "32"},        {"lora-plus-ratio", "1"},     {"others", "restart"},
-    {"restart-parts", "1"}, {"beta2", "0.999"},     {"reset", "magnitude:0.99"}, {"moment-bound", "off"}};
+    {"restart-parts", "1"}, {"restart-until", "1"}, {"beta2", "0.999"},     {"reset", "magnitude:0.99"}, {"moment-bound", "off"}};
 
 }  // namespace
 
@@ -79,6 +79,9 @@ void Options::describe(OptionTable& table) {
     table.add("restart-parts", restart_parts, kNumbers, positive,
               "a restart replaces one of so many parts of an adapter's rank, each in turn (default: 8; 1, all of it, "
               "where options of the reset are given)");
+    table.add("restart-until", restart_until, kNumbers, fraction,
+              "the share of the low-rank phase in which there are restarts, besides that of the last update (default: "
+              "0.5; 1 with restart-parts 1)");
     table.add("reset-every", reset_every, kNumbers, not_negative,
               "updates between optimizer resets and cycle of the jagged schedule; 0: neither (default: merge-every)");
     table.add("reset", reset, kNumbers, any,

@@ -25,7 +25,7 @@ struct Options {
     // method
     std::string mode = "relora", recipe = "default";
     int64_t rank = -1;
-    double alpha = 0, lora_dropout = 0;
+    double alpha = 0, restart_until = -1, lora_dropout = 0;
     std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate",
                 adapter_route = "auto";
     int64_t warm_start_steps = -1, merge_every = -1, restart_parts = -1, reset_every = -1;

@@ -65,6 +65,7 @@ void Options::resolve_rank() {
     const bool zeroes = reset == "zero" || reset == "none";
     if (restart_parts < 0)
         restart_parts = zeroes && !reset_adam_step && reset_every < 0 ? std::min<int64_t>(8, rank) : 1;
+    if (restart_until < 0) restart_until = restart_parts > 1 ? 0.5 : 1;
     if (!restarts() || restart_parts == 1) return;
     USAGE_CHECK(restart_parts <= rank, "--restart-parts ", restart_parts, " are more than --rank ", rank);
     USAGE_CHECK(zeroes, "--reset ", reset, " needs --restart-parts 1; with ", restart_parts,
@@ -222,7 +223,7 @@ void Options::resolve() {
 std::string Options::without_effect() const {
     const std::pair<bool, Names> uses[] = {
         {restarts() && reset_every > 0, {"reset", "reset-adam-step", "restart-warmup-steps", "skip-zero-rate"}},
-        {restarts(), {"restart-parts"}},
+        {restarts(), {"restart-parts", "restart-until"}},
         {low_rank(), {"alpha", "lora-lr", "lora-plus-ratio", "others", "other-lr", "lora-dropout", "adapter-route"}},
         {low_rank() || mode == "control", {"rank", "targets", "qkv-adapters"}},
         {schedule == "wsd", {"wsd-decay-fraction"}}};

@@ -9,6 +9,7 @@ RunSchedule::RunSchedule(const Options& o)
       switch_step_(o.warm_start_steps),
       merge_every_(o.restarts() ? o.merge_every : 0),
       reset_every_(o.restarts() ? o.reset_every : 0),
+      last_restart_(int64_t(o.restart_until * double(o.max_steps - o.warm_start_steps))),
       full_lr_(o.lr),
       low_lr_(o.lora_lr),
       ratio_(o.lora_plus_ratio),
@@ -28,6 +29,7 @@ RunSchedule::RunSchedule(const Options& o)
     low_schedule_.num_steps = o.max_steps - switch_step_;
     if (o.restarts()) {
         low_schedule_.cycle = reset_every_;
+        low_schedule_.last_drop = last_restart_;
         low_schedule_.rewarm = o.restart_warmup_steps;
     }
 }

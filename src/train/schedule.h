@@ -33,13 +33,14 @@ class RunSchedule {
     std::string table() const;
 
   private:
-    // The last cycle may be shorter than the others, and ends with the run.
+    // The last cycle may have another length, and ends with the run.
     bool ends(int64_t step, int64_t period) const {
-        return period > 0 && ((step + 1 - switch_step_) % period == 0 || step + 1 == num_steps());
+        const int64_t done = step + 1 - switch_step_;
+        return period > 0 && ((done % period == 0 && done <= last_restart_) || step + 1 == num_steps());
     }
 
     bool low_rank_, others_restart_;
-    int64_t switch_step_, merge_every_, reset_every_;
+    int64_t switch_step_, merge_every_, reset_every_, last_restart_;
     double full_lr_, low_lr_, ratio_, other_lr_;
     relora::Schedule full_schedule_, low_schedule_;
 };
