@@ -188,7 +188,7 @@ def course_options(sizes, rate):
     second, third and first third of the components, which are not equal, and at the end all. The warm-up is there to show that
     the rates of A and B have it again after the switch, and the others' rate has not. `whole` has all that is not the default:
     a switch after 5 of 11 updates that starts all moments anew, one rate for everything, and two cycles of 3 with a re-warm.
-    Merged adapters are what the course in PyTorch has: factored ones round elsewhere, which moved a bf16 loss by 2.7e-3.
+    Merged adapters are what the course in PyTorch has: factored ones round elsewhere, which moved a bf16 loss by 3.6e-3.
     Strong decay, clipping and a reset that keeps a tenth make a mistake in any of them show within so few updates.
     """
     both = {"mode": "relora", "seq-len": sizes["seq-len"], "batch-size": sizes["batch-size"],
