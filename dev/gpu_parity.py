@@ -1,9 +1,10 @@
-"""Training at the size that users run, beside PyTorch: GPT-2 124M through a warm start, a switch, merges and a reset.
+"""Training at the size that users run, beside PyTorch: GPT-2 124M through a warm start, a switch, merges and resets.
 
-Records the course of a short run in PyTorch (dev/peers/relora_course.py), has the trainer do the same run from the same
-weights and tokens, and compares loss and gradient norm of every update, what merges and resets report, and the loss of the
-merged model, in fp32 and bf16; then the loss that transformers computes from the trainer's export. One update takes all of the
-data, so that the order of the data decides nothing.
+Records the courses of two short runs in PyTorch (dev/peers/relora_course.py), `parts` by the default method and `whole` with
+restarts that replace all at once, has the trainer do the same from the same weights and tokens, and compares loss and
+gradient norm of every update, what merges and resets report, and the loss of the merged model, in fp32 and bf16; then the
+loss that transformers computes from the trainer's export. One update takes all of the data, so that the order of the data
+decides nothing.
 
     python3 dev/gpu_parity.py --device cuda --trainer ./train_relora     both, on a GPU (needs torch and transformers)
     python3 dev/gpu_parity.py --record FOLDER                            PyTorch's part only
@@ -108,14 +109,20 @@ def read_metrics(path):
     return numbers
 
 
-def train(trainer, recorded, options, compute_type, device, out, extra):
+def folder_of(name, compute_type, out):
+    """Where a run of the trainer is."""
+    return out / f"{name}-{compute_type}"
+
+
+def train(trainer, recorded, name, options, compute_type, device, out, extra):
     """Runs the trainer from the recorded weights on the recorded tokens; returns the numbers of its metrics."""
-    config, log, folder = out / f"{compute_type}.toml", out / f"{compute_type}.log", out / compute_type
-    config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))
+    folder, label = folder_of(name, compute_type, out), f"{name} {compute_type}"
+    config, log = folder.with_suffix(".toml"), folder.with_suffix(".log")
+    config.write_text("".join(f"{option} = {json.dumps(value)}\n" for option, value in options.items()))
     command = [trainer.resolve(), "--config", config, "--out", folder, "--device", device, "--dtype", compute_type,
                "--init-from", recorded, "--train-data", recorded / "tokens.bin", "--val-data", recorded / "tokens.bin",
                "--eval-every", "0", "--eval-batches", "0", "--sample-tokens", "0", *extra]
-    print(f"{trainer.name} {compute_type}: {options['max-steps']} updates …", file=sys.stderr, flush=True)
+    print(f"{trainer.name} {label}: {options['max-steps']} updates …", file=sys.stderr, flush=True)
     start = time.monotonic()
     with open(log, "w") as output:
         # What it measures of the machine stays among the rest.
@@ -123,32 +130,33 @@ def train(trainer, recorded, options, compute_type, device, out, extra):
                               env={**os.environ, "XDG_CACHE_HOME": str(out / "cache")}).returncode
     if code != 0:
         said = log.read_text(errors="replace").strip().splitlines()
-        raise Failure(f"{compute_type}: the trainer ended with code {code}: {said[-1] if said else 'it said nothing'}", 1)
-    print(f"{trainer.name} {compute_type}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+        raise Failure(f"{label}: the trainer ended with code {code}: {said[-1] if said else 'it said nothing'}", 1)
+    print(f"{trainer.name} {label}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
     return read_metrics(folder / "metrics.jsonl")
 
 
 def check(recorded, trainer, device, out, types=TYPES, extra=()):
-    """Compares runs of the trainer with the recorded course.
+    """Compares runs of the trainer with the recorded courses.
 
-    Returns whether all is close, and type -> [loss of the merged model].
+    Returns whether all is close, and (course, type) -> [loss of the merged model].
     """
     path = recorded / "reference.json"
     try:
-        reference = json.loads(path.read_text())
-        options, courses = reference["options"], {t: reference["expected"][course_name(t, device)] for t in types}
+        courses = json.loads(path.read_text())
+        runs = [(name, t, course["options"], course["expected"][course_name(t, device)])
+                for name, course in courses.items() for t in types]
     except OSError as error:
         raise Failure(f"--recorded {recorded}: {path}: {error.strerror}; --record FOLDER writes one", 2) from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise Failure(f"{path} has no {error}; record it anew", 2) from error
     passed, merged = True, {}
-    for compute_type, course in courses.items():
-        numbers = train(trainer, recorded, options, compute_type, device, out, extra)
+    for name, compute_type, options, expected in runs:
+        numbers = train(trainer, recorded, name, options, compute_type, device, out, extra)
         for quantity in QUANTITIES:
-            ours, theirs = (quantity.pick(side, options["warm-start-steps"]) for side in (numbers, course))
-            passed &= compare(f"{compute_type} {quantity.what.format(len(theirs))}", ours, theirs,
+            ours, theirs = (quantity.pick(side, options["warm-start-steps"]) for side in (numbers, expected))
+            passed &= compare(f"{name} {compute_type} {quantity.what.format(len(theirs))}", ours, theirs,
                               quantity.limits[compute_type], quantity.relative)
-        merged[compute_type] = numbers["val_loss"]
+        merged[name, compute_type] = numbers["val_loss"]
     return passed, merged
 
 
@@ -174,16 +182,25 @@ PEAK_RATE = 5e-5
 
 
 def course_options(sizes, rate):
-    """The options of the run, named as the trainer's: the switch after 5 of 11 updates, then two cycles of 3.
+    """Course -> the options of its run, named as the trainer's.
 
-    Merged adapters are what the course in PyTorch has: factored ones round elsewhere, which moved a bf16 loss by 2.7e-3.
+    `parts` is the default method: a switch after 4 of 14 updates, then a restart every 2 of them, which replaces the first,
+    second, third and first third of the components, which are not equal, and at the end all. The warm-up is there to show that
+    the rates of A and B have it again after the switch, and the others' rate has not. `whole` has all that is not the default:
+    a switch after 5 of 11 updates that starts all moments anew, one rate for everything, and two cycles of 3 with a re-warm.
+    Merged adapters are what the course in PyTorch has: factored ones round elsewhere, which moved a bf16 loss by 3.6e-3.
     Strong decay, clipping and a reset that keeps a tenth make a mistake in any of them show within so few updates.
     """
-    return {"mode": "relora", "seq-len": sizes["seq-len"], "batch-size": sizes["batch-size"],
+    both = {"mode": "relora", "seq-len": sizes["seq-len"], "batch-size": sizes["batch-size"],
             "total-batch-tokens": sizes["seq-len"] * sizes["batch-size"] * sizes["micro-batches"], "rank": sizes["rank"],
-            "alpha": sizes["alpha"], "max-steps": 11, "warm-start-steps": 5, "merge-every": 3, "reset-every": 3,
-            "reset": "magnitude:0.9", "adapter-route": "merged", "warmup-steps": 0, "restart-warmup-steps": 2,
-            "min-lr-ratio": 0.1, "lr": rate, "lora-lr": 2 * rate, "weight-decay": 0.5, "grad-clip": 0.5, "seed": 1337}
+            "adapter-route": "merged", "min-lr-ratio": 0.1, "lr": rate, "lora-lr": 2 * rate, "weight-decay": 0.5,
+            "grad-clip": 0.5, "seed": 1337}
+    return {"parts": {**both, "alpha": 0, "others": "continue", "lora-plus-ratio": 8, "max-steps": 14, "warm-start-steps": 4,
+                      "merge-every": 2, "restart-parts": min(3, sizes["rank"]), "reset-every": 2, "reset": "zero",
+                      "warmup-steps": 1, "restart-warmup-steps": 0},
+            "whole": {**both, "alpha": sizes["alpha"], "others": "restart", "lora-plus-ratio": 1, "max-steps": 11,
+                      "warm-start-steps": 5, "merge-every": 3, "restart-parts": 1, "reset-every": 3,
+                      "reset": "magnitude:0.9", "warmup-steps": 0, "restart-warmup-steps": 2}}
 
 
 # ---- the command line ----------------------------------------------------------------------------------------------
@@ -200,7 +217,7 @@ def rate(text):
 
 
 def parse_args():
-    parser = Parser(description="a short ReLoRA run of the trainer beside the same run in PyTorch",
+    parser = Parser(description="short ReLoRA runs of the trainer beside the same runs in PyTorch",
                     usage="%(prog)s [options] [-- options of the trainer]")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--dtype", choices=TYPES, help="only this type (default: both)")
@@ -210,8 +227,9 @@ def parse_args():
     parser.add_argument("--recorded", type=pathlib.Path, metavar="FOLDER", help="compare with what is recorded there")
     recording = parser.add_argument_group("what is recorded")
     for name, default in SIZES.items():
-        recording.add_argument("--" + name, type=at_least_one, metavar="N", help=f"default: {default}")
-    recording.add_argument("--lr", type=rate, help="peak rate of the full-rank phase, half that of the other; default: 5e-5")
+        recording.add_argument("--" + name, type=at_least_one, metavar="N",
+                               help=f"{'of the course `whole`; ' * (name == 'alpha')}default: {default}")
+    recording.add_argument("--lr", type=rate, help="peak rate of the full-rank phase, half that of B; default: 5e-5")
     recording.add_argument("--weights", choices=TYPES, help="type in which the weights are stored; default: fp32")
     arguments, extra = sys.argv[1:], []
     if "--" in arguments:
@@ -246,12 +264,13 @@ def parse_args():
 def compare_with_pytorch(args, out):
     """Records, checks, and has transformers read the trainer's exports; returns whether all is close."""
     course = import_course(args.device)
-    options, recorded = course_options(args.sizes, args.lr), out / "recorded"
-    course.record(recorded, args.sizes, options, args.weights, args.device, [course_name(t, args.device) for t in args.types])
+    courses, recorded = course_options(args.sizes, args.lr), out / "recorded"
+    course.record(recorded, args.sizes, courses, args.weights, args.device, [course_name(t, args.device) for t in args.types])
     passed, merged = check(recorded, args.trainer, args.device, out, args.types, args.extra)
-    for compute_type in args.types:
-        loss = course.loss_of(out / compute_type / "export", recorded / "tokens.bin", options, compute_type, args.device)
-        passed &= compare(f"{compute_type} export: loss in transformers", merged[compute_type], [loss], LOSS[compute_type])
+    for (name, compute_type), loss in merged.items():
+        export = folder_of(name, compute_type, out) / "export"
+        theirs = course.loss_of(export, recorded / "tokens.bin", courses[name], compute_type, args.device)
+        passed &= compare(f"{name} {compute_type} export: loss in transformers", loss, [theirs], LOSS[compute_type])
     return passed
 
 
@@ -259,8 +278,8 @@ def main():
     args = parse_args()
     try:
         if args.record:
-            options = course_options(args.sizes, args.lr)
-            import_course(args.device).record(args.record, args.sizes, options, args.weights, args.device)
+            courses = course_options(args.sizes, args.lr)
+            import_course(args.device).record(args.record, args.sizes, courses, args.weights, args.device)
             return 0
         with tempfile.TemporaryDirectory(prefix="gpu_parity_") as temporary:
             out = (args.out or pathlib.Path(temporary)).resolve()

@@ -1,7 +1,7 @@
 """The course of a ReLoRA run of GPT-2 in PyTorch, for dev/gpu_parity.py to compare a run of train_relora with.
 
 This implements dev/FORMATS.md and shares nothing with the program: the network is transformers' GPT2LMHeadModel, called
-with the weights W + s*B*A; AdamW, clipping, schedule, adapters, merges and resets are written out below. fp32 has no TF32. In
+with the weights W + s*B*A; AdamW, clipping, rates, adapters, merges and resets are written out below. fp32 has no TF32. In
 bf16, forward and backward see weights rounded from fp32 masters, all else is fp32. Needs torch, transformers and safetensors.
 """
 import array
@@ -82,6 +82,11 @@ def uniforms(count, seed, purpose, number, epoch, device):
     return (torch.stack(c, dim=1).flatten()[:count] >> 8).float() / 2**24
 
 
+def group_of(name):
+    """What shares a rate with a tensor that trains."""
+    return {"lora_A": "A", "lora_B": "B"}.get(name.split(".")[-1], "others")
+
+
 def multiplier(s, updates, warmup, cycle, restart_warmup, floor):
     """The rate of update s of a phase over its peak: a cosine that starts again at 0 every `cycle` updates (0: never)."""
     def base(s):
@@ -107,6 +112,7 @@ class Course:
         self.device = next(model.parameters()).device
         self.inputs, self.targets = (t.view(-1, options["seq-len"]).to(self.device) for t in (tokens[:-1], tokens[1:]))
         self.adapters = {}  # linear: its A and B
+        self.steps, self.moments = {}, {}  # of AdamW, by name: t, and m and v
         self.start_moments()
 
     def sections(self, linear):
@@ -121,17 +127,40 @@ class Course:
         return tensors
 
     def start_moments(self):
-        self.updates = 0  # AdamW's t, the same for all: a phase starts it for everything
-        self.moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.trained().items()}
+        """Gives what trains and has no moments yet zeros, and drops those of what trains no more."""
+        tensors = self.trained()
+        self.steps = {name: self.steps.get(name, 0) for name in tensors}
+        self.moments = {name: self.moments.get(name) or (torch.zeros_like(p), torch.zeros_like(p))
+                        for name, p in tensors.items()}
+
+    # -- components, the same in each section: rows of A, columns of B
+
+    def rows(self, linear, a, part):
+        """These rows of each section of A, or of a moment of it: a view, [sections, rows, in]."""
+        return a.view(self.sections(linear), self.options["rank"], -1)[:, part]
+
+    def columns(self, linear, b, part):
+        """These columns of each section of B, or of a moment of it: a view, [sections, out of a section, columns]."""
+        return b.view(self.sections(linear), -1, self.options["rank"])[:, :, part]
+
+    def replaced(self, restart, last):
+        """The components that a restart replaces, by its number from 1 on."""
+        rank, parts = self.options["rank"], self.options["restart-parts"]
+        turn = (restart - 1) % parts
+        return slice(0, rank) if last else slice(rank * turn // parts, rank * (turn + 1) // parts)
+
+    def scale(self, linear):
+        o = self.options
+        n_in = self.weights[linear + ".weight"].shape[0]
+        return o["alpha"] / o["rank"] if o["alpha"] else math.sqrt(3 * n_in / o["rank"])
 
     # -- forward and backward
 
-    def low_rank_update(self, linear):
-        """s*B*A as transformers' Conv1D has it, [in, out]."""
+    def low_rank_update(self, linear, part=slice(None)):
+        """s*B*A of these components as transformers' Conv1D has it, [in, out]."""
         a, b = self.adapters[linear]
-        n, rank = self.sections(linear), self.options["rank"]
-        product = b.view(n, -1, rank) @ a.view(n, rank, -1)
-        return self.options["alpha"] / rank * product.flatten(0, 1).T
+        product = self.columns(linear, b, part) @ self.rows(linear, a, part)
+        return self.scale(linear) * product.flatten(0, 1).T
 
     def effective_weights(self):
         """name -> W + s*B*A in fp32."""
@@ -176,74 +205,93 @@ class Course:
 
     # -- an update
 
-    def update(self, rate):
+    def update(self, rates):
         """Clips, steps with AdamW; returns the loss before and the norm of the gradient."""
         loss, gradients = self.gradients()
         norm = math.sqrt(sum(g.double().square().sum().item() for g in gradients.values()))
         clip = self.options["grad-clip"]
-        self.updates += 1
         for name, p in self.trained().items():
-            self.adamw(p, gradients[name] * (clip / norm if norm > clip else 1), *self.moments[name], rate)
+            self.steps[name] += 1
+            self.adamw(name, p, gradients[name] * (clip / norm if norm > clip else 1), rates[group_of(name)])
         return loss, norm
 
-    def adamw(self, p, g, m, v, rate):
-        decay = self.options["weight-decay"] if p.dim() == 2 else 0
+    def adamw(self, name, p, g, rate):
+        (m, v), t = self.moments[name], self.steps[name]
+        decay = self.options["weight-decay"] if p.dim() == 2 and group_of(name) == "others" else 0
         v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
         root = v.sqrt()
         bound = 1.001 * (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2)) * root
         m.mul_(BETA1).add_(g, alpha=1 - BETA1).clamp_(-bound, bound)
-        denominator = root / math.sqrt(1 - BETA2**self.updates) + EPSILON
-        p.sub_(rate * (m / (1 - BETA1**self.updates) / denominator + decay * p))
+        denominator = root / math.sqrt(1 - BETA2**t) + EPSILON
+        p.sub_(rate * (m / (1 - BETA1**t) / denominator + decay * p))
 
     # -- switch, merge, reset
 
-    def draw_adapters(self, merges):
-        for layer in range(self.model.config.n_layer):
-            for place, name in enumerate(LINEARS):
-                linear = f"transformer.h.{layer}.{name}"
-                n_in, n_out = self.weights[linear + ".weight"].shape
-                rank = self.options["rank"]
-                a = [uniforms(rank * n_in, self.options["seed"], 2, 4 * (4 * layer + place) + section, merges, self.device)
-                     for section in range(self.sections(linear))]
-                self.adapters[linear] = (((2 * torch.cat(a) - 1) * n_in**-0.5).view(-1, n_in),
-                                         torch.zeros(n_out, rank, device=self.device))
+    def draw(self, restart, part):
+        """Draws these components of A by the numbers of a restart, and zeroes those of B."""
+        for number, (linear, (a, b)) in enumerate(self.adapters.items()):  # in the order of blocks, then of LINEARS
+            rows = self.rows(linear, a, part)
+            for section, values in enumerate(rows):
+                u = uniforms(values.numel(), self.options["seed"], 2, 4 * number + section, restart, self.device)
+                values.copy_((2 * u - 1).view_as(values) * a.shape[1]**-0.5)
+            self.columns(linear, b, part).zero_()
 
     def switch(self):
-        self.draw_adapters(0)
+        rank = self.options["rank"]
+        for layer in range(self.model.config.n_layer):
+            for name in LINEARS:
+                linear = f"transformer.h.{layer}.{name}"
+                n_in, n_out = self.weights[linear + ".weight"].shape
+                self.adapters[linear] = (torch.zeros(self.sections(linear) * rank, n_in, device=self.device),
+                                         torch.zeros(n_out, rank, device=self.device))
+        self.draw(0, slice(0, rank))
+        if self.options["others"] == "restart":
+            self.steps, self.moments = {}, {}
         self.start_moments()
 
-    def merge(self, merges):
-        """W + s*B*A becomes W; returns the norm of all that was added."""
+    def merge(self, restart, part):
+        """W + s*B*A of these components becomes W; returns the norm of all that was added."""
         squares = 0
         for linear in self.adapters:
-            delta = self.low_rank_update(linear)
+            delta = self.low_rank_update(linear, part)
             self.weights[linear + ".weight"] += delta
             squares += delta.double().square().sum().item()
-        self.draw_adapters(merges)
+        self.draw(restart, part)
         return math.sqrt(squares)
 
-    def reset(self):
-        """Zeroes the smallest moments, of each section by itself; returns the share of all that is zero then."""
+    def reset(self, part):
+        """Zeroes moments of these components, or the smallest of each section; returns the share of all that is zero."""
         zero = total = 0
-        fraction = float(self.options["reset"].removeprefix("magnitude:"))
         for linear in self.adapters:
-            for moment in (*self.moments[linear + ".lora_A"], *self.moments[linear + ".lora_B"]):
-                for section in moment.view(self.sections(linear), -1):
-                    order = section.abs().sort(stable=True).indices
-                    section[order[:math.ceil(fraction * len(order))]] = 0
-                zero += (moment == 0).sum().item()
-                total += moment.numel()
+            for factor, components in (("A", self.rows), ("B", self.columns)):
+                for moment in self.moments[f"{linear}.lora_{factor}"]:
+                    if self.options["reset"] == "zero":
+                        components(linear, moment, part).zero_()
+                    else:
+                        self.prune(moment.view(self.sections(linear), -1))
+                    zero += (moment == 0).sum().item()
+                    total += moment.numel()
         return zero / total
+
+    def prune(self, sections):
+        fraction = float(self.options["reset"].removeprefix("magnitude:"))
+        for section in sections:
+            order = section.abs().sort(stable=True).indices
+            section[order[:math.ceil(fraction * len(order))]] = 0
 
     # -- the run
 
-    def rate(self, step):
+    def rates(self, step):
+        """The learning rate of each group."""
         o = self.options
         switch, floor = o["warm-start-steps"], o["min-lr-ratio"]
+        full = multiplier(step, o["max-steps"], o["warmup-steps"], 0, 0, floor)
         if step < switch:
-            return o["lr"] * multiplier(step, o["max-steps"], o["warmup-steps"], 0, 0, floor)
-        return o["lora-lr"] * multiplier(step - switch, o["max-steps"] - switch, o["warmup-steps"], o["reset-every"],
-                                         o["restart-warmup-steps"], floor)
+            return {"others": full * o["lr"]}
+        low = multiplier(step - switch, o["max-steps"] - switch, o["warmup-steps"], o["reset-every"],
+                         o["restart-warmup-steps"], floor)
+        others = low * o["lora-lr"] if o["others"] == "restart" else full * o["lr"]
+        return {"A": low * o["lora-lr"] / o["lora-plus-ratio"], "B": low * o["lora-lr"], "others": others}
 
     def run(self, label):
         """The numbers that the program writes into metrics.jsonl: key -> values in their order."""
@@ -258,16 +306,18 @@ class Course:
             if step == o["warm-start-steps"]:
                 self.switch()
             start = time.monotonic()
-            loss, norm = self.update(self.rate(step))
+            loss, norm = self.update(self.rates(step))
             note(loss=loss, grad_norm=norm)
             progress(f"{label}: update {step + 1} of {o['max-steps']}, loss {loss:.6f}, norm {norm:.4f}, "
                      f"{time.monotonic() - start:.1f} s")
             cycle = step + 1 - o["warm-start-steps"]
+            restart = max(cycle, 1) // o["merge-every"]
+            part = self.replaced(restart, last=step + 1 == o["max-steps"])
             if cycle > 0 and cycle % o["merge-every"] == 0:
                 note(loss_before=self.loss(o["batch-size"]))
-                note(delta_norm=self.merge(cycle // o["merge-every"]), loss_after=self.loss(o["batch-size"]))
+                note(delta_norm=self.merge(restart, part), loss_after=self.loss(o["batch-size"]))
             if cycle > 0 and cycle % o["reset-every"] == 0:
-                note(zeroed_fraction=self.reset())
+                note(zeroed_fraction=self.reset(part))
         return {**numbers, "val_loss": [self.loss(len(self.inputs))]}
 
 
@@ -278,14 +328,19 @@ def loss_of(folder, shard, options, compute_type, device):
     return course.loss(len(course.inputs))
 
 
-def record(folder, shape, options, stored_type, device, names=tuple(COURSES)):
-    """Writes a model, a shard of one update's tokens and reference.json, the numbers of the courses with these names."""
+def record(folder, shape, courses, stored_type, device, types=tuple(COURSES)):
+    """Writes a model, a shard of one update's tokens and reference.json: the numbers of the courses, name -> options, in
+    these types."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     folder.mkdir(parents=True, exist_ok=True)
     progress(f"making a model of {shape['layers']} layers, {shape['channels']} channels")
+    options = next(iter(courses.values()))  # seed and tokens are the same in all
     model = write_model(folder, shape, stored_type, options["seed"], device)
     tokens = write_shard(folder / "tokens.bin", options["total-batch-tokens"] + 1, shape["vocab-size"], options["seed"])
-    expected = {name: Course(model, tokens, options, *COURSES[name]).run(f"PyTorch {name}") for name in names}
+    recorded = {}
+    for name, options in courses.items():
+        expected = {t: Course(model, tokens, options, *COURSES[t]).run(f"PyTorch {name} {t}") for t in types}
+        recorded[name] = {"options": options, "expected": expected}
     torch.cuda.empty_cache()  # the trainer needs the memory
-    (folder / "reference.json").write_text(json.dumps({"options": options, "expected": expected}, indent=1) + "\n")
+    (folder / "reference.json").write_text(json.dumps(recorded, indent=1) + "\n")

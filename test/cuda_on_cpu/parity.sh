@@ -1,5 +1,5 @@
 #!/bin/bash
-# The run of test/end_to_end/parity.sh on the CUDA device, executed on the CPU. TRAINER=./train_relora does it on a GPU.
+# The runs of test/end_to_end/parity.sh on the CUDA device, executed on the CPU. TRAINER=./train_relora does it on a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${TRAINER:-}" ]; then
