@@ -39,7 +39,7 @@ if [ -z "${REHEARSAL:-}" ]; then
     bench_options=(--dtype bf16 --seconds 0.1)
     step_options=(--grad-accum 4 --steps-per-turn 2)
     first_models=(gpt2 gpt2-xl) other_models=(gpt2-medium gpt2-large)
-    restarts=("${course[@]}" "${low_rank[@]}" --merge-every "$merge_every")
+    restarts=("${course[@]}" "${low_rank[@]}")
     larger=(--layers 6 --heads 6 --channels 384 --seq-len 128 --batch-size 16)
     most_loss=1.85  # what the README says of the quickstart
 else

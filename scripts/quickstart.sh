@@ -48,23 +48,37 @@ train() {
         "${data[@]}" "${shape[@]}" "${course[@]}" "${threads[@]}" --log-every 50
 }
 
-cycles=$(((max_steps - warm_start_steps) / merge_every))
-heading "ReLoRA: $warm_start_steps full-rank updates, then $cycles cycles of $merge_every updates at rank $rank"
-train relora "$out" "${low_rank[@]}" --merge-every "$merge_every"
+heading "ReLoRA: $warm_start_steps full-rank updates, then $((max_steps - warm_start_steps)) at low rank"
+train relora "$out" "${low_rank[@]}"
 
 if [ "$compare" ]; then
     heading "full-rank: the same $max_steps updates"
     train full "$out-full"
-    heading "LoRA: the same warm start, then rank $rank without restarts"
+    heading "LoRA: the same warm start, then the same rank without restarts"
     train lora "$out-lora" "${low_rank[@]}"
 
     last_val_loss() { grep -o '"val_loss": *[^,}]*' "$1/metrics.jsonl" | tail -n 1 | sed 's/.*: *//'; }
-    heading "validation loss after $max_steps updates"
-    printf '  %-10s %-9s %s\n' mode loss 'run folder'
-    for row in "full $out-full" "relora $out" "lora $out-lora"; do
-        loss=$(last_val_loss "${row#* }")
-        LC_ALL=C printf '  %-10s %-9.4f %s\n' "${row%% *}" "${loss/null/nan}" "${row#* }"
-    done
+    # Each update's tokens over its rate: without validation and what comes at the start.
+    training_seconds() {
+        grep -o '"tokens":[0-9]*,"tokens_per_s":[0-9.e+]*' "$1/metrics.jsonl" |
+            awk -F '[:,]' '{ sum += ($2 - before) / $4; before = $2 } END { print sum }'
+    }
+    # What weights, gradients, moments and activations take in the last phase of such a run.
+    memory() {
+        ./train_relora --dry-run --mode "$1" "${data[@]}" "${shape[@]}" "${course[@]}" "${@:2}" |
+            awk '$1 == "total" { print $NF }'
+    }
+    heading "after $max_steps updates"
+    printf '  %-8s %15s %12s %12s  %s\n' mode 'validation loss' 'training, s' 'memory, MiB' 'run folder'
+    row() {
+        local loss
+        loss=$(last_val_loss "$2")
+        LC_ALL=C printf '  %-8s %15.4f %12.1f %12.1f  %s\n' "$1" "${loss/null/nan}" "$(training_seconds "$2")" \
+            "$(memory "$1" "${@:3}")" "$2"
+    }
+    row full "$out-full"
+    row relora "$out" "${low_rank[@]}"
+    row lora "$out-lora" "${low_rank[@]}"
 fi
 
 printf '\nTry next: '
