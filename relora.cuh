@@ -2,7 +2,7 @@
 // Linear layers with adapters, merge and re-initialisation, partial optimizer resets, jagged learning-rate schedules.
 //
 //     y = x W^T + b + s (x A^T) B^T        W [out, in] frozen, A [r, in], B [out, r], s = alpha / r
-//     merge:   W <- W + s B A (fp32),  A <- U(-1/sqrt(in), 1/sqrt(in)),  B <- 0
+//     restart: W <- W + s B A (fp32),  B <- 0,  A stays or <- U(-1/sqrt(in), 1/sqrt(in))
 #pragma once
 
 #include <algorithm>
@@ -27,9 +27,9 @@ struct Schedule {
     ScheduleKind kind = ScheduleKind::cosine;
     int64_t num_steps = 1, warmup = 0, cycle = 0, rewarm = 0;
     int64_t last_drop = INT64_MAX;  // the rate drops at no later update
-    double floor = 0.1;           // final rate / peak rate
-    double decay_fraction = 0.2;  // wsd: the share of updates in the final linear decay
-    bool skip_zero_rate = false;  // re-warm from 1/rewarm instead of spending an update at rate 0
+    double floor = 0.1;             // final rate / peak rate
+    double decay_fraction = 0.2;    // wsd: the share of updates in the final linear decay
+    bool skip_zero_rate = false;    // re-warm from 1/rewarm instead of spending an update at rate 0
 
     // The base schedule after warm-up, at progress p in [0, 1] from the end of warm-up to the end.
     double base(double p) const {
@@ -78,26 +78,13 @@ struct AdapterConfig {
     double alpha = 0;
     double dropout = 0;  // on the adapter's input, which only the factored route has
     int sections = 1;    // adapters side by side in one linear
-    int64_t parts = 1;   // a restart replaces one of so many parts of the components
     Route route = Route::merged;
-    // s = alpha / r, or without alpha sqrt(3 in / r): A's deviation is 1 / sqrt(3 in) at first, so that a change of B by
-    // rms d changes s B A by rms s sqrt(r) d / sqrt(3 in) = d.
+    // s = alpha / r, or without alpha sqrt(3 in / r): A's deviation is 1 / sqrt(3 in) at first, so that a change of B
+    // by rms d changes s B A by rms s sqrt(r) d / sqrt(3 in) = d.
     double scale(int64_t in) const {
         return alpha > 0 ? alpha / double(rank) : std::sqrt(3 * double(in) / double(rank));
     }
     Route taken_route() const { return dropout > 0 ? Route::factored : route; }
-};
-
-// Components of an adapter, the terms b_j a_j^T of B A, each of rank one: the same of each of its sections.
-struct Components {
-    int64_t first = 0, count = 0;
-};
-
-// A restart by its number, from 1 on: it replaces one part of the components, each part in turn, or `all` of them, as
-// the switch does, which has number 0, and the end of the run.
-struct Restart {
-    uint64_t number = 0;
-    bool all = true;
 };
 
 // The low-rank half of one linear. `sections` independent adapters are stacked (q, k, v of c_attn): rows i*r … of A and
@@ -105,7 +92,7 @@ struct Restart {
 struct Adapter {
     uint32_t id = 0;  // keys its random numbers
     int sections = 1;
-    int64_t rank = 0, in = 0, out = 0, parts = 1;
+    int64_t rank = 0, in = 0, out = 0;
     float scale = 0;
     float dropout = 0;
     Route route = Route::merged;
@@ -118,19 +105,6 @@ struct Adapter {
     bool factored() const { return route == Route::factored; }
     Tensor A_section(const Tensor& t, int i) const { return t.row_range(i * rank, rank); }
     Tensor B_section(const Tensor& t, int i) const { return t.row_range(i * (out / sections), out / sections); }
-    Components all() const { return {0, rank}; }
-    Components replaced_by(const Restart& restart) const {
-        if (restart.all) return all();
-        const int64_t turn = int64_t((restart.number - 1) % uint64_t(parts)), first = rank * turn / parts;
-        return {first, rank * (turn + 1) / parts - first};
-    }
-    // Of a section of A, or of a moment of it, their rows; of B their columns.
-    Tensor A_part(const Tensor& t, int i, const Components& part) const {
-        return A_section(t, i).row_range(part.first, part.count);
-    }
-    Tensor B_part(const Tensor& t, int i, const Components& part) const {
-        return B_section(t, i).col_range(part.first, part.count);
-    }
     rng::Stream stream(rng::Purpose purpose, uint64_t seed, int section, uint64_t epoch) const {
         return {seed, purpose, id * 4 + uint32_t(section), epoch};
     }
@@ -146,7 +120,6 @@ inline Adapter make_adapter(uint32_t id, Parameter& weight, const AdapterConfig&
               .rank = config.rank,
               .in = weight.cols,
               .out = weight.rows,
-              .parts = config.parts,
               .scale = float(config.scale(weight.cols)),
               .dropout = float(config.dropout),
               .route = config.taken_route(),
@@ -155,7 +128,6 @@ inline Adapter make_adapter(uint32_t id, Parameter& weight, const AdapterConfig&
     const int64_t most = most_rank(a.in, a.out, a.sections);
     CHECK(a.rank > 0 && a.rank <= most, "rank ", a.rank, " is not in 1..", most, ", the most that an adapter of ",
           weight.name, " can have");
-    CHECK(a.parts > 0 && a.parts <= a.rank, "rank ", a.rank, " has no ", a.parts, " parts");
     const std::string base = weight.name.substr(0, weight.name.rfind('.'));
     const auto describe = [&](Parameter& p, const char* name, Role role, int64_t rows, int64_t cols) {
         p.name = base + name;
@@ -282,13 +254,11 @@ inline void multiply_sections(const Adapter& adapter, const Sections& a, const S
     kernels::matmul(how);
 }
 
-// Computes s B A (out, in) of these components in fp32, into the scratch, from the A and B that forward and backward see.
-inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch, const Components& part) {
+// Computes s B A (out, in) in fp32, into the scratch, from the A and B that forward and backward see.
+inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
     const Tensor delta = scratch.delta.reuse(DType::f32, adapter.out, adapter.in);
-    Sections A = by_rows(adapter, adapter.A.weight), B = by_rows(adapter, adapter.B.weight);
-    A.first = A.first.row_range(part.first, part.count);
-    B.first = B.first.col_range(part.first, part.count);
-    multiply_sections(adapter, B, A, by_rows(adapter, delta), {.alpha = adapter.scale});
+    multiply_sections(adapter, by_rows(adapter, adapter.B.weight), by_rows(adapter, adapter.A.weight),
+                      by_rows(adapter, delta), {.alpha = adapter.scale});
     return delta;
 }
 
@@ -297,7 +267,7 @@ inline void form_effective_weight(const Adapter& adapter, const Scratch& scratch
     if (adapter.factored()) return;
     const Parameter& w = *adapter.weight;
     const Tensor& frozen = adapter.effective.data == w.weight.data ? w.master : w.weight;
-    kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch, adapter.all()));
+    kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
 }
 
 // Whether an adapter's products are added to those of the weight.
@@ -397,36 +367,27 @@ inline void set_value(const Parameter& p, const Tensor& values) {
         kernels::convert(p.master.as_row(), p.kept_of(values));
 }
 
-// Lets a function change the whole of a parameter's master or moment, (rows, cols), of which ranks may keep parts.
-using ChangeWhole = std::function<void(Parameter&, Tensor Parameter::*, const std::function<void(const Tensor&)>&)>;
-
-// Draws A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5), and sets B = 0, for the components that a
-// restart replaces. Every rank draws all of A, and keeps its part of the master.
-inline void initialise(Adapter& adapter, const Scratch& scratch, uint64_t seed, const Restart& restart,
-                       const ChangeWhole& change) {
-    const Components part = adapter.replaced_by(restart);
-    const auto draw_A = [&](const Tensor& A) {
-        for (int i = 0; i < adapter.sections; i++) {
-            const Tensor fresh = scratch.delta.reuse(DType::f32, part.count, adapter.in);
-            kernels::fill_uniform(fresh, float(1.0 / std::sqrt(double(adapter.in))),
-                                  adapter.stream(rng::Purpose::lora_init, seed, i, restart.number));
-            kernels::convert(adapter.A_part(A, i, part), fresh);
-        }
-    };
-    const auto zero_B = [&](const Tensor& B) {
-        for (int i = 0; i < adapter.sections; i++) kernels::zero(adapter.B_part(B, i, part));
-    };
-    draw_A(adapter.A.weight);
-    zero_B(adapter.B.weight);
-    if (adapter.A.has_master) change(adapter.A, &Parameter::master, draw_A);
-    if (adapter.B.has_master) change(adapter.B, &Parameter::master, zero_B);
+// Sets B = 0, and draws A ~ U(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt 5) unless it stays as it is: at
+// the switch (restart 0) and at every restart. Every rank draws all of it, and keeps its part of the master.
+inline void initialise(const Adapter& adapter, const Scratch& scratch, uint64_t seed, uint64_t restart, bool keeps_A) {
+    for (const Parameter* p : {&adapter.A, &adapter.B}) {
+        if (p == &adapter.A && keeps_A) continue;
+        const Tensor values = p->has_master ? scratch.delta.reuse(DType::f32, p->rows, p->cols) : p->weight;
+        if (p == &adapter.B)
+            kernels::zero(values);
+        else
+            for (int i = 0; i < adapter.sections; i++)
+                kernels::fill_uniform(adapter.A_section(values, i), float(1.0 / std::sqrt(double(adapter.in))),
+                                      adapter.stream(rng::Purpose::lora_init, seed, i, restart));
+        set_value(*p, values);
+    }
 }
 
-// W <- W + s B A of these components in fp32, rounded to the compute type afterwards; of a master that ranks share,
-// this rank's part. Returns the squared Frobenius norm of s B A. A and B are left as they are: initialise() follows, except
-// for a last export.
-inline double merge(const Adapter& adapter, const Scratch& scratch, const Components& part) {
-    const Tensor delta = low_rank_update(adapter, scratch, part);
+// W <- W + s B A in fp32, rounded to the compute type afterwards; of a master that ranks share, this rank's part.
+// Returns the squared Frobenius norm of s B A. A and B are left as they are: initialise() follows, except for a last
+// export.
+inline double merge(const Adapter& adapter, const Scratch& scratch) {
+    const Tensor delta = low_rank_update(adapter, scratch);
     const double squared = kernels::norm_squared(delta);
     const Parameter& w = *adapter.weight;
     if (!w.has_master) {
@@ -454,14 +415,12 @@ struct ZeroedCount {
     double fraction() const { return total ? double(zeroed) / double(total) : 0; }
 };
 
-// Prunes one moment tensor, or zeroes a part of it, and checks that what is zero afterwards is what was asked for.
-inline ZeroedCount reset_moment(const Tensor& t, const Tensor& part, const Reset& reset, const Tensor& scratch,
-                                const rng::Stream& stream) {
+// Prunes one moment tensor and checks that what is zero afterwards is what was asked for.
+inline ZeroedCount reset_moment(const Tensor& t, const Reset& reset, const Tensor& scratch, const rng::Stream& stream) {
     const int64_t n = t.size(), zeros_before = kernels::count_zeros(t);
-    CHECK(reset.kind == ResetKind::zero || part.size() == n, "an optimizer reset can only zero a part of a moment");
-    int64_t least = part.size(), most = std::min(n, zeros_before + part.size());
+    int64_t least = n, most = n;
     if (reset.kind == ResetKind::zero) {
-        kernels::zero(part);
+        kernels::zero(t);
     } else if (reset.kind == ResetKind::magnitude) {
         least = most =
             std::max(zeros_before, kernels::prune_magnitude(t, reset.fraction, scratch.reuse(DType::f32, 1, n)));
@@ -475,11 +434,12 @@ inline ZeroedCount reset_moment(const Tensor& t, const Tensor& part, const Reset
     return {zeros, n};
 }
 
-// Resets the AdamW moments of what a restart replaces after update `update`; each stacked tensor, m and v, is pruned on
-// its own.
+// Lets a function change the whole of a parameter's moment, (rows, cols), of which ranks may keep parts.
+using ChangeWhole = std::function<void(Parameter&, Tensor Parameter::*, const std::function<void(const Tensor&)>&)>;
+
+// Resets the AdamW moments of A and B after update `update`; each stacked tensor, m and v, is pruned on its own.
 inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scratch& scratch, uint64_t seed,
-                                 uint64_t update, const Restart& restart, const ChangeWhole& change) {
-    const Components part = adapter.replaced_by(restart);
+                                 uint64_t update, const ChangeWhole& change) {
     ZeroedCount sum;
     if (reset.kind == ResetKind::none) return sum;
     for (int which = 0; which < 4; which++) {
@@ -489,8 +449,7 @@ inline ZeroedCount reset_moments(Adapter& adapter, const Reset& reset, const Scr
                 rng::Stream stream = adapter.stream(rng::Purpose::prune, seed, i, update);
                 stream.id = stream.id * 4 + uint32_t(which);
                 const Tensor section = is_A ? adapter.A_section(moment, i) : adapter.B_section(moment, i);
-                const Tensor replaced = is_A ? adapter.A_part(moment, i, part) : adapter.B_part(moment, i, part);
-                const ZeroedCount count = reset_moment(section, replaced, reset, scratch.delta, stream);
+                const ZeroedCount count = reset_moment(section, reset, scratch.delta, stream);
                 sum.zeroed += count.zeroed;
                 sum.total += count.total;
             }

@@ -161,7 +161,7 @@ class Trainer {
                 load_merged(model_, o_.init_from);
                 gather_linears();  // each rank has merged its part
             }
-            if (model_.wrapped()) model_.initialise_adapters(o_.seed, {}, change_whole_);
+            if (model_.wrapped()) model_.initialise_adapters(o_.seed, 0);
         }
         if (ranks_.first()) open_log();
         validated_ =
@@ -245,9 +245,6 @@ class Trainer {
     }
 
     Whole whole() const { return Whole(ranks_, model_.scratch()); }
-    const relora::ChangeWhole change_whole_ = [this](Parameter& p, Tensor Parameter::*kept, const auto& change) {
-        whole().change(p, kept, change);
-    };
     void gather_linears() {
         for (const Parameter* p : model_.parameters())
             if (p->role == Role::linear && p->has_master) whole().gather_weight(*p);
@@ -332,7 +329,7 @@ class Trainer {
         masters_.settle(model_.parameters());
         allocate_phase();
         if (kept) kept->restore();
-        model_.initialise_adapters(o_.seed, {}, change_whole_);
+        model_.initialise_adapters(o_.seed, 0);
         console_.line(format("step %lld: switch to low rank %lld; %lld parameters train; memory %.1f -> %.1f MiB",
                              (long long)step_, (long long)o_.rank, (long long)model_.num_trained(),
                              double(before) / (1 << 20), double(device::bytes_in_use(o_.run_device)) / (1 << 20)));
@@ -346,23 +343,24 @@ class Trainer {
     void end_cycle() {
         MetricsLine line;
         line.add("step", step_ + 1).add("event", "restart");
-        const relora::Restart restart{.number = uint64_t(restarts_ + 1),
-                                      .all = o_.restart_parts == 1 || step_ + 1 == o_.max_steps};
         std::string text;
         if (schedule_.merges_after(step_)) {
             const double before = validation_->fixed_loss(model_);
-            const double delta = model_.merge(restart);
+            const double delta = model_.merge();
             gather_linears();
             restarts_++;
-            model_.initialise_adapters(o_.seed, restart, change_whole_);
+            model_.initialise_adapters(o_.seed, uint64_t(restarts_), o_.restart_A == "keep");
             const double after = validation_->fixed_loss(model_);
             text = format("merge %lld, |dW| %.4f, loss of a fixed batch %.6f before, %.6f after", (long long)restarts_,
                           delta, before, after);
             line.add("delta_norm", delta).add("loss_before", before).add("loss_after", after);
         }
         if (schedule_.resets_after(step_) && o_.reset_config.kind != relora::ResetKind::none) {
-            const relora::ZeroedCount zeroed =
-                model_.reset_moments(o_.reset_config, o_.seed, uint64_t(step_ + 1), restart, change_whole_);
+            const relora::ZeroedCount zeroed = model_.reset_moments(
+                o_.reset_config, o_.seed, uint64_t(step_ + 1),
+                [this](Parameter& p, Tensor Parameter::*moment, const std::function<void(const Tensor&)>& change) {
+                    whole().change(p, moment, change);
+                });
             text += format("%s%.4f %% of the adapters' moments are zero", text.empty() ? "" : "; ",
                            100 * zeroed.fraction());
             line.add("zeroed_fraction", zeroed.fraction());

@@ -177,11 +177,8 @@ int main(int argc, char** argv) {
         model.allocate_weights();
         masters.allocate(model.parameters());
         allocate_phase();
-        const relora::ChangeWhole change = [](Parameter& p, Tensor Parameter::*kept, const auto& how) {
-            Whole().change(p, kept, how);
-        };
         model.initialise(1);
-        if (model.wrapped()) model.initialise_adapters(1, {}, change);
+        if (model.wrapped()) model.initialise_adapters(1, 0);
 
         const TokenDataset data = random_tokens(B * T * kBatchesOfData + 1, model.config().vocab_size);
         DataLoader loader(data, int(B), int(T), 1, true);
@@ -263,7 +260,7 @@ int main(int argc, char** argv) {
                     model.release_phase();
                     wrap();
                     allocate_phase();
-                    model.initialise_adapters(1, {}, change);
+                    model.initialise_adapters(1, 0);
                     optimizer.result(step());
                 }
                 std::cout << nlohmann::json{{"before_bytes", before}, {"after_bytes", in_use()}} << std::endl;
@@ -273,8 +270,10 @@ int main(int argc, char** argv) {
                 const double start = seconds_now();
                 if (model.wrapped()) {
                     model.merge();
-                    model.initialise_adapters(1, {1, true}, change);
-                    model.reset_moments({}, 1, steps, {1, true}, change);
+                    model.initialise_adapters(1, 1);
+                    model.reset_moments({}, 1, steps, [](Parameter& p, Tensor Parameter::*moment, const auto& change) {
+                        Whole().change(p, moment, change);
+                    });
                 }
                 device::wait(device);
                 std::cout << "{\"restart_seconds\": " << seconds_now() - start << "}" << std::endl;

@@ -37,10 +37,6 @@ void add_elementwise(Cases& all) {
                                const Tensor out = m.random(R, C, type);
                                return [=] { kernels::zero(out); };
                            }});
-            all.push_back({"zero", shape + "_columns", 0, [=](Memory& m) -> Run {
-                               const Tensor out = m.random(R, C, type).col_range(C / 3, (C + 1) / 2);
-                               return [=] { kernels::zero(out); };
-                           }});
             for (const bool accumulate : {false, true}) {
                 const std::string suffix = accumulate ? "_accumulate" : "";
                 all.push_back({"bias_backward", shape + suffix, 3e-6, [=](Memory& m) -> Run {

@@ -42,7 +42,7 @@ void merge_adapter(const std::string& folder, const SafetensorsReader& adapters,
     memory.allocate();
     if (lacks_master) read_weights(folder, {&base});
     read_values(adapters, {&a.A, &a.B});
-    relora::merge(a, scratch, a.all());
+    relora::merge(a, scratch);
 }
 
 }  // namespace

@@ -35,10 +35,9 @@ void convert(const Tensor& out, const Tensor& in) {
 }
 
 void zero(const Tensor& out) {
-    const int64_t rows = out.contiguous() ? 1 : out.rows, bytes = int64_t(out.bytes()) / rows;
-    check("zero", {{"out", out.row_range(0, out.rows / rows), out.rows / rows, out.cols, out.dtype}});
+    check("zero", {{"out", out, out.rows, out.cols, out.dtype}});
     const OpTimer timer("zero", {out});
-    ON_DEVICE_OF(out, zero(out.data, rows, bytes, out.ld * int64_t(dtype_size(out.dtype))));
+    ON_DEVICE_OF(out, zero(out.data, int64_t(out.bytes())));
 }
 
 void fill(const Tensor& out, float value) {

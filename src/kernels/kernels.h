@@ -91,7 +91,7 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x);  // d
 // out = a + b, rounded once to out's type: all of one type, or out bf16 and b (perhaps a too) fp32.
 void add(const Tensor& out, const Tensor& a, const Tensor& b);  // (N, C)
 void convert(const Tensor& out, const Tensor& in);              // between fp32 and bf16, round to nearest even
-// These set every element: to zero bits whatever the type, also where rows lie apart; or to `value` in fp32 or bf16.
+// These set every element: to zero bits whatever the type, or to `value` in fp32 or bf16.
 void zero(const Tensor& out);
 void fill(const Tensor& out, float value);
 // *out (+)= scale * sum of t, in a fixed order. All fp32, out (1, 1).
@@ -158,7 +158,7 @@ enum StepScalar {
     kCorrections = kRates + kGroups,       // and 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
     kUpdate = kCorrections + 2 * kGroups,  // number of the update, an integer below 2^24: keys stochastic rounding
     kWishes,                               // the sum over ranks of what each wishes (Optimizer::Wishes)
-    kLossLimit,                              // an update whose loss or gradient norm is above is skipped; 0: no limit
+    kLossLimit,                            // an update whose loss or gradient norm is above is skipped; 0: no limit
     kNormLimit,
     kReduceSeconds,  // how long it took to reduce the gradients, and how much of that the backward pass did not hide
     kExposedSeconds,

@@ -127,22 +127,22 @@ void GPT2::wrap(const LoraConfig& lora) {
         }
 }
 
-void GPT2::initialise_adapters(uint64_t seed, const relora::Restart& restart, const relora::ChangeWhole& change) {
-    for (relora::Adapter& a : adapters_) relora::initialise(a, scratch_, seed, restart, change);
+void GPT2::initialise_adapters(uint64_t seed, uint64_t restart, bool keeps_A) {
+    for (const relora::Adapter& a : adapters_) relora::initialise(a, scratch_, seed, restart, keeps_A);
     form_effective_weights();
 }
 
-double GPT2::merge(const relora::Restart& restart) {
+double GPT2::merge() {
     double squared = 0;
-    for (const relora::Adapter& a : adapters_) squared += relora::merge(a, scratch_, a.replaced_by(restart));
+    for (const relora::Adapter& a : adapters_) squared += relora::merge(a, scratch_);
     return std::sqrt(squared);
 }
 
 relora::ZeroedCount GPT2::reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t update,
-                                        const relora::Restart& restart, const relora::ChangeWhole& change) {
+                                        const relora::ChangeWhole& change) {
     relora::ZeroedCount sum;
     for (relora::Adapter& a : adapters_) {
-        const relora::ZeroedCount count = relora::reset_moments(a, reset, scratch_, seed, update, restart, change);
+        const relora::ZeroedCount count = relora::reset_moments(a, reset, scratch_, seed, update, change);
         sum.zeroed += count.zeroed;
         sum.total += count.total;
     }

@@ -43,13 +43,14 @@ class GPT2 {
     // Freezes the targeted linears and creates their adapters; call between release_phase and allocate_phase.
     void wrap(const LoraConfig& lora);
     bool wrapped() const { return !adapters_.empty(); }
-    // These three concern what a restart replaces of every adapter, all of it unless said. The first draws it anew;
-    // the second merges it into the weight, of which a rank changes its part, and returns the Frobenius norm of the
-    // whole update; the third resets its moments after update `update`.
-    void initialise_adapters(uint64_t seed, const relora::Restart& restart, const relora::ChangeWhole& change);
-    double merge(const relora::Restart& restart = {});
+    // Sets every B to 0, and draws every A anew unless it stays as it is.
+    void initialise_adapters(uint64_t seed, uint64_t restart, bool keeps_A = false);
+    // Merges every adapter into its weight, of which a rank changes its part; returns the Frobenius norm of the whole
+    // update.
+    double merge();
+    // Resets the moments of every adapter after update `update`.
     relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t seed, uint64_t update,
-                                      const relora::Restart& restart, const relora::ChangeWhole& change);
+                                      const relora::ChangeWhole& change);
     // fp32 memory that nothing needs between updates, as large as the largest weight that has adapters.
     const Tensor& scratch() const { return scratch_.delta; }
 

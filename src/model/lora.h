@@ -11,7 +11,6 @@ struct LoraConfig {
     double alpha = 0;  // 0: the scale follows from rank and width
     double dropout = 0;
     bool targets[kLinears] = {true, true, true, true};
-    int64_t parts = 1;                             // of the components, of which a restart replaces one
     bool separate_qkv = true;                      // q, k and v have an adapter each
     std::array<relora::Route, kLinears> routes{};  // of each linear; merged unless set
 
@@ -20,7 +19,6 @@ struct LoraConfig {
                 .alpha = alpha,
                 .dropout = dropout,
                 .sections = linear == kAttnQKV && separate_qkv ? 3 : 1,
-                .parts = parts,
                 .route = routes[size_t(linear)]};
     }
 };

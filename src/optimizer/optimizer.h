@@ -31,8 +31,8 @@ class Optimizer {
     void set_graphs(bool on) { graphs_ = on; }
 
     // ---- an update
-    // Comes before an update's first micro-batch: sets the loss to 0, the learning rates, and Adam's corrections for the
-    // next step counts; an update that is skipped counts too. `wishes`: this rank's.
+    // Comes before an update's first micro-batch: sets the loss to 0, the learning rates, and Adam's corrections for
+    // the next step counts; an update that is skipped counts too. `wishes`: this rank's.
     struct Rates {
         double A = 0, B = 0, others = 0;  // of the adapters' factors, and of all else that trains
     };

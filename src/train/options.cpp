@@ -18,8 +18,9 @@ Names one_of(Names names) { return names; }
 
 // The method as it was published (Lialin et al., 2024; beta2 is that of its code).
 const std::vector<std::pair<std::string, std::string>> kPaper = {
-    {"rank", "128"},        {"alpha", "32"},        {"lora-plus-ratio", "1"},     {"others", "restart"},
-    {"restart-parts", "1"}, {"restart-until", "1"}, {"beta2", "0.999"},     {"reset", "magnitude:0.99"}, {"moment-bound", "off"}};
+    {"rank", "128"},         {"alpha", "32"},        {"lora-plus-ratio", "1"}, {"others", "restart"},
+    {"restart-A", "redraw"}, {"restart-until", "1"}, {"beta2", "0.999"},       {"reset", "magnitude:0.99"},
+    {"moment-bound", "off"}};
 
 }  // namespace
 
@@ -75,29 +76,26 @@ void Options::describe(OptionTable& table) {
     table.add("warm-start-steps", warm_start_steps, kNumbers, not_negative,
               "full-rank updates before the switch to low rank (default: relora about a quarter of the run, lora 0)");
     table.add("merge-every", merge_every, kNumbers, positive,
-              "updates between merges (default: a third of the low-rank phase, divided by restart-parts)");
-    table.add("restart-parts", restart_parts, kNumbers, positive,
-              "a restart replaces one of so many parts of an adapter's rank, each in turn (default: 8; 1, all of it, "
-              "where options of the reset are given)");
+              "updates between merges (default: a ninth of the low-rank phase, a third with restart-A redraw)");
+    table.add("restart-A", restart_A, kNumbers, one_of({"keep", "redraw"}),
+              "a restart merges, sets B to 0, and keeps A as it is or draws it anew");
     table.add("restart-until", restart_until, kNumbers, fraction,
-              "the share of the low-rank phase in which there are restarts, besides that of the last update (default: "
-              "0.5; 1 with restart-parts 1)");
+              "the share of the low-rank phase in which there are restarts, besides that of the last update");
     table.add("reset-every", reset_every, kNumbers, not_negative,
               "updates between optimizer resets and cycle of the jagged schedule; 0: neither (default: merge-every)");
     table.add("reset", reset, kNumbers, any,
-              "what a reset zeroes of the adapters' moments: zero, random:P, magnitude:P (P the fraction) or none");
+              "what a reset zeroes of the adapters' moments: zero, random:P, magnitude:P (P the fraction) or none "
+              "(default: none, or with restart-A redraw zero)");
     table.add("reset-adam-step", reset_adam_step, kNumbers, any, "a reset also begins Adam's bias correction anew");
     table.add("restart-warmup-steps", restart_warmup_steps, kNumbers, not_negative,
               "updates of the re-warm, in which the rate rises from 0 after a reset; 0: it does not drop (default: "
-              "reset-every/20, 1 to 100, with restart-parts 1, else 0)");
+              "reset-every/20, 1 to 100, or with --reset none 0)");
     table.add("skip-zero-rate", skip_zero_rate, kNumbers, any,
               "start a re-warm at 1/restart-warmup-steps, not with an update at rate 0");
     table.group = "Optimizer";
     table.add("lr", lr, kNumbers, rate, "peak learning rate, full-rank phase");
-    table.add("lora-lr", lora_lr, kNumbers, rate,
-              "peak learning rate of the adapters' B (default: 2 x lr)");
-    table.add("lora-plus-ratio", lora_plus_ratio, kNumbers, between(1e-3, 1e6),
-              "B's learning rate over A's (LoRA+)");
+    table.add("lora-lr", lora_lr, kNumbers, rate, "peak learning rate of the adapters' B (default: 2 x lr)");
+    table.add("lora-plus-ratio", lora_plus_ratio, kNumbers, between(1e-3, 1e6), "B's learning rate over A's (LoRA+)");
     table.add("others", others, kNumbers, one_of({"continue", "restart"}),
               "embeddings, LayerNorms and biases at the switch: 'continue', with moments and schedule of the full-rank "
               "phase, or 'restart', with fresh moments and the adapters' schedule");

@@ -25,11 +25,11 @@ struct Options {
     // method
     std::string mode = "relora", recipe = "default";
     int64_t rank = -1;
-    double alpha = 0, restart_until = -1, lora_dropout = 0;
+    double alpha = 0, restart_until = 0.5, lora_dropout = 0;
     std::string targets = "attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj", qkv_adapters = "separate",
                 adapter_route = "auto";
-    int64_t warm_start_steps = -1, merge_every = -1, restart_parts = -1, reset_every = -1;
-    std::string reset = "zero";
+    int64_t warm_start_steps = -1, merge_every = -1, reset_every = -1;
+    std::string restart_A = "keep", reset;
     bool reset_adam_step = false;
     // schedule and optimizer
     std::string schedule = "cosine", others = "continue";
@@ -124,6 +124,8 @@ struct Options {
     void resolve_steps();
     void resolve_length();
     int64_t default_low_rank_steps() const;
+    // Of the low-rank phase: three where a restart throws A away, as in the paper.
+    int64_t default_cycles() const { return restart_A == "keep" ? 9 : 3; }
     void resolve_cycles(int64_t low);
     void resolve_method();
     std::vector<OptionTable::Entry> entries_;

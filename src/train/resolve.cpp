@@ -62,16 +62,7 @@ void Options::resolve_rank() {
         const int64_t quarter = std::max<int64_t>(1, config.channels / 4);
         rank = quarter < 8 ? quarter : quarter / 8 * 8;
     }
-    const bool zeroes = reset == "zero" || reset == "none";
-    if (restart_parts < 0)
-        restart_parts = zeroes && !reset_adam_step && reset_every < 0 ? std::min<int64_t>(8, rank) : 1;
-    if (restart_until < 0) restart_until = restart_parts > 1 ? 0.5 : 1;
-    if (!restarts() || restart_parts == 1) return;
-    USAGE_CHECK(restart_parts <= rank, "--restart-parts ", restart_parts, " are more than --rank ", rank);
-    USAGE_CHECK(zeroes, "--reset ", reset, " needs --restart-parts 1; with ", restart_parts,
-                " a restart zeroes the moments of what it replaces, or none");
-    USAGE_CHECK(!reset_adam_step,
-                "--reset-adam-step needs --restart-parts 1: what a restart does not replace keeps its moments");
+    if (reset.empty()) reset = restart_A == "keep" ? "none" : "zero";
 }
 
 void Options::resolve_method() {
@@ -92,7 +83,6 @@ void Options::resolve_method() {
 
     lora.rank = rank;
     lora.alpha = alpha;
-    lora.parts = restart_parts;
     lora.dropout = lora_dropout;
     USAGE_CHECK(adapter_route == "auto" || adapter_route == "factored" || lora_dropout == 0, "--adapter-route ",
                 adapter_route, " has no input to drop from: --lora-dropout ", lora_dropout, " needs factored or auto");
@@ -223,7 +213,7 @@ void Options::resolve() {
 std::string Options::without_effect() const {
     const std::pair<bool, Names> uses[] = {
         {restarts() && reset_every > 0, {"reset", "reset-adam-step", "restart-warmup-steps", "skip-zero-rate"}},
-        {restarts(), {"restart-parts", "restart-until"}},
+        {restarts(), {"restart-A", "restart-until"}},
         {low_rank(), {"alpha", "lora-lr", "lora-plus-ratio", "others", "other-lr", "lora-dropout", "adapter-route"}},
         {low_rank() || mode == "control", {"rank", "targets", "qkv-adapters"}},
         {schedule == "wsd", {"wsd-decay-fraction"}}};

@@ -81,21 +81,19 @@ int64_t Options::default_low_rank_steps() const {
     const int64_t given = std::max(merge_every, reset_every);
     const int64_t thirds = max_steps < 4 ? std::max<int64_t>(1, max_steps - 1) : max_steps / 4 * 3;
     if (merge_every > 0) return std::min(filled_by(given), max_steps);
-    if (given <= 0 || line_up(part_of(thirds, 3 * restart_parts), given, thirds)) return thirds;
+    if (given <= 0 || line_up(part_of(thirds, default_cycles()), given, thirds)) return thirds;
     return std::min(3 * given <= max_steps * 3 / 4 ? filled_by(3 * given) : filled_by(given), max_steps);
 }
 
 void Options::resolve_cycles(int64_t low) {
     if (merge_every < 0) {
-        merge_every = part_of(low, 3 * restart_parts);
+        merge_every = part_of(low, default_cycles());
         if (reset_every > 0 && !line_up(merge_every, reset_every, low)) {
             const int64_t with_resets = std::max<int64_t>(1, merge_every / reset_every) * reset_every;
             merge_every = fills(with_resets, low) ? with_resets : reset_every;
         }
     }
     if (reset_every < 0) reset_every = merge_every;
-    USAGE_CHECK(restart_parts == 1 || reset_every == merge_every || reset_every == 0, "--reset-every ", reset_every,
-                " differs from --merge-every ", merge_every, ", which needs --restart-parts 1");
     if (reset_every > 0)
         USAGE_CHECK(merge_every % reset_every == 0 || reset_every % merge_every == 0, "--merge-every ", merge_every,
                     " and --reset-every ", reset_every,
@@ -113,10 +111,10 @@ void Options::resolve_cycles(int64_t low) {
         restart_warmup_steps = 0;
         return;
     }
-    // A cycle of one update has no room for a re-warm, and where most components go on, none is needed.
+    // A cycle of one update has no room for a re-warm, and where moments are kept none is needed.
     if (restart_warmup_steps < 0)
         restart_warmup_steps =
-            restart_parts > 1 ? 0 : std::min(std::clamp<int64_t>(reset_every / 20, 1, 100), reset_every - 1);
+            reset == "none" ? 0 : std::min(std::clamp<int64_t>(reset_every / 20, 1, 100), reset_every - 1);
     USAGE_CHECK(restart_warmup_steps < reset_every || restart_warmup_steps == 0, "--restart-warmup-steps ",
                 restart_warmup_steps, " doesn't fit into a cycle of ", reset_every, " updates; at most ",
                 reset_every - 1);

@@ -47,8 +47,8 @@ std::string RunSchedule::table() const {
         add(switches_before(s), "switch");
         add(merges_after(s), "merge");
         add(resets_after(s), "reset");
-        out << s << '\t' << phase(s) << '\t' << multiplier(s) << '\t' << std::scientific << rates(s).others << '\t' << rates(s).A
-            << '\t' << rates(s).B << std::fixed << '\t' << events << '\n';
+        out << s << '\t' << phase(s) << '\t' << multiplier(s) << '\t' << std::scientific << rates(s).others << '\t'
+            << rates(s).A << '\t' << rates(s).B << std::fixed << '\t' << events << '\n';
     }
     return out.str();
 }

@@ -15,7 +15,7 @@ class RunSchedule {
     bool switches_before(int64_t step) const { return low_rank_ && step == switch_step_ && switch_step_ > 0; }
     bool merges_after(int64_t step) const { return low_rank(step) && ends(step, merge_every_); }
     bool resets_after(int64_t step) const { return low_rank(step) && ends(step, reset_every_); }
-    // Of the peak rate: of the adapters' in the low-rank phase.
+    // What the peak rate is multiplied by; in the low-rank phase that of the adapters.
     double multiplier(int64_t step) const {
         return low_rank(step) ? low_schedule_.multiplier(step - switch_step_) : full_schedule_.multiplier(step);
     }

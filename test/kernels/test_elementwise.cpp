@@ -42,18 +42,6 @@ TYPED_TEST(Elementwise, ZeroClearsItsTensorOnly) {
     }
 }
 
-TYPED_TEST(Elementwise, ZeroClearsColumnsAndLeavesThoseBeside) {
-    for (const Shape& shape : kShapes) {
-        Buffer<TypeParam> t(shape.rows, shape.cols, 3.0);
-        const int64_t first = shape.cols / 3, count = (shape.cols + 1) / 2;
-        kernels::zero(t.tensor().col_range(first, count));
-        for (int64_t i = 0; i < t.size(); i++) {
-            const int64_t col = i % shape.cols;
-            EXPECT_EQ(t[i], col >= first && col < first + count ? 0 : 3) << at(shape, i);
-        }
-    }
-}
-
 TEST(Convert, RoundsToTheNearestEvenBfloat16) {
     const auto bits_of = [](uint32_t bits) {
         float value;

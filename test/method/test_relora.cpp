@@ -1,6 +1,5 @@
 // Wrap, merge, re-initialisation, resets and the rank of the accumulated update, on the tiny model.
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "test/model/fixture.h"
@@ -38,7 +37,7 @@ class ReLoRA : public testing::Test {
                 std::memcpy(p->value().get<float>(), values.data(), values.size() * 4);
             }
         training->model.values_changed();
-        training->initialise_adapters(3);
+        training->model.initialise_adapters(3, 0);
         return training;
     }
     void train(Training& training, int steps, float lr = 1e-2f) {
@@ -74,12 +73,48 @@ TEST_F(ReLoRA, MergeLeavesTheFunctionUnchanged) {
         const double before = training->model.forward(batch);
         const auto w_before = weights(training->model, "transformer.h.1.mlp.c_fc.weight");
         const double delta = training->model.merge();
-        training->initialise_adapters(3, {1, true});
+        training->model.initialise_adapters(3, 1);
         const double after = training->model.forward(batch);
         EXPECT_GT(delta, 1e-3);
         EXPECT_NE(w_before, weights(training->model, "transformer.h.1.mlp.c_fc.weight"));
         // fp32: rounding of a few sums. bf16: W, A, B and activations each carry 2^-9 relative error.
         EXPECT_NEAR(after, before, type == DType::f32 ? 1e-5 : 2e-2);
+    }
+}
+
+TEST_F(ReLoRA, ARestartThatKeepsAChangesOnlyWAndB) {
+    for (const DType type : {DType::f32, DType::bf16}) {
+        auto training = wrapped(type);
+        train(*training, 10);
+        const auto values = [](const Tensor& t) {
+            return std::vector<float>(t.get<float>(), t.get<float>() + t.size());
+        };
+        std::vector<std::vector<float>> before;
+        for (const relora::Adapter& a : training->model.adapters())
+            for (const Tensor& t : {a.A.value(), a.A.m, a.A.v, a.B.m, a.B.v}) before.push_back(values(t));
+        const double loss_before = training->model.forward(batch);
+        training->model.merge();
+        training->model.initialise_adapters(3, 1, true);
+        EXPECT_NEAR(training->model.forward(batch), loss_before, type == DType::f32 ? 1e-5 : 2e-2);
+        size_t at = 0;
+        for (const relora::Adapter& a : training->model.adapters()) {
+            EXPECT_EQ(kernels::norm_squared(a.B.value()) + kernels::norm_squared(a.B.weight), 0) << a.B.name;
+            for (const Tensor& t : {a.A.value(), a.A.m, a.A.v, a.B.m, a.B.v})
+                EXPECT_EQ(values(t), before[at++]) << a.A.name;
+        }
+    }
+}
+
+// The rule is an expectation over A: here it is the rms of s dB A over a whole model, for random dB of rms 1.
+TEST_F(ReLoRA, WithoutAlphaAStepOfBMovesWAsFar) {
+    for (const int64_t rank : {1, 4, 8}) {
+        auto training = wrapped(DType::f32, {.rank = rank});
+        double elements = 0;
+        for (const relora::Adapter& a : training->model.adapters()) {
+            kernels::fill_normal(a.B.weight, 1, {9, rng::Purpose::init, a.id, 0});
+            elements += double(a.in * a.out);
+        }
+        EXPECT_NEAR(training->model.merge() / std::sqrt(elements), 1.0, 0.1) << "rank " << rank;
     }
 }
 
@@ -103,63 +138,9 @@ TEST_F(ReLoRA, MergeIsWPlusScaledBAInEverySection) {
         std::vector<float> scratch(size_t(a.in * a.out));
         relora::Scratch memory;
         memory.delta = make_tensor(scratch.data(), DType::f32, 1, a.in * a.out);
-        relora::merge(a, memory, a.all());
+        relora::merge(a, memory);
         for (size_t i = 0; i < expected.size(); i++)
             ASSERT_NEAR(w->value().get<float>()[i], expected[i], 1e-6) << name << " " << i;
-    }
-}
-
-// The rule is an expectation over A: here it is the rms of s dB A over a whole model, for random dB of rms 1.
-TEST_F(ReLoRA, WithoutAlphaAStepOfBMovesWAsFar) {
-    for (const int64_t rank : {1, 4, 8}) {
-        auto training = wrapped(DType::f32, {.rank = rank});
-        double elements = 0;
-        for (const relora::Adapter& a : training->model.adapters()) {
-            kernels::fill_normal(a.B.weight, 1, {9, rng::Purpose::init, a.id, 0});
-            elements += double(a.in * a.out);
-        }
-        EXPECT_NEAR(training->model.merge() / std::sqrt(elements), 1.0, 0.1) << "rank " << rank;
-    }
-}
-
-TEST_F(ReLoRA, ARestartReplacesOnePartOfTheComponents) {
-    for (const DType type : {DType::f32, DType::bf16}) {
-        auto training = wrapped(type, {.rank = 7, .alpha = 8, .parts = 3});
-        for (uint64_t number = 1; number <= 4; number++) {
-            train(*training, 6);
-            const relora::Restart restart{.number = number, .all = false};
-            const auto copy = [](const Tensor& t) {
-                return std::vector<float>(t.get<float>(), t.get<float>() + t.size());
-            };
-            std::vector<std::vector<float>> before;
-            for (const relora::Adapter& a : training->model.adapters())
-                for (const Parameter* p : {&a.A, &a.B})
-                    for (const Tensor& t : {p->value(), p->m, p->v}) before.push_back(copy(t));
-            const double loss_before = training->model.forward(batch);
-            training->model.merge(restart);
-            training->initialise_adapters(3, restart);
-            const relora::ZeroedCount count = training->reset_moments({relora::ResetKind::zero, 0, false}, 1, restart);
-            EXPECT_NEAR(training->model.forward(batch), loss_before, type == DType::f32 ? 1e-5 : 2e-2);
-            EXPECT_NEAR(count.fraction(), 2.0 / 7, 0.2);
-            // Thirds of 7: components 0 and 1, then 2 and 3, then 4 to 6, then again the first.
-            const int64_t first = std::array{0, 2, 4, 0}[number - 1], last = std::array{2, 4, 7, 2}[number - 1];
-            size_t at = 0;
-            for (const relora::Adapter& a : training->model.adapters())
-                for (const Parameter* p : {&a.A, &a.B})
-                    for (const Tensor& t : {p->value(), p->m, p->v}) {
-                        const std::vector<float> was = before[at++], now = copy(t);
-                        for (int64_t i = 0; i < t.size(); i++) {
-                            const int64_t component = p == &a.A ? i / t.cols % a.rank : i % t.cols;
-                            const float value = now[size_t(i)];
-                            if (component < first || component >= last)
-                                ASSERT_EQ(value, was[size_t(i)]) << p->name << " " << i;
-                            else if (p == &a.A && at % 6 == 1)
-                                ASSERT_TRUE(value != was[size_t(i)] && std::abs(value) <= 1 / std::sqrt(float(a.in)));
-                            else
-                                ASSERT_EQ(value, 0) << p->name << " " << i;
-                        }
-                    }
-        }
     }
 }
 
@@ -225,22 +206,19 @@ TEST_F(ReLoRA, RankOfTheUpdateGrowsWithEveryCycleAndLoRAsDoesNot) {
     for (int cycle = 1; cycle <= 5; cycle++) {
         train(*training, 6);
         training->model.merge();
-        training->initialise_adapters(3, {uint64_t(cycle), true});
+        training->model.initialise_adapters(3, uint64_t(cycle));
         training->reset_moments({relora::ResetKind::magnitude, 0.99, false}, uint64_t(cycle));
         EXPECT_EQ(rank(weights(training->model, name)), 4 * cycle) << "after cycle " << cycle;
     }
-    // Three parts of 4 are 1, 1 and 2: the restarts so far, and what is merged at the end.
-    auto parts = wrapped(DType::f32, {.rank = 4, .alpha = 8, .parts = 3});
-    for (uint64_t number = 1; number <= 3; number++) {
-        train(*parts, 6);
-        parts->model.merge({number, false});
-        parts->initialise_adapters(3, {number, false});
-        parts->reset_moments({relora::ResetKind::zero, 0, false}, number, {number, false});
+    // Also where A stays: it has turned between two merges.
+    auto keeping = wrapped(DType::f32, {.rank = 4, .alpha = 8});
+    for (int cycle = 1; cycle <= 5; cycle++) {
+        train(*keeping, 6);
+        keeping->model.merge();
+        keeping->model.initialise_adapters(3, uint64_t(cycle), true);
+        // A has turned by little in some directions: nearly all of the rank there could be.
+        EXPECT_GE(rank(weights(keeping->model, name)), 0.9 * 4 * cycle) << "A kept, after cycle " << cycle;
     }
-    EXPECT_EQ(rank(weights(parts->model, name)), 4);
-    train(*parts, 6);
-    parts->model.merge();
-    EXPECT_EQ(rank(weights(parts->model, name)), 8);
     auto lora = wrapped(DType::f32, {.rank = 4, .alpha = 8});
     train(*lora, 30);
     lora->model.merge();

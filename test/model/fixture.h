@@ -53,16 +53,9 @@ struct Training {
         model.forward_backward(batch, optimizer.loss(), 1.0f, false, pass);
         return double(*optimizer.loss().get<float>());
     }
-    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t update, const relora::Restart& restart = {}) {
+    relora::ZeroedCount reset_moments(const relora::Reset& reset, uint64_t update) {
         return model.reset_moments(
-            reset, 3, update, restart, change_all);
-    }
-    void initialise_adapters(uint64_t seed, const relora::Restart& restart = {}) {
-        model.initialise_adapters(seed, restart, change_all);
-    }
-    // Nothing is kept in parts.
-    static void change_all(Parameter& p, Tensor Parameter::*kept, const std::function<void(const Tensor&)>& change) {
-        change(p.*kept);
+            reset, 3, update, [](Parameter& p, Tensor Parameter::*moment, const auto& change) { change(p.*moment); });
     }
     void update() {
         optimizer.update([this] { model.form_effective_weights(); });

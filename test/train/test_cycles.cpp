@@ -1,8 +1,6 @@
 // Defaults of a run's phases and cycles: they line up whatever its length, and are the paper's where it divides.
 #include <gtest/gtest.h>
 
-#include <functional>
-
 #include "test/error_of.h"
 #include "train/line_up.h"
 #include "train/options.h"
@@ -74,6 +72,7 @@ TEST(Cycles, DefaultsLineUpWithWhatIsGiven) {
         }
     Options o = options(100, "relora");
     o.reset_every = 0;
+    o.restart_A = "redraw";
     o.resolve();
     EXPECT_EQ(o.merge_every, 25);
 }
@@ -81,7 +80,7 @@ TEST(Cycles, DefaultsLineUpWithWhatIsGiven) {
 TEST(Cycles, AreThePapersWhereTheLengthDivides) {
     for (int64_t quarter : {1, 2, 10, 250, 5000}) {
         Options o = options(4 * quarter, "relora");
-        o.restart_parts = 1;
+        o.restart_A = "redraw", o.restart_until = 1;
         o.resolve();
         EXPECT_EQ(o.warm_start_steps, quarter);
         EXPECT_EQ(o.merge_every, quarter);
@@ -89,7 +88,7 @@ TEST(Cycles, AreThePapersWhereTheLengthDivides) {
     }
     // The longest run by default, from given weights: three cycles, of which the last is an update shorter.
     Options o = options(-1, "relora", "weights");
-    o.restart_parts = 1;
+    o.restart_A = "redraw", o.restart_until = 1;
     o.resolve();
     EXPECT_EQ(o.max_steps, 20000);
     EXPECT_EQ(o.warm_start_steps, 0);
@@ -98,38 +97,31 @@ TEST(Cycles, AreThePapersWhereTheLengthDivides) {
     EXPECT_EQ(o.restart_warmup_steps, 100);
     // What a run has stored is accepted again.
     Options again = options(o.max_steps, "relora", "weights");
-    again.restart_parts = 1;
+    again.restart_A = "redraw";
     again.warm_start_steps = o.warm_start_steps, again.merge_every = o.merge_every;
     again.reset_every = o.reset_every, again.restart_warmup_steps = o.restart_warmup_steps;
     again.warmup_steps = o.warmup_steps;
     EXPECT_EQ(error_of([&] { again.resolve(); }), "no error");
 }
 
-TEST(Cycles, APartIsReplacedAfterThatPartOfAThird) {
-    Options o = options(20000, "relora");
+TEST(Cycles, WhereAStaysAreNineOfWhichFourEndBeforeTheHalf) {
+    Options o = options(12000, "relora");
     o.resolve();
-    EXPECT_EQ(o.restart_parts, 8);
-    EXPECT_EQ(o.merge_every, 625);  // 15000 / 3 / 8
-    EXPECT_EQ(o.reset_every, 625);
+    EXPECT_EQ(o.merge_every, 1000);  // 9000 / 9
     EXPECT_EQ(o.restart_warmup_steps, 0);
-    o = options(20000, "relora");
-    o.rank = 5;
-    o.resolve();
-    EXPECT_EQ(o.restart_parts, 5);
-    EXPECT_EQ(o.merge_every, 1000);
-    // Options of the reset are for restarts that replace all.
-    for (const auto& set : {std::function([](Options& x) { x.reset = "magnitude:0.9"; }),
-                            std::function([](Options& x) { x.reset_adam_step = true; }),
-                            std::function([](Options& x) { x.reset_every = 2500; })}) {
-        o = options(20000, "relora");
-        set(o);
-        o.resolve();
-        EXPECT_EQ(o.restart_parts, 1);
-        o = options(20000, "relora");
-        o.restart_parts = 8;
-        set(o);
-        EXPECT_NE(error_of([&] { o.resolve(); }).find("--restart-parts 1"), std::string::npos);
+    const RunSchedule schedule(o);
+    std::vector<int64_t> merges;
+    for (int64_t step = 0; step < 12000; step++)
+        if (schedule.merges_after(step)) merges.push_back(step + 1);
+    EXPECT_EQ(merges, (std::vector<int64_t>{4000, 5000, 6000, 7000, 12000}));
+    // The rate drops where there are restarts.
+    o.restart_warmup_steps = 100;
+    const RunSchedule jagged(o);
+    for (const int64_t merge : merges) {
+        if (merge == 12000) continue;
+        EXPECT_EQ(jagged.multiplier(merge), 0) << merge;
     }
+    EXPECT_GT(jagged.multiplier(8000), 0.4);
 }
 
 TEST(Cycles, FillAPhaseWhereAllAreAsEqualAsTheyCanBe) {
@@ -139,7 +131,7 @@ TEST(Cycles, FillAPhaseWhereAllAreAsEqualAsTheyCanBe) {
 
 TEST(Cycles, TheLastOneEndsWithTheRun) {
     Options o = options(20, "relora", "weights");
-    o.restart_parts = 1;
+    o.restart_A = "redraw", o.restart_until = 1;
     o.resolve();
     const RunSchedule schedule(o);
     std::vector<int64_t> merges, resets;

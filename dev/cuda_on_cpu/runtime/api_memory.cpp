@@ -57,15 +57,11 @@ cudaError_t allocated(void** pointer, void* memory) {
     return memory ? cudaSuccess : remember(cudaErrorMemoryAllocation);
 }
 
-cudaError_t fill(void* to, size_t pitch, int value, size_t width, size_t rows, cudaStream_t stream, const char* call) {
-    if (const std::string fault = device_range_fault(to, (rows - 1) * pitch + width); !fault.empty())
-        die(std::string(call) + ": the destination " + fault);
-    return remember(enqueue(stream, [=] {
-        for (size_t row = 0; row < rows; row++) memset(static_cast<char*>(to) + row * pitch, value, width);
-    }));
-}
 cudaError_t fill(void* to, int value, size_t bytes, cudaStream_t stream, const char* call) {
-    return bytes == 0 ? cudaSuccess : fill(to, bytes, value, bytes, 1, stream, call);
+    if (bytes == 0) return cudaSuccess;
+    if (const std::string fault = device_range_fault(to, bytes); !fault.empty())
+        die(std::string(call) + ": the destination " + fault);
+    return remember(enqueue(stream, [=] { memset(to, value, bytes); }));
 }
 
 }  // namespace
@@ -149,11 +145,6 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
     return remember(enqueue(stream, [=] {
         for (size_t row = 0; row < rows; row++) memcpy(row_of(row).to, row_of(row).from, width);
     }));
-}
-cudaError_t cudaMemset2DAsync(void* to, size_t pitch, int value, size_t width, size_t rows, cudaStream_t stream) {
-    if (width > pitch) return remember(cudaErrorInvalidPitchValue);
-    if (width == 0 || rows == 0) return cudaSuccess;
-    return fill(to, pitch, value, width, rows, resolve(stream, "cudaMemset2DAsync"), "cudaMemset2DAsync");
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) { return fill(to, value, bytes, nullptr, "cudaMemset"); }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {

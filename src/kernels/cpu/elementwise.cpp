@@ -23,12 +23,8 @@ void convert(Out* out, const In* in, int64_t n) {
     });
 }
 
-void zero(void* out, int64_t rows, int64_t bytes, int64_t pitch) {
-    char* const first = static_cast<char*>(out);
-    if (rows == 1)
-        for_parts(bytes, [=](Range part) { std::memset(first + part.first, 0, size_t(part.count())); });
-    else
-        for (int64_t row = 0; row < rows; row++) std::memset(first + row * pitch, 0, size_t(bytes));
+void zero(void* out, int64_t bytes) {
+    for_parts(bytes, [=](Range part) { std::memset(static_cast<char*>(out) + part.first, 0, size_t(part.count())); });
 }
 
 template <class T>

@@ -28,12 +28,7 @@ void convert(Out* out, const In* in, int64_t n) {
     map(out, n, Identity(), in);
 }
 
-void zero(void* out, int64_t rows, int64_t bytes, int64_t pitch) {
-    if (rows == 1)
-        CUDA_CHECK(cudaMemsetAsync(out, 0, size_t(bytes), gpu::stream()));
-    else
-        CUDA_CHECK(cudaMemset2DAsync(out, size_t(pitch), 0, size_t(bytes), size_t(rows), gpu::stream()));
-}
+void zero(void* out, int64_t bytes) { CUDA_CHECK(cudaMemsetAsync(out, 0, size_t(bytes), gpu::stream())); }
 
 template <class T>
 void fill(T* out, int64_t n, float value) {

@@ -238,16 +238,6 @@ TEST(Executor, CopiesRectangles) {
     cudaGraphExecDestroy(executable);
     cudaGraphDestroy(graph);
 }
-TEST(Executor, FillsRectangles) {
-    Stream stream;
-    Device<int32_t> x({1, 2, 3, 4, 5, 6, 7});
-    constexpr size_t kInt = sizeof(int32_t);
-    EXPECT_EQ(cudaMemset2DAsync(x.data, 2 * kInt, 0, 3 * kInt, 2, stream), cudaErrorInvalidPitchValue);
-    EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidPitchValue);
-    EXPECT_EQ(cudaMemset2DAsync(x.data + 1, 3 * kInt, 0, 2 * kInt, 2, stream), cudaSuccess);
-    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
-    EXPECT_EQ(x.read(), (std::vector<int32_t>{1, 0, 0, 4, 0, 0, 7}));
-}
 TEST(Executor, ACaptureRefusesWhatCannotBeCaptured) {
     Stream stream, blocking(cudaStreamDefault);
     Event event;
