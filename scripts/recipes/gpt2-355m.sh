@@ -7,8 +7,8 @@
 # Warm start   5,000 updates, 26 % of the run, full-rank
 # Low rank     14,000 updates = 20 cycles of 700, each replaces an eighth of the components; rank 256 of 1024 columns
 #              (a quarter, as by default). Each part is replaced two or three times, all at the end
-# Rate         3e-4 (GPT-3's) full-rank, and throughout for all but adapters; 6e-4 for B (twice it, as in ReLoRA's paper), 7.5e-5
-#              for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
+# Rate         3e-4 (GPT-3's) full-rank, and throughout for all but adapters; 6e-4 for B (twice it, as in ReLoRA's paper),
+#              7.5e-5 for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       28 GiB for each of 8 GPUs, as --dry-run plans it
 # Time         2.0 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
 # Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.

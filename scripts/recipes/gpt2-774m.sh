@@ -7,8 +7,8 @@
 # Warm start   7,500 updates, a quarter of the run, full-rank
 # Low rank     22,500 updates = 25 cycles of 900, each replaces an eighth of the components; rank 320 of 1280 columns
 #              (a quarter, as by default). Each part is replaced three times, all at the end
-# Rate         2.5e-4 (GPT-3's) full-rank, and throughout for all but adapters; 5e-4 for B (twice it, as in ReLoRA's paper), 6.25e-5
-#              for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
+# Rate         2.5e-4 (GPT-3's) full-rank, and throughout for all but adapters; 5e-4 for B (twice it, as in ReLoRA's paper),
+#              6.25e-5 for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       29 GiB for each of 8 GPUs, as --dry-run plans it
 # Time         6.4 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
 # Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.

@@ -78,9 +78,9 @@ done
 # A restart that replaces a part is a merge and a reset of that part; the run's last update replaces all.
 # replaces NAME PARTS RESTARTS: whether that many restarts leave the loss as it is, and zero what they replace.
 replaces() {
-    local name=$1 parts=$2 number=0 before after zeroed share
+    local name=$1 number=0 before after zeroed share
     while read -r before after zeroed; do
-        number=$((number + 1)) share=1/$parts
+        number=$((number + 1)) share=1/$2
         [ $number -lt "$3" ] || share=1
         holds "$before - $after < 1e-5 && $after - $before < 1e-5" || differs "$name: restart $number took the loss from $before to $after"
         holds "$zeroed - $share < 0.01 && $share - $zeroed < 1e-6" || differs "$name: restart $number zeroed $zeroed of the moments, expected $share"
