@@ -86,7 +86,7 @@ must_train full --mode full --max-steps 6 --save-every 2 --keep 0 --warmup-steps
 must_branch to_low "$work/full/4" --mode relora --rank 4 --warm-start-steps 4 --max-steps 8 --merge-every 2
 says to_low '  mode: "full" -> "relora"'
 says to_low 'step 4: switch to low rank 4'
-[ "$(grep -c '"event":"restart"' "$work/to_low/metrics.jsonl")" -eq 2 ] || differs 'to_low: expected 2 restarts'
+[ "$(grep -cs '"event":"restart"' "$work/to_low/metrics.jsonl")" = 2 ] || differs 'to_low: expected 2 restarts'
 must_branch to_full "$work/run/3" --mode full
 says to_full '  mode: "relora" -> "full"'
 
