@@ -44,6 +44,7 @@ steps=20
 completes parts "${parts[@]}"
 completes parts_dip "${parts[@]}" --restart-warmup-steps 1
 completes parts_no_reset "${parts[@]}" --reset none
+completes parts_uneven --mode relora --rank 5 --warm-start-steps 4 --merge-every 4 --restart-parts 3
 completes parts_fused "${parts[@]}" --qkv-adapters fused
 completes parts_bf16 "${parts[@]}" --dtype bf16
 for route in merged factored project; do completes "parts_$route" "${parts[@]}" --adapter-route $route; done
@@ -88,6 +89,9 @@ replaces() {
     [ $number -eq "$3" ] || differs "$name: $number restarts, expected $3"
 }
 for name in parts parts_dip parts_merged parts_factored parts_project parts_fused; do replaces $name 2 4; done
+# Five components have parts of one, two and two.
+[ "$(restarts parts_uneven | cut -d ' ' -f 3 | tr '\n' ' ')" = '0.2 0.4 0.4 1 ' ] ||
+    differs "parts_uneven: zeroed $(restarts parts_uneven | cut -d ' ' -f 3 | tr '\n' ' '), expected 0.2 0.4 0.4 1"
 [ "$(restarts parts_no_reset | wc -l)" -eq 4 ] || differs 'parts_no_reset: expected 4 restarts'
 ! grep -q zeroed_fraction "$work/parts_no_reset/metrics.jsonl" || differs 'parts_no_reset: moments were zeroed'
 # By default eight parts are replaced three times each, three updates apart here, and the rank is a quarter of the channels.
