@@ -1,6 +1,6 @@
 #!/bin/bash
-# Training on the CUDA device, executed on the CPU: full-rank, then ReLoRA with two restarts, beside the same run on the CPU
-# device. Captured or not, in deferred streams, resumed or not: the same bits. TRAINER=./train_relora does it on a GPU.
+# Training on the CUDA device, executed on the CPU: full-rank, then ReLoRA with restarts of parts of the components, or of all,
+# beside the same run on the CPU device. Captured or not, in deferred streams, resumed or not: the same bits. TRAINER=./train_relora does it on a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${TRAINER:-}" ]; then
@@ -14,8 +14,10 @@ make_shards
 # A head of 64 columns, so that bf16 takes the kernels for tensor cores. At four times this learning rate some gradients have
 # a norm of 10 to 50, and the loss follows the rounding: in bf16 by up to 0.07.
 shape=(--layers 2 --heads 1 --channels 64 --seq-len 24 --batch-size 2)
-method=(--mode relora --rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 10 --restart-warmup-steps 2 --warmup-steps 2
+course=(--mode relora --rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 5 --restart-warmup-steps 1 --warmup-steps 2
     --lr 5e-4 --eval-every 15 --eval-batches 2 --total-batch-tokens 96)
+# Restarts are after 15, 20, 25 and 30: of one part, of the other, of the first again, and of all.
+method=("${course[@]}" --restart-parts 2)
 on() {  # cpu or cuda, then as must_train
     device=$1 trainer=$on_device
     [ "$1" = cuda ] || trainer=./train_relora
@@ -33,7 +35,7 @@ same_bits() {  # RUN EXPECTED
 same_course() {
     [ "$(grep -A 3 '"data"' "$work/$1/step_00000030/state.json")" = "$(grep -A 3 '"data"' "$work/$2/step_00000030/state.json")" ] ||
         differs "$1: another place in the data than $2"
-    [ "$(field zeroed_fraction "$work/$1/metrics.jsonl" | wc -l)" -eq 2 ] || differs "$1: expected 2 resets"
+    [ "$(field zeroed_fraction "$work/$1/metrics.jsonl" | wc -l)" -eq 4 ] || differs "$1: expected 4 resets"
     close "$1" "$2" zeroed_fraction 0
 }
 
@@ -43,6 +45,14 @@ on cuda cuda32 --dtype fp32 --save-every 1 --keep 0
 same_course cuda32 cpu32
 close cuda32 cpu32 loss 5e-6
 close cuda32 cpu32 val_loss 5e-6
+
+# Restarts that replace all components, and resets that prune moments; the others start anew at the switch.
+method=("${course[@]}" --restart-parts 1 --reset magnitude:0.9 --others restart --lora-plus-ratio 1)
+on cpu cpu32_whole --dtype fp32
+EXECUTOR_GUARD=0 on cuda cuda32_whole --dtype fp32
+same_course cuda32_whole cpu32_whole
+close cuda32_whole cpu32_whole loss 5e-6
+method=("${course[@]}" --restart-parts 2)
 
 # Each route of the adapters gives the same.
 for route in merged factored project; do
@@ -59,8 +69,8 @@ same_bits uncaptured cuda32
 EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda deferred --dtype fp32
 same_bits deferred cuda32
 
-# A run is resumed before the switch, and before a merge.
-for step in 9 19; do
+# A run is resumed before the switch, before a merge, and between restarts of two parts.
+for step in 9 19 22; do
     cp -r "$work/cuda32" "$work/resumed"
     rm -r "$work/resumed/export"
     for from in "$work/resumed"/step_*; do [ "$((10#${from##*step_}))" -le "$step" ] || rm -r "$from"; done
@@ -70,7 +80,7 @@ for step in 9 19; do
     rm -r "$work/resumed"
 done
 
-# In bf16 every activation is rounded to 8 bits, at other places on each device. (An alpha of 2 instead of 32 makes 0.02.)
+# In bf16 every activation is rounded to 8 bits, at other places on each device. (An alpha of 2 makes 0.02.)
 for route in merged factored project; do
     on cpu "cpu16_$route" --dtype bf16 --adapter-route $route
     EXECUTOR_GUARD=0 on cuda "cuda16_$route" --dtype bf16 --adapter-route $route

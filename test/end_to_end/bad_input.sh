@@ -71,7 +71,7 @@ refused 2 "--seq-len 64 is longer than the model's 32 positions" --seq-len 64 --
 refused 2 '--batch-size' --seq-len 32 --batch-size 0
 base=("${shape[@]}" --max-steps 4)
 refused 2 '--rank 33 is above 32, the most that attn.c_attn of this model can have' --rank 33
-refused 2 '--rank 128 is above 32'
+refused 2 '--rank 128 is above 32' --recipe paper
 base=(--layers 2 --heads 2 --channels 32 --max-steps 4 --rank 4)
 refused 2 '--batch-size' --seq-len 16777216 --batch-size 1099511627776
 base=(--batch-size 4 --max-steps 4 --rank 4)
@@ -93,6 +93,25 @@ refused 2 '--restart-warmup-steps 5 doesn'\''t fit into a cycle of 5 updates; at
     --max-steps 20 --warm-start-steps 0 --merge-every 5 --restart-warmup-steps 5
 refused 2 '--restart-warmup-steps 3 needs a cycle: --reset-every is 0' \
     --max-steps 20 --warm-start-steps 0 --merge-every 5 --reset-every 0 --restart-warmup-steps 3
+
+# Restarts of parts, whose options of the reset are decided.
+base=("${shape[@]}" --rank 4 --mode relora --max-steps 20 --warm-start-steps 4)
+refused 2 '--restart-parts 9 are more than --rank 4' --restart-parts 9
+refused 2 '--restart-parts: 0 is not between 1 and' --restart-parts 0
+refused 2 '--reset magnitude:0.9 needs --restart-parts 1; with 2 a restart zeroes the moments of what it replaces' \
+    --restart-parts 2 --reset magnitude:0.9
+refused 2 '--reset random:0.9 needs --restart-parts 1' --restart-parts 2 --reset random:0.9
+refused 2 '--reset-adam-step needs --restart-parts 1' --restart-parts 2 --reset-adam-step
+refused 2 '--reset-every 4 differs from --merge-every 2, which needs --restart-parts 1' --restart-parts 2 --merge-every 2 --reset-every 4
+refused 2 '--reset-every 2 differs from --merge-every 4, which needs --restart-parts 1' --restart-parts 2 --merge-every 4 --reset-every 2
+refused 2 '--restart-warmup-steps 4 doesn'\''t fit into a cycle of 4 updates' --restart-parts 2 --merge-every 4 --restart-warmup-steps 4
+refused 2 '--reset magnitude:0.99 needs --restart-parts 1' --recipe paper --restart-parts 2
+refused 2 '--lora-plus-ratio: 0 is not between' --lora-plus-ratio 0
+refused 2 '--lora-plus-ratio: -8 is not between' --lora-plus-ratio -8
+refused 2 '--other-lr: -1 is not between' --other-lr -1
+refused 2 "--others: 'stop' is not one of continue, restart" --others stop
+refused 2 "--recipe: 'nonsense' is not one of default, paper" --recipe nonsense
+refused 2 '--alpha: -1 is not between 0 and' --alpha -1
 
 # Configuration files.
 base=("${sized[@]}")

@@ -3,26 +3,29 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
 
-# completes NAME OPTION…: 12 updates end well, with a finite loss on the validation set that training has lowered.
+# completes NAME OPTION…: $steps updates end well, with a finite loss on the validation set that training has lowered.
+steps=12
 completes() {
     local name=$1 loss first
     shift
-    must_train "$name" --max-steps 12 --warmup-steps 2 --lr 3e-3 "$@"
+    must_train "$name" --max-steps $steps --warmup-steps 2 --lr 3e-3 "$@"
     loss=$(field val_loss "$work/$name/metrics.jsonl" | tail -n 1)
     first=$(field loss "$work/$name/metrics.jsonl" | head -n 1)
     { [[ $loss =~ ^[0-9.]+$ ]] && holds "$loss < $first"; } ||
         differs "$name: the validation loss is '$loss', expected less than the first loss, $first"
 }
-relora=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4 --restart-warmup-steps 1)
+# Here a restart replaces all components.
+relora=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4 --restart-parts 1 --restart-warmup-steps 1)
 completes full --mode full
 completes control --mode control --rank 4
 completes lora --mode lora --rank 4
 completes lora_warm --mode lora --rank 4 --warm-start-steps 4
 completes relora "${relora[@]}"
 completes no_reset "${relora[@]}" --reset none
-completes no_dip "${relora[@]::8}" --restart-warmup-steps 0
-completes no_cycle "${relora[@]::8}" --reset-every 0
+completes no_dip "${relora[@]::10}" --restart-warmup-steps 0
+completes no_cycle "${relora[@]::10}" --reset-every 0
 completes no_warm_start --mode relora --rank 4 --warm-start-steps 0 --merge-every 4
+completes paper --recipe paper "${relora[@]::8}"
 completes from_checkpoint --mode relora --rank 4 --merge-every 4 --init-from "$work/full/step_00000012"
 completes from_adapters --mode lora --rank 4 --init-from "$work/lora/step_00000012"
 completes from_adapters_rounded --mode full --dtype bf16 --masters none --init-from "$work/lora/step_00000012"
@@ -31,10 +34,23 @@ completes fused "${relora[@]}" --qkv-adapters fused
 for route in merged factored project; do completes "route_$route" "${relora[@]}" --adapter-route $route; done
 completes some_targets "${relora[@]}" --targets attn.c_attn,mlp.c_proj
 completes bf16 "${relora[@]}" --dtype bf16
-for kind in zero random:0.9 magnitude:0.9; do completes "reset_$kind" "${relora[@]}" --reset $kind; done
+for kind in zero random:0.9 magnitude:0.9 magnitude:0.99; do completes "reset_$kind" "${relora[@]}" --reset $kind; done
 completes adam_step "${relora[@]}" --reset zero --reset-adam-step
-completes two_periods "${relora[@]::8}" --reset-every 2
+completes two_periods "${relora[@]::8}" --reset-every 2 --reset magnitude:0.99
 completes two_periods_no_reset "${relora[@]::8}" --reset-every 2 --reset none
+# Here it replaces one of two parts. After a switch or a dip A's moments are zero until B has moved, for two updates.
+parts=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4 --restart-parts 2)
+steps=20
+completes parts "${parts[@]}"
+completes parts_dip "${parts[@]}" --restart-warmup-steps 1
+completes parts_no_reset "${parts[@]}" --reset none
+completes parts_uneven --mode relora --rank 5 --warm-start-steps 4 --merge-every 4 --restart-parts 3
+completes parts_fused "${parts[@]}" --qkv-adapters fused
+completes parts_bf16 "${parts[@]}" --dtype bf16
+for route in merged factored project; do completes "parts_$route" "${parts[@]}" --adapter-route $route; done
+completes no_lora_plus "${parts[@]}" --lora-plus-ratio 1
+completes alpha "${parts[@]}" --alpha 32
+completes others_restart "${parts[@]}" --others restart
 
 # What was trained continues: a start from a checkpoint, its adapters merged, or its export begins at the loss it had.
 for name in from_adapters from_adapters_rounded from_export; do
@@ -48,7 +64,8 @@ restarts() {
     sed -nE 's/.*"loss_before":([^,}]*),"loss_after":([^,}]*)(,"zeroed_fraction":([^,}]*))?.*/\1 \2 \4/p' "$work/$1/metrics.jsonl"
 }
 # A merge leaves the function as it is, and a reset zeroes what was asked for: rounded up, a tensor at a time.
-for row in relora:0.99 route_merged:0.99 route_factored:0.99 route_project:0.99 reset_magnitude:0.9:0.9 reset_zero:1 reset_random:0.9:0.9 fused:0.99 some_targets:0.99; do
+for row in relora:1 route_merged:1 route_factored:1 route_project:1 reset_magnitude:0.9:0.9 reset_magnitude:0.99:0.99 reset_zero:1 \
+    reset_random:0.9:0.9 fused:1 some_targets:1 paper:0.99; do
     name=${row%:*} asked=${row##*:}
     [ "$(restarts "$name" | wc -l)" -eq 2 ] || differs "$name: expected 2 restarts, got $(restarts "$name" | wc -l)"
     below=0
@@ -59,6 +76,41 @@ for row in relora:0.99 route_merged:0.99 route_factored:0.99 route_project:0.99 
             differs "$name: zeroed $zeroed of the moments, asked $asked"
     done < <(restarts "$name")
 done
+# A restart that replaces a part is a merge and a reset of that part; the run's last update replaces all.
+# replaces NAME PARTS RESTARTS: whether that many restarts leave the loss as it is, and zero what they replace.
+replaces() {
+    local name=$1 number=0 before after zeroed share
+    while read -r before after zeroed; do
+        number=$((number + 1)) share=1/$2
+        [ $number -lt "$3" ] || share=1
+        holds "$before - $after < 1e-5 && $after - $before < 1e-5" || differs "$name: restart $number took the loss from $before to $after"
+        holds "$zeroed - $share < 0.01 && $share - $zeroed < 1e-6" || differs "$name: restart $number zeroed $zeroed of the moments, expected $share"
+    done < <(restarts "$name")
+    [ $number -eq "$3" ] || differs "$name: $number restarts, expected $3"
+}
+for name in parts parts_dip parts_merged parts_factored parts_project parts_fused; do replaces $name 2 4; done
+# Five components have parts of one, two and two.
+[ "$(restarts parts_uneven | cut -d ' ' -f 3 | tr '\n' ' ')" = '0.2 0.4 0.4 1 ' ] ||
+    differs "parts_uneven: zeroed $(restarts parts_uneven | cut -d ' ' -f 3 | tr '\n' ' '), expected 0.2 0.4 0.4 1"
+[ "$(restarts parts_no_reset | wc -l)" -eq 4 ] || differs 'parts_no_reset: expected 4 restarts'
+! grep -q zeroed_fraction "$work/parts_no_reset/metrics.jsonl" || differs 'parts_no_reset: moments were zeroed'
+# By default eight parts are replaced three times each, three updates apart here, and the rank is a quarter of the channels.
+must_train defaults --max-steps 96 --lr 3e-3
+replaces defaults 8 24
+for line in 'rank = 8' 'alpha = 0' 'restart-parts = 8' 'merge-every = 3' 'reset-every = 3' 'restart-warmup-steps = 0' 'reset = "zero"' \
+    'lora-lr = 0.006' 'other-lr = 0.003' 'lora-plus-ratio = 8' 'others = "continue"'; do
+    grep -qxF "$line" "$work/defaults/config.toml" || differs "defaults: config.toml has no line '$line'"
+done
+# lr is in every line of an update, lr_A and lr_B in those of the low-rank phase.
+[ "$(field lr "$work/defaults/metrics.jsonl" | wc -l) $(field lr_A "$work/defaults/metrics.jsonl" | wc -l)" = '96 72' ] ||
+    differs 'defaults: expected lr in 96 lines, lr_A in 72'
+grep -q '"step":25,.*"lr_A":.*"lr_B":' "$work/defaults/metrics.jsonl" || differs 'defaults: no lr_A and lr_B after the switch'
+! grep '"phase":"full"' "$work/defaults/metrics.jsonl" | grep -q lr_ || differs 'defaults: lr_A or lr_B in the full-rank phase'
+# What the losses show of the others: their moments go on, or start anew at a rate of their own.
+[ "$(field loss "$work/others_restart/metrics.jsonl" | head -n 5)" = "$(field loss "$work/parts/metrics.jsonl" | head -n 5)" ] ||
+    differs 'others_restart: other losses before the first update after the switch'
+[ "$(field loss "$work/others_restart/metrics.jsonl" | tail -n 14)" != "$(field loss "$work/parts/metrics.jsonl" | tail -n 14)" ] ||
+    differs 'others_restart: the losses of others that continue'
 grep -q '"event":"restart"' "$work/no_reset/metrics.jsonl" || differs 'no_reset: there is no restart'
 ! grep -q zeroed_fraction "$work/no_reset/metrics.jsonl" || differs 'no_reset: moments were zeroed'
 # Two resets in each of the two cycles, a merge at every other one.
@@ -74,11 +126,15 @@ same=(--rank 4 --max-steps 8 --warm-start-steps 2 --schedule constant --warmup-s
 must_train lora_8 --mode lora "${same[@]}"
 must_train relora_8 --mode relora "${same[@]}" --merge-every 6 --reset-every 6 --restart-warmup-steps 0
 must_train relora_4 --mode relora "${same[@]}" --merge-every 3 --reset-every 3 --restart-warmup-steps 0
+must_train relora_parts --mode relora "${same[@]}" --merge-every 3 --restart-parts 4
 # losses NAME STEPS: loss and gradient norm of the first updates.
 losses() { paste <(field loss "$work/$1/metrics.jsonl") <(field grad_norm "$work/$1/metrics.jsonl") | head -n "$2"; }
 [ "$(losses lora_8 8)" = "$(losses relora_8 8)" ] || differs 'lora and relora differ before the first merge'
 [ "$(losses lora_8 5)" = "$(losses relora_4 5)" ] || differs 'lora and relora differ before an earlier first merge'
 [ "$(losses lora_8 8)" != "$(losses relora_4 8)" ] || differs 'lora and relora are the same after a merge'
+[ "$(losses lora_8 5)" = "$(losses relora_parts 5)" ] || differs 'lora and relora differ before a part is replaced'
+[ "$(losses lora_8 8)" != "$(losses relora_parts 8)" ] || differs 'lora and relora are the same after a part was replaced'
+[ "$(losses relora_4 8)" != "$(losses relora_parts 8)" ] || differs 'a restart of a part is one of all'
 
 # The stored configuration is the run; the command line overrides it.
 ./train_relora --config "$work/relora/config.toml" --out "$work/again" >"$work/again.log" 2>&1 || differs "again: $(tail -n 1 "$work/again.log")"
@@ -101,27 +157,72 @@ cmp "$work/exported/model.safetensors" "$work/fused/export/model.safetensors" ||
 ! ./train_relora --export "$work/exported" --init-from "$work/fused/step_00000012" >"$work/export.log" 2>&1 ||
     differs '--export wrote into a folder that held something'
 
+# The paper's recipe sets what is not given, on the command line or in a config file.
+paper_shape=(--layers 1 --heads 2 --channels 128 --seq-len 16 --batch-size 1)
+# settles NAME LINE…: whether the stored config.toml has these lines.
+settles() {
+    local line
+    for line in "${@:2}"; do grep -qxF "$line" "$work/$1/config.toml" || differs "$1: config.toml has no line '$line'"; done
+}
+paper() {
+    ./train_relora --train-data "$shards/train_*.bin" --out "$work/$1" --device cpu "${paper_shape[@]}" "${quiet[@]}" --max-steps 4 \
+        --lr 1e-3 "${@:2}" >"$work/$1.log" 2>&1 || differs "$1: $(tail -n 1 "$work/$1.log")"
+}
+paper as_published --recipe paper
+settles as_published 'recipe = "paper"' 'rank = 128' 'alpha = 32' 'lora-plus-ratio = 1' 'others = "restart"' 'restart-parts = 1' \
+    'beta2 = 0.999' 'reset = "magnitude:0.99"' 'moment-bound = "off"' 'lora-lr = 0.002' 'other-lr = 0.002'
+paper given --recipe paper --rank 16 --alpha 8 --lora-plus-ratio 2 --others continue --reset zero --beta2 0.95 --moment-bound on \
+    --restart-parts 2
+settles given 'recipe = "paper"' 'rank = 16' 'alpha = 8' 'lora-plus-ratio = 2' 'others = "continue"' 'restart-parts = 2' \
+    'beta2 = 0.95' 'reset = "zero"' 'moment-bound = "on"' 'other-lr = 0.001'
+printf 'recipe = "paper"\nrank = 16\nbeta2 = 0.95\n' >"$work/paper.toml"
+paper in_file --config "$work/paper.toml" --alpha 8
+settles in_file 'recipe = "paper"' 'rank = 16' 'alpha = 8' 'lora-plus-ratio = 1' 'others = "restart"' 'restart-parts = 1' \
+    'beta2 = 0.95' 'reset = "magnitude:0.99"' 'moment-bound = "off"'
+
 # Jagged cosine, w = 4, rw = 3, T = 10, floor 0.1: multipliers of updates 0 to 39, and what happens at them.
 golden='0 .25 .5 .75 1 .998287614 .993163489 .984666622 .972861679 .957838504 0 .289399351 .578798701 .868198052 .839254424
     .808109396 .775 .740178218 .703909064 .66646857 0 .170259972 .340519944 .510779916 .47185832 .43353143 .396090936 .359821782
     .325 .291890604 0 .060460527 .120921053 .18138158 .160288568 .142161496 .127138321 .115333378 .106836511 .101712386'
 schedule() {
-    ./train_relora --print-schedule --mode relora "${shape[@]}" --rank 4 --warmup-steps 4 --restart-warmup-steps 3 --lr 0.5 "$@" \
+    ./train_relora --print-schedule --mode relora "${shape[@]}" --rank 4 --warmup-steps 4 --restart-warmup-steps 3 --lr 0.5 \
+        --recipe paper "$@" \
         2>"$work/schedule.log" || differs "--print-schedule: $(cat "$work/schedule.log")"
 }
 for number in $golden; do echo "$number"; done |
     awk '{ printf "%d\tlowrank\t%.9f\t%s\n", NR - 1, $1, NR % 10 ? "" : "merge,reset" }' >"$work/golden"
 schedule --warm-start-steps 0 --max-steps 40 --merge-every 10 --lora-lr 2 >"$work/schedule"
-[ "$(head -n 1 "$work/schedule")" = $'step\tphase\tmultiplier\tlr\tevents' ] || differs "--print-schedule: header $(head -n 1 "$work/schedule")"
-diff "$work/golden" <(tail -n +2 "$work/schedule" | cut -f 1-3,5) >&2 || differs '--print-schedule differs from the golden values'
+[ "$(head -n 1 "$work/schedule")" = $'step\tphase\tmultiplier\tlr\tlr_A\tlr_B\tevents' ] || differs "--print-schedule: header $(head -n 1 "$work/schedule")"
+diff "$work/golden" <(tail -n +2 "$work/schedule" | cut -f 1-3,7) >&2 || differs '--print-schedule differs from the golden values'
 # The low-rank phase is the same behind a full-rank one, which follows the cosine of the whole run at its own rate.
 schedule --warm-start-steps 5 --max-steps 45 --merge-every 20 --reset-every 10 >"$work/warm"
 diff <(cut -f 3 "$work/golden") <(tail -n +7 "$work/warm" | cut -f 3) >&2 || differs 'the schedule after a warm start differs'
-events=$(tail -n +2 "$work/warm" | awk -F '\t' '$5 != "" { printf "%s:%s ", $1, $5 }')
+events=$(tail -n +2 "$work/warm" | awk -F '\t' '$7 != "" { printf "%s:%s ", $1, $7 }')
 [ "$events" = '5:switch 14:reset 24:merge,reset 34:reset 44:merge,reset ' ] || differs "events of the schedule: $events"
 awk -F '\t' 'NR > 1 && NR <= 6 { if ($2 != "full" || ($4 - 0.5 * $3) ^ 2 > 1e-14) bad = 1 }
-             NR > 6 { if ($2 != "lowrank" || ($4 - 1.0 * $3) ^ 2 > 1e-14) bad = 1 } END { exit bad }' "$work/warm" ||
-    differs 'phases or rates of the schedule: expected multipliers of 0.5, then of twice that'
+             NR > 6 { if ($2 != "lowrank" || ($4 - 1.0 * $3) ^ 2 > 1e-14 || $5 != $4 || $6 != $4) bad = 1 } END { exit bad }' "$work/warm" ||
+    differs 'phases or rates of the schedule: expected multipliers of 0.5, then, for all, of twice that'
+
+# The paper's recipe, 20,000 updates long, by what is not given: updates 5000 on are w = 500, rw = 100, T = 5000.
+published='0:0 1:.002 250:.5 499:.998 500:1 501:.999999989 2500:.958408939 4999:.802614871 5000:0 5001:.007944058 5050:.397202881
+    5099:.786461705 5100:.794405763 5101:.794323893 9999:.339302347 10000:0 10001:.003306523 10050:.165326154 10100:.330652307
+    12500:.164414271 14999:.100000011'
+./train_relora --print-schedule --device cpu --recipe paper --max-steps 20000 >"$work/published" || differs '--print-schedule --recipe paper'
+for row in $published; do echo "$row"; done |
+    awk -F : '{ printf "%d\tlowrank\t%.9f\t%s%s\n", $1 + 5000, $2, $1 == 0 ? "switch" : "", $1 % 5000 == 4999 ? "merge,reset" : "" }' >"$work/golden"
+diff "$work/golden" <(awk 'NR == FNR { wanted[$1] = 1; next } $1 in wanted' "$work/golden" "$work/published" | cut -f 1-3,7) >&2 ||
+    differs "the schedule of the paper's recipe differs from the golden values"
+[ "$(cut -f 7 "$work/published" | grep -c merge)" -eq 3 ] || differs "the paper's recipe: expected 3 merges"
+awk -F '\t' 'NR > 5001 && ($4 != $6 || $5 != $6 || ($6 - 1.2e-3 * $3) ^ 2 > 1e-18) { bad = 1 } END { exit bad }' "$work/published" ||
+    differs "the paper's recipe: expected one rate for all, twice that of the full-rank phase"
+# By default the others go on through the switch as in a full-rank run, B has twice their peak and never drops, A an eighth of B's.
+for mode in relora full; do
+    ./train_relora --print-schedule --device cpu --mode $mode --max-steps 2000 --warmup-steps 50 >"$work/$mode.tsv" || differs "--print-schedule --mode $mode"
+done
+diff <(cut -f 1,4 "$work/relora.tsv") <(cut -f 1,4 "$work/full.tsv") >&2 || differs 'the rate of the others is not that of a full-rank run'
+awk -F '\t' 'NR > 501 { if (($5 * 8 - $6) ^ 2 > 1e-22 || ($6 - 1.2e-3 * $3) ^ 2 > 1e-20) bad = 1
+                         if (NR > 552 && $6 > before) bad = 1; before = $6 } END { exit bad || NR != 2001 }' "$work/relora.tsv" ||
+    differs 'the rates of A and B by default: expected 2 x lr x multiplier for B, without drops, an eighth of it for A'
 [ ! -e runs/relora-1337 ] || differs '--print-schedule wrote a run folder'
 
 # A plan names the routes that the run takes.

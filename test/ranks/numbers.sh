@@ -4,7 +4,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 make_shards
 shape=(--layers 2 --heads 2 --channels 64 --seq-len 32 --batch-size 2)
-# 12 micro-batches an update, so that 1, 2, 3 and 4 ranks have the same number each.
+# 12 micro-batches an update, so that 1, 2, 3 and 4 ranks have the same number each. A restart replaces one of four parts, or
+# all components where a reset of another kind is asked for.
 method=(--mode relora --rank 4 --max-steps 12 --warm-start-steps 3 --merge-every 3 --restart-warmup-steps 1 --warmup-steps 1
     --lr 1e-3 --eval-every 3 --eval-batches 7 --total-batch-tokens 768 --check-every 1 --adapter-route merged)
 
@@ -56,12 +57,17 @@ same_bits again ranks3 12
 echo '== sharing'
 must_run 3 whole "${method[@]}" --shard-optimizer off
 same_bits whole ranks3 12
-for reset in zero random:0.9; do
+for reset in zero random:0.9 magnitude:0.99; do
     must_run 0 "one_$reset" "${method[@]}" --reset $reset --reset-adam-step
     must_run 3 "ranks_$reset" "${method[@]}" --reset $reset --reset-adam-step
     close "ranks_$reset" "one_$reset" loss $near
     close "ranks_$reset" "one_$reset" zeroed_fraction 0
 done
+# Moments and schedule of the others from the switch on, and one rate for all: both are kept in parts.
+must_run 0 one_paper "${method[@]}" --recipe paper
+must_run 3 paper "${method[@]}" --recipe paper
+close paper one_paper loss $near
+close paper one_paper zeroed_fraction 0
 # Dropout draws by micro-batch, whoever has it.
 must_run 0 one_dropout "${method[@]/merged/factored}" --lora-dropout 0.2
 must_run 3 dropout "${method[@]/merged/factored}" --lora-dropout 0.2
