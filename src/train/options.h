@@ -124,7 +124,7 @@ struct Options {
     void resolve_steps();
     void resolve_length();
     int64_t default_low_rank_steps() const;
-    // Of the low-rank phase: three where a restart throws A away, as in the paper.
+    // Three cycles in the low-rank phase where a restart throws A away, as in the paper.
     int64_t default_cycles() const { return restart_A == "keep" ? 9 : 3; }
     void resolve_cycles(int64_t low);
     void resolve_method();
