@@ -87,15 +87,15 @@ def group_of(name):
     return {"lora_A": "A", "lora_B": "B"}.get(name.split(".")[-1], "others")
 
 
-def multiplier(s, updates, warmup, cycle, restart_warmup, floor):
-    """The rate of update s of a phase over its peak: a cosine that starts again at 0 every `cycle` updates (0: never)."""
+def multiplier(s, updates, warmup, drops, restart_warmup, floor):
+    """The rate of update s of a phase over its peak: a cosine that starts again at 0 at the updates `drops`."""
     def base(s):
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (s - warmup) / max(1, updates - warmup)))
 
     if s < warmup:
         return s / warmup
-    q = s % cycle if cycle else s
-    if s != q and q < restart_warmup:
+    q = s - max((drop for drop in drops if drop <= s), default=-restart_warmup)
+    if q < restart_warmup:
         return q / restart_warmup * base(s - q + restart_warmup)
     return base(s)
 
@@ -133,22 +133,6 @@ class Course:
         self.moments = {name: self.moments.get(name) or (torch.zeros_like(p), torch.zeros_like(p))
                         for name, p in tensors.items()}
 
-    # -- components, the same in each section: rows of A, columns of B
-
-    def rows(self, linear, a, part):
-        """These rows of each section of A, or of a moment of it: a view, [sections, rows, in]."""
-        return a.view(self.sections(linear), self.options["rank"], -1)[:, part]
-
-    def columns(self, linear, b, part):
-        """These columns of each section of B, or of a moment of it: a view, [sections, out of a section, columns]."""
-        return b.view(self.sections(linear), -1, self.options["rank"])[:, :, part]
-
-    def replaced(self, restart, last):
-        """The components that a restart replaces, by its number from 1 on."""
-        rank, parts = self.options["rank"], self.options["restart-parts"]
-        turn = (restart - 1) % parts
-        return slice(0, rank) if last else slice(rank * turn // parts, rank * (turn + 1) // parts)
-
     def scale(self, linear):
         o = self.options
         n_in = self.weights[linear + ".weight"].shape[0]
@@ -156,10 +140,11 @@ class Course:
 
     # -- forward and backward
 
-    def low_rank_update(self, linear, part=slice(None)):
-        """s*B*A of these components as transformers' Conv1D has it, [in, out]."""
+    def low_rank_update(self, linear):
+        """s*B*A as transformers' Conv1D has it, [in, out]."""
         a, b = self.adapters[linear]
-        product = self.columns(linear, b, part) @ self.rows(linear, a, part)
+        sections, rank = self.sections(linear), self.options["rank"]
+        product = b.view(sections, -1, rank) @ a.view(sections, rank, -1)
         return self.scale(linear) * product.flatten(0, 1).T
 
     def effective_weights(self):
@@ -227,14 +212,12 @@ class Course:
 
     # -- switch, merge, reset
 
-    def draw(self, restart, part):
-        """Draws these components of A by the numbers of a restart, and zeroes those of B."""
-        for number, (linear, (a, b)) in enumerate(self.adapters.items()):  # in the order of blocks, then of LINEARS
-            rows = self.rows(linear, a, part)
-            for section, values in enumerate(rows):
+    def draw(self, restart):
+        """Draws A by the numbers of a restart."""
+        for number, (linear, (a, _)) in enumerate(self.adapters.items()):  # in the order of blocks, then of LINEARS
+            for section, values in enumerate(a.view(self.sections(linear), self.options["rank"], -1)):
                 u = uniforms(values.numel(), self.options["seed"], 2, 4 * number + section, restart, self.device)
                 values.copy_((2 * u - 1).view_as(values) * a.shape[1]**-0.5)
-            self.columns(linear, b, part).zero_()
 
     def switch(self):
         rank = self.options["rank"]
@@ -244,31 +227,30 @@ class Course:
                 n_in, n_out = self.weights[linear + ".weight"].shape
                 self.adapters[linear] = (torch.zeros(self.sections(linear) * rank, n_in, device=self.device),
                                          torch.zeros(n_out, rank, device=self.device))
-        self.draw(0, slice(0, rank))
+        self.draw(0)
         if self.options["others"] == "restart":
             self.steps, self.moments = {}, {}
         self.start_moments()
 
-    def merge(self, restart, part):
-        """W + s*B*A of these components becomes W; returns the norm of all that was added."""
+    def merge(self, restart):
+        """W + s*B*A becomes W, B zero, and A fresh if restarts redraw it; returns the norm of all that was added."""
         squares = 0
-        for linear in self.adapters:
-            delta = self.low_rank_update(linear, part)
+        for linear, (_, b) in self.adapters.items():
+            delta = self.low_rank_update(linear)
             self.weights[linear + ".weight"] += delta
             squares += delta.double().square().sum().item()
-        self.draw(restart, part)
+            b.zero_()
+        if self.options["restart-A"] == "redraw":
+            self.draw(restart)
         return math.sqrt(squares)
 
-    def reset(self, part):
-        """Zeroes moments of these components, or the smallest of each section; returns the share of all that is zero."""
+    def reset(self):
+        """Zeroes the smallest of each section of the adapters' moments; returns the share of all that is zero."""
         zero = total = 0
         for linear in self.adapters:
-            for factor, components in (("A", self.rows), ("B", self.columns)):
+            for factor in "AB":
                 for moment in self.moments[f"{linear}.lora_{factor}"]:
-                    if self.options["reset"] == "zero":
-                        components(linear, moment, part).zero_()
-                    else:
-                        self.prune(moment.view(self.sections(linear), -1))
+                    self.prune(moment.view(self.sections(linear), -1))
                     zero += (moment == 0).sum().item()
                     total += moment.numel()
         return zero / total
@@ -281,14 +263,20 @@ class Course:
 
     # -- the run
 
+    def ends(self, period):
+        """The updates of the low-rank phase, counted from 1, after which a period ends."""
+        updates = self.options["max-steps"] - self.options["warm-start-steps"]
+        early = math.floor(self.options["restart-until"] * updates)
+        return {*range(period, early + 1, period), updates}
+
     def rates(self, step):
         """The learning rate of each group."""
         o = self.options
         switch, floor = o["warm-start-steps"], o["min-lr-ratio"]
-        full = multiplier(step, o["max-steps"], o["warmup-steps"], 0, 0, floor)
+        full = multiplier(step, o["max-steps"], o["warmup-steps"], (), 0, floor)
         if step < switch:
             return {"others": full * o["lr"]}
-        low = multiplier(step - switch, o["max-steps"] - switch, o["warmup-steps"], o["reset-every"],
+        low = multiplier(step - switch, o["max-steps"] - switch, o["warmup-steps"], self.ends(o["reset-every"]),
                          o["restart-warmup-steps"], floor)
         others = low * o["lora-lr"] if o["others"] == "restart" else full * o["lr"]
         return {"A": low * o["lora-lr"] / o["lora-plus-ratio"], "B": low * o["lora-lr"], "others": others}
@@ -302,6 +290,7 @@ class Course:
             for key, value in values.items():
                 numbers[key].append(value)
 
+        restarts = 0
         for step in range(o["max-steps"]):
             if step == o["warm-start-steps"]:
                 self.switch()
@@ -310,14 +299,13 @@ class Course:
             note(loss=loss, grad_norm=norm)
             progress(f"{label}: update {step + 1} of {o['max-steps']}, loss {loss:.6f}, norm {norm:.4f}, "
                      f"{time.monotonic() - start:.1f} s")
-            cycle = step + 1 - o["warm-start-steps"]
-            restart = max(cycle, 1) // o["merge-every"]
-            part = self.replaced(restart, last=step + 1 == o["max-steps"])
-            if cycle > 0 and cycle % o["merge-every"] == 0:
+            done = step + 1 - o["warm-start-steps"]
+            if done in self.ends(o["merge-every"]):
+                restarts += 1
                 note(loss_before=self.loss(o["batch-size"]))
-                note(delta_norm=self.merge(restart, part), loss_after=self.loss(o["batch-size"]))
-            if cycle > 0 and cycle % o["reset-every"] == 0:
-                note(zeroed_fraction=self.reset(part))
+                note(delta_norm=self.merge(restarts), loss_after=self.loss(o["batch-size"]))
+            if done in self.ends(o["reset-every"]) and o["reset"] != "none":
+                note(zeroed_fraction=self.reset())
         return {**numbers, "val_loss": [self.loss(len(self.inputs))]}
 
 
