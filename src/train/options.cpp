@@ -94,7 +94,7 @@ void Options::describe(OptionTable& table) {
               "start a re-warm at 1/restart-warmup-steps, not with an update at rate 0");
     table.group = "Optimizer";
     table.add("lr", lr, kNumbers, rate, "peak learning rate, full-rank phase");
-    table.add("lora-lr", lora_lr, kNumbers, rate, "peak learning rate of the adapters' B (default: 2 x lr)");
+    table.add("lora-lr", lora_lr, kNumbers, rate, "peak learning rate of the adapters' B (default: 2.5 x lr, 2 x lr with --recipe paper)");
     table.add("lora-plus-ratio", lora_plus_ratio, kNumbers, between(1e-3, 1e6), "B's learning rate over A's (LoRA+)");
     table.add("others", others, kNumbers, one_of({"continue", "restart"}),
               "embeddings, LayerNorms and biases at the switch: 'continue', with moments and schedule of the full-rank "

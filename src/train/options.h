@@ -34,7 +34,7 @@ struct Options {
     // schedule and optimizer
     std::string schedule = "cosine", others = "continue";
     int64_t max_steps = -1, max_tokens = -1, warmup_steps = -1, restart_warmup_steps = -1;
-    double lr = 6e-4, lora_lr = -1, lora_plus_ratio = 8, other_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
+    double lr = 6e-4, lora_lr = -1, lora_plus_ratio = 10, other_lr = -1, min_lr_ratio = 0.1, wsd_decay_fraction = 0.2;
     bool skip_zero_rate = false;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0, outlier_zscore = 6;
     std::string outliers = "warn", moment_bound = "on";

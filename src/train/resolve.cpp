@@ -103,7 +103,7 @@ void Options::resolve_method() {
         lora.routes = fastest_routes(modelled_times(route_setting()), accumulation);
     else
         lora.routes.fill(route_from(adapter_route));
-    if (lora_lr < 0) lora_lr = 2 * lr;
+    if (lora_lr < 0) lora_lr = (recipe == "paper" ? 2 : 2.5) * lr;
     if (other_lr < 0) other_lr = others == "restart" ? lora_lr : lr;
     if (low_rank() || mode == "control") {
         int64_t most = 1 << 30;

@@ -61,11 +61,17 @@ void check_run_folder(const Options& o) {
 
 void check_resumed_options(const Options& options, const RunState& state, const std::string& folder) {
     // Format 1 has no data and fewer options, and knows the weights that a run began with by any spelling.
-    const bool older = state.format == 1;
+    const bool older = state.format == 1, earlier_method = !state.option("others");
+    USAGE_CHECK(
+        !earlier_method || !options.low_rank(), "--resume: ", folder,
+        " is of an earlier version, whose low-rank phase had other rates and restarts; go on with that version, "
+        "or begin a run with its weights: --init-from ",
+        folder, " --out NEW");
     const auto wanted = options.trajectory();
     for (const auto& [name, value] : wanted) {
         const auto stored = state.option(name);
-        if (older && (!stored || name == "init-from")) continue;
+        if ((older || earlier_method) && !stored) continue;
+        if (older && name == "init-from") continue;
         CHECK(stored, folder, "/state.json has no option ", name);
         USAGE_CHECK(same_value(value, *stored), "--resume: --", name, " is ", value, ", but ", folder,
                     " was made with ", *stored,
