@@ -7,7 +7,7 @@
 # Warm start   8,000 updates, a quarter of the run, full-rank
 # Low rank     24,000 updates = 10 cycles of 2,400, merged after the first five and the last; rank 400 of 1600 columns
 #              (a quarter, as by default). A and all moments go on through a merge, as by default
-# Rate         2e-4 (GPT-3's) full-rank, and throughout for all but adapters; 4e-4 for B (twice it, as in ReLoRA's paper), 5e-5
+# Rate         2e-4 (GPT-3's) full-rank, and throughout for all but adapters; 5e-4 for B (2.5 times it, the default), 5e-5
 #              for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       50 GiB for each of 8 GPUs, as --dry-run plans it
 # Time         25.2 hours on 8 H100s, computed by dev/bench/scaling.py, not measured

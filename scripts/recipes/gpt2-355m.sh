@@ -7,7 +7,7 @@
 # Warm start   5,000 updates, 26 % of the run, full-rank
 # Low rank     14,000 updates = 10 cycles of 1,400, merged after the first five and the last; rank 256 of 1024 columns
 #              (a quarter, as by default). A and all moments go on through a merge, as by default
-# Rate         3e-4 (GPT-3's) full-rank, and throughout for all but adapters; 6e-4 for B (twice it, as in ReLoRA's paper),
+# Rate         3e-4 (GPT-3's) full-rank, and throughout for all but adapters; 7.5e-4 for B (2.5 times it, the default),
 #              7.5e-5 for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       28 GiB for each of 8 GPUs, as --dry-run plans it
 # Time         2.0 hours on 8 H100s, computed by dev/bench/scaling.py, not measured

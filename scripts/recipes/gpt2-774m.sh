@@ -7,7 +7,7 @@
 # Warm start   7,500 updates, a quarter of the run, full-rank
 # Low rank     22,500 updates = 9 cycles of 2,500, merged after the first four and the last; rank 320 of 1280 columns
 #              (a quarter, as by default). A and all moments go on through a merge, as by default
-# Rate         2.5e-4 (GPT-3's) full-rank, and throughout for all but adapters; 5e-4 for B (twice it, as in ReLoRA's paper),
+# Rate         2.5e-4 (GPT-3's) full-rank, and throughout for all but adapters; 6.25e-4 for B (2.5 times it, the default),
 #              6.25e-5 for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       29 GiB for each of 8 GPUs, as --dry-run plans it
 # Time         6.4 hours on 8 H100s, computed by dev/bench/scaling.py, not measured

@@ -73,7 +73,7 @@ says more_restarts '  restart-until: 0.5 -> 1'
 [ "$(grep '"event":"restart"' "$work/more_restarts/metrics.jsonl" | field step - | tr '\n' ' ')" = '8 12 16 20 ' ] ||
     differs "more_restarts: restarts after $(grep '"event":"restart"' "$work/more_restarts/metrics.jsonl" | field step - | tr '\n' ' ')"
 must_branch rates "$work/run/6" --lora-plus-ratio 1 --others restart --other-lr 1e-3
-says rates '  lora-plus-ratio: 8 -> 1'
+says rates '  lora-plus-ratio: 10 -> 1'
 says rates '  others: "continue" -> "restart"'
 says rates '  other-lr: 0.002 -> 0.001'
 # Other data, and windows of another length: reading begins anew.
