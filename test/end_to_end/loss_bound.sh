@@ -21,7 +21,7 @@ learns() {
     holds "$first < $switch - 0.05" || differs "$1: 40 updates took the loss from $switch to $first, expected 0.05 less or better"
     holds "$end < $2 && $end < $switch - 0.05" || differs "$1: ends at a validation loss of $end, expected less than $2"
 }
-# A model of single letters stays near 2.9. The full-rank phase was measured to reach 1.68, the runs 0.85 and 1.37; the limits
+# A model of single letters stays near 2.9. The full-rank phase was measured to reach 1.68, the runs 0.84 and 1.37; the limits
 # leave room for another machine's rounding, not for a low-rank phase that learns nothing.
 learns kept 1.05
 learns redrawn 1.58
