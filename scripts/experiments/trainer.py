@@ -11,7 +11,7 @@ import tomllib
 from refusal import Refusal
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-OPTION = re.compile(r"^  (?:-\w,)?--([a-z0-9-]+)(?:[ ]([A-Z]+\b|\{))?", re.M)
+OPTION = re.compile(r"^  (?:-\w,)?--([A-Za-z0-9-]+)(?:[ ]([A-Z]+\b|\{))?", re.M)
 
 
 class Trainer:

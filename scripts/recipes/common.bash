@@ -54,15 +54,17 @@ recipe() {
 
     local options=(--model "$model" --mode relora --dtype bf16 --device cuda --seq-len "$seq_len" --batch-size "$batch_size"
         --total-batch-tokens "$total_batch_tokens" --max-steps "$max_steps" --warm-start-steps "$warm_start_steps"
-        --merge-every "$merge_every" --restart-parts "$restart_parts" --rank "$rank" --adapter-route merged --lr "$lr"
-        --warmup-steps "$warmup_steps" --weight-decay 0.1 --grad-clip 1 "${more[@]}")
-    "$trainer" --dry-run --print-schedule --ranks "$gpus" --train-data none "${options[@]}" >/dev/null
+        --merge-every "$merge_every" --rank "$rank" --adapter-route merged --lr "$lr" --warmup-steps "$warmup_steps"
+        --weight-decay 0.1 --grad-clip 1 "${more[@]}")
+    local merges
+    merges=$("$trainer" --dry-run --print-schedule --ranks "$gpus" --train-data none "${options[@]}" |
+        awk -F '\t' '$7 ~ /merge/ { merges++ } END { print merges }')
 
     local cycles=$(((max_steps - warm_start_steps) / merge_every))
     echo "$name: $model on $gpus GPUs"
     echo "  update    $total_batch_tokens tokens = $gpus GPUs x $accumulation micro-batches x $batch_size x $seq_len"
     echo "  run       $max_steps updates = $warm_start_steps full-rank + $cycles cycles of $merge_every at rank $rank"
-    echo "  restarts  of one of $restart_parts parts of the components each, in turn; of all at the end"
+    echo "  merges    $merges, the last at the end of the run"
     echo "  tokens    $((max_steps * total_batch_tokens))"
     "$trainer" --dry-run --ranks "$gpus" --train-data none "${options[@]}" | awk '
         /^sent/ { print "  " $0 }

@@ -5,15 +5,15 @@
 # Tokens       19,000 updates x 524,288 = 9.96 billion, 80 for each of 124,439,808 parameters: the size of FineWeb's 10BT sample
 # Update       524,288 tokens, the batch of GPT-3's paper at this size and of llm.c: on 8 GPUs 8 x 1 x 64 x 1024
 # Warm start   5,000 updates, 26 % of the run, full-rank
-# Low rank     14,000 updates = 20 cycles of 700, each replaces an eighth of the components; rank 192 of 768 columns
-#              (a quarter, as by default). Each part is replaced two or three times, all at the end
-# Rate         6e-4 (GPT-3's) full-rank, and throughout for all but adapters; 1.2e-3 for B (twice it, as in ReLoRA's paper),
+# Low rank     14,000 updates = 10 cycles of 1,400, merged after the first five and the last; rank 192 of 768 columns
+#              (a quarter, as by default). A and all moments go on through a merge, as by default
+# Rate         6e-4 (GPT-3's) full-rank, and throughout for all but adapters; 1.5e-3 for B (2.5 times it, the default),
 #              1.5e-4 for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       21 GiB for each of 8 GPUs, as --dry-run plans it
 # Time         0.8 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
 # Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.
 source "$(dirname "$0")/common.bash"
 model=gpt2 total_batch_tokens=524288 batch_size=64
-max_steps=19000 warm_start_steps=5000 merge_every=700 restart_parts=8 rank=192
+max_steps=19000 warm_start_steps=5000 merge_every=1400 rank=192
 lr=6e-4 warmup_steps=700
 recipe "$@"

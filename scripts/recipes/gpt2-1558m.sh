@@ -5,15 +5,15 @@
 # Tokens       32,000 updates x 1,048,576 = 33.6 billion, 22 for each of 1,557,611,200 parameters, as llm.c's run of this size
 # Update       1,048,576 tokens, the batch of GPT-3's paper at this size and of llm.c: on 8 GPUs 8 x 8 x 16 x 1024
 # Warm start   8,000 updates, a quarter of the run, full-rank
-# Low rank     24,000 updates = 24 cycles of 1,000, each replaces an eighth of the components; rank 400 of 1600 columns
-#              (a quarter, as by default). Each part is replaced three times, all at the end
-# Rate         2e-4 (GPT-3's) full-rank, and throughout for all but adapters; 4e-4 for B (twice it, as in ReLoRA's paper), 5e-5
+# Low rank     24,000 updates = 10 cycles of 2,400, merged after the first five and the last; rank 400 of 1600 columns
+#              (a quarter, as by default). A and all moments go on through a merge, as by default
+# Rate         2e-4 (GPT-3's) full-rank, and throughout for all but adapters; 5e-4 for B (2.5 times it, the default), 5e-5
 #              for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       50 GiB for each of 8 GPUs, as --dry-run plans it
 # Time         25.2 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
 # Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.
 source "$(dirname "$0")/common.bash"
 model=gpt2-xl total_batch_tokens=1048576 batch_size=16
-max_steps=32000 warm_start_steps=8000 merge_every=1000 restart_parts=8 rank=400
+max_steps=32000 warm_start_steps=8000 merge_every=2400 rank=400
 lr=2e-4 warmup_steps=700
 recipe "$@"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Training on the CUDA device, executed on the CPU: full-rank, then ReLoRA with restarts of parts of the components, or of all,
-# beside the same run on the CPU device. Captured or not, in deferred streams, resumed or not: the same bits. TRAINER=./train_relora does it on a GPU.
+# Training on the CUDA device, executed on the CPU: full-rank, then ReLoRA with restarts that keep A, or draw it anew,
+# beside the same run on the CPU device. Captured or not, in deferred streams, resumed or not: the same bits.
+# TRAINER=./train_relora does it on a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${TRAINER:-}" ]; then
@@ -14,10 +15,10 @@ make_shards
 # A head of 64 columns, so that bf16 takes the kernels for tensor cores. At four times this learning rate some gradients have
 # a norm of 10 to 50, and the loss follows the rounding: in bf16 by up to 0.07.
 shape=(--layers 2 --heads 1 --channels 64 --seq-len 24 --batch-size 2)
-course=(--mode relora --rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 5 --restart-warmup-steps 1 --warmup-steps 2
-    --lr 5e-4 --eval-every 15 --eval-batches 2 --total-batch-tokens 96)
-# Restarts are after 15, 20, 25 and 30: of one part, of the other, of the first again, and of all.
-method=("${course[@]}" --restart-parts 2)
+course=(--mode relora --rank 4 --max-steps 30 --warm-start-steps 10 --merge-every 5 --restart-until 1 --restart-warmup-steps 1
+    --warmup-steps 2 --lr 5e-4 --eval-every 15 --eval-batches 2 --total-batch-tokens 96)
+# Restarts are after 15, 20, 25 and 30, and keep A and all moments.
+method=("${course[@]}")
 on() {  # cpu or cuda, then as must_train
     device=$1 trainer=$on_device
     [ "$1" = cuda ] || trainer=./train_relora
@@ -35,8 +36,8 @@ same_bits() {  # RUN EXPECTED
 same_course() {
     [ "$(grep -A 3 '"data"' "$work/$1/step_00000030/state.json")" = "$(grep -A 3 '"data"' "$work/$2/step_00000030/state.json")" ] ||
         differs "$1: another place in the data than $2"
-    [ "$(field zeroed_fraction "$work/$1/metrics.jsonl" | wc -l)" -eq 4 ] || differs "$1: expected 4 resets"
-    close "$1" "$2" zeroed_fraction 0
+    [ "$(grep '"event":"restart"' "$work/$1/metrics.jsonl" | field step - | tr '\n' ' ')" = '15 20 25 30 ' ] ||
+        differs "$1: expected restarts after 15, 20, 25 and 30"
 }
 
 # In fp32 the sums have another order, and Adam turns a difference in the last bit of a tiny gradient into one of a step.
@@ -46,13 +47,15 @@ same_course cuda32 cpu32
 close cuda32 cpu32 loss 5e-6
 close cuda32 cpu32 val_loss 5e-6
 
-# Restarts that replace all components, and resets that prune moments; the others start anew at the switch.
-method=("${course[@]}" --restart-parts 1 --reset magnitude:0.9 --others restart --lora-plus-ratio 1)
-on cpu cpu32_whole --dtype fp32
-EXECUTOR_GUARD=0 on cuda cuda32_whole --dtype fp32
-same_course cuda32_whole cpu32_whole
-close cuda32_whole cpu32_whole loss 5e-6
-method=("${course[@]}" --restart-parts 2)
+# Restarts that draw A anew, and resets that prune moments; the others start anew at the switch.
+method=("${course[@]}" --restart-A redraw --reset magnitude:0.9 --others restart --lora-plus-ratio 1)
+on cpu cpu32_redrawn --dtype fp32
+EXECUTOR_GUARD=0 on cuda cuda32_redrawn --dtype fp32
+same_course cuda32_redrawn cpu32_redrawn
+[ "$(field zeroed_fraction "$work/cuda32_redrawn/metrics.jsonl" | wc -l)" -eq 4 ] || differs 'cuda32_redrawn: expected 4 resets'
+close cuda32_redrawn cpu32_redrawn zeroed_fraction 0
+close cuda32_redrawn cpu32_redrawn loss 5e-6
+method=("${course[@]}")
 
 # Each route of the adapters gives the same.
 for route in merged factored project; do
@@ -69,7 +72,7 @@ same_bits uncaptured cuda32
 EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda deferred --dtype fp32
 same_bits deferred cuda32
 
-# A run is resumed before the switch, before a merge, and between restarts of two parts.
+# A run is resumed before the switch, before a merge, and between restarts.
 for step in 9 19 22; do
     cp -r "$work/cuda32" "$work/resumed"
     rm -r "$work/resumed/export"

@@ -88,24 +88,22 @@ refused 2 "--reset-every 12 doesn't divide the low-rank phase of 20 updates" \
 refused 2 '--merge-every 6 and --reset-every 4 never line up' --max-steps 12 --warm-start-steps 0 --merge-every 6 --reset-every 4
 refused 2 '--warmup-steps 20 leaves nothing of --max-steps 20; at most 19' --max-steps 20 --warmup-steps 20
 refused 2 '--warmup-steps 6 is longer than the first cycle of 5 updates; at most 5' \
-    --max-steps 20 --warm-start-steps 0 --merge-every 5 --warmup-steps 6
+    --max-steps 20 --warm-start-steps 0 --merge-every 5 --warmup-steps 6 --restart-warmup-steps 1
+refused 2 '--warmup-steps 6 is longer than the first cycle of 5 updates; at most 5' \
+    --max-steps 20 --warm-start-steps 0 --merge-every 5 --warmup-steps 6 --restart-A redraw
 refused 2 '--restart-warmup-steps 5 doesn'\''t fit into a cycle of 5 updates; at most 4' \
     --max-steps 20 --warm-start-steps 0 --merge-every 5 --restart-warmup-steps 5
 refused 2 '--restart-warmup-steps 3 needs a cycle: --reset-every is 0' \
     --max-steps 20 --warm-start-steps 0 --merge-every 5 --reset-every 0 --restart-warmup-steps 3
 
-# Restarts of parts, whose options of the reset are decided.
+# What a restart keeps and how long there are some, and what else the method has.
 base=("${shape[@]}" --rank 4 --mode relora --max-steps 20 --warm-start-steps 4)
-refused 2 '--restart-parts 9 are more than --rank 4' --restart-parts 9
-refused 2 '--restart-parts: 0 is not between 1 and' --restart-parts 0
-refused 2 '--reset magnitude:0.9 needs --restart-parts 1; with 2 a restart zeroes the moments of what it replaces' \
-    --restart-parts 2 --reset magnitude:0.9
-refused 2 '--reset random:0.9 needs --restart-parts 1' --restart-parts 2 --reset random:0.9
-refused 2 '--reset-adam-step needs --restart-parts 1' --restart-parts 2 --reset-adam-step
-refused 2 '--reset-every 4 differs from --merge-every 2, which needs --restart-parts 1' --restart-parts 2 --merge-every 2 --reset-every 4
-refused 2 '--reset-every 2 differs from --merge-every 4, which needs --restart-parts 1' --restart-parts 2 --merge-every 4 --reset-every 2
-refused 2 '--restart-warmup-steps 4 doesn'\''t fit into a cycle of 4 updates' --restart-parts 2 --merge-every 4 --restart-warmup-steps 4
-refused 2 '--reset magnitude:0.99 needs --restart-parts 1' --recipe paper --restart-parts 2
+refused 2 "--restart-A: 'half' is not one of keep, redraw" --restart-A half
+refused 2 '--restart-until: 1.5 is not between 0 and 1' --restart-until 1.5
+refused 2 '--restart-until: -0.1 is not between 0 and 1' --restart-until -0.1
+refused 2 '--restart-warmup-steps 4 doesn'\''t fit into a cycle of 4 updates' --merge-every 4 --restart-warmup-steps 4
+refused 2 '--restart-warmup-steps 4 doesn'\''t fit into a cycle of 4 updates' --restart-A redraw --merge-every 4 --restart-warmup-steps 4
+refused 2 '--restart-parts' --restart-parts 1
 refused 2 '--lora-plus-ratio: 0 is not between' --lora-plus-ratio 0
 refused 2 '--lora-plus-ratio: -8 is not between' --lora-plus-ratio -8
 refused 2 '--other-lr: -1 is not between' --other-lr -1

@@ -62,14 +62,18 @@ for name in again resumed; do
     cmp -s <(numbers "$work/$name") <(numbers "$work/longer") || differs "$name: other numbers than the branch had"
     cmp "$work/$name/step_00000020/optimizer.safetensors" "$work/longer/step_00000020/optimizer.safetensors" || differs "$name: other moments"
 done
-# Restarts of other parts, resets of another kind, other rates; alpha is 0 on both sides.
-must_branch whole_restarts "$work/run/6" --restart-parts 1 --reset magnitude:0.9 --restart-warmup-steps 1
-says whole_restarts '  restart-parts: 4 -> 1'
-says whole_restarts '  reset: "zero" -> "magnitude:0.9"'
-[ "$(field zeroed_fraction "$work/whole_restarts/metrics.jsonl" | awk '{ if ($1 > 0.89 && $1 < 0.92) n++ } END { print n + 0 }')" -eq 2 ] ||
-    differs "whole_restarts: zeroed $(field zeroed_fraction "$work/whole_restarts/metrics.jsonl" | tr '\n' ' '), expected 0.9 twice"
+# Restarts and resets of another kind, more restarts, other rates; alpha is 0 on both sides.
+must_branch redrawn "$work/run/6" --restart-A redraw --reset magnitude:0.9 --restart-warmup-steps 1
+says redrawn '  restart-A: "keep" -> "redraw"'
+says redrawn '  reset: "none" -> "magnitude:0.9"'
+[ "$(field zeroed_fraction "$work/redrawn/metrics.jsonl" | awk '{ if ($1 > 0.89 && $1 < 0.92) n++ } END { print n + 0 }')" -eq 2 ] ||
+    differs "redrawn: zeroed $(field zeroed_fraction "$work/redrawn/metrics.jsonl" | tr '\n' ' '), expected 0.9 twice"
+must_branch more_restarts "$work/run/6" --max-steps 20 --restart-until 1
+says more_restarts '  restart-until: 0.5 -> 1'
+[ "$(grep '"event":"restart"' "$work/more_restarts/metrics.jsonl" | field step - | tr '\n' ' ')" = '8 12 16 20 ' ] ||
+    differs "more_restarts: restarts after $(grep '"event":"restart"' "$work/more_restarts/metrics.jsonl" | field step - | tr '\n' ' ')"
 must_branch rates "$work/run/6" --lora-plus-ratio 1 --others restart --other-lr 1e-3
-says rates '  lora-plus-ratio: 8 -> 1'
+says rates '  lora-plus-ratio: 10 -> 1'
 says rates '  others: "continue" -> "restart"'
 says rates '  other-lr: 0.002 -> 0.001'
 # Other data, and windows of another length: reading begins anew.
@@ -81,7 +85,7 @@ says data 'the data begin anew'
 must_branch windows "$work/run/8" --seq-len 16
 says windows '  seq-len: 32 -> 16'
 says windows 'the data begin anew'
-# A full-rank run goes on in low rank, with restarts of its own rank's parts.
+# A full-rank run goes on in low rank, with restarts of its own.
 must_train full --mode full --max-steps 6 --save-every 2 --keep 0 --warmup-steps 1
 must_branch to_low "$work/full/4" --mode relora --rank 4 --warm-start-steps 4 --max-steps 8 --merge-every 2
 says to_low '  mode: "full" -> "relora"'
@@ -98,10 +102,7 @@ refused phase '--warm-start-steps 8' "$work/run/6" --warm-start-steps 8 --max-st
 refused mode '--mode full' "$work/run/6" --mode full
 refused shape 'its model has 2 layers, the options say 3' "$work/run/6" --layers 3
 refused over '--max-steps 6' "$work/run/6" --max-steps 6 --merge-every 2 --reset-every 2
-refused cycles 'never line up' "$work/run/6" --max-steps 16 --restart-parts 1 --reset-every 3
-refused periods '--reset-every 3 differs from --merge-every 4' "$work/run/6" --max-steps 16 --reset-every 3
-refused kinds '--reset magnitude:0.9 needs --restart-parts 1' "$work/run/6" --max-steps 16 --reset magnitude:0.9
-refused parts '--restart-parts 5 are more than --rank 4' "$work/run/6" --max-steps 16 --restart-parts 5
+refused cycles 'never line up' "$work/run/6" --max-steps 16 --reset-every 3
 code=0
 "$trainer" --branch-from "$work/run/6" --out "$work/longer" >"$work/into_a_run.log" 2>&1 || code=$?
 [ "$code" -eq 2 ] || differs "into_a_run: exit code $code"

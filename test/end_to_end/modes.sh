@@ -14,16 +14,16 @@ completes() {
     { [[ $loss =~ ^[0-9.]+$ ]] && holds "$loss < $first"; } ||
         differs "$name: the validation loss is '$loss', expected less than the first loss, $first"
 }
-# Here a restart replaces all components.
-relora=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4 --restart-parts 1 --restart-warmup-steps 1)
+# Here a restart draws A anew and resets moments, and there are some to the end, as in the paper.
+relora=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4 --restart-A redraw --restart-until 1 --restart-warmup-steps 1)
 completes full --mode full
 completes control --mode control --rank 4
 completes lora --mode lora --rank 4
 completes lora_warm --mode lora --rank 4 --warm-start-steps 4
 completes relora "${relora[@]}"
 completes no_reset "${relora[@]}" --reset none
-completes no_dip "${relora[@]::10}" --restart-warmup-steps 0
-completes no_cycle "${relora[@]::10}" --reset-every 0
+completes no_dip "${relora[@]::12}" --restart-warmup-steps 0
+completes no_cycle "${relora[@]::12}" --reset-every 0
 completes no_warm_start --mode relora --rank 4 --warm-start-steps 0 --merge-every 4
 completes paper --recipe paper "${relora[@]::8}"
 completes from_checkpoint --mode relora --rank 4 --merge-every 4 --init-from "$work/full/step_00000012"
@@ -36,21 +36,25 @@ completes some_targets "${relora[@]}" --targets attn.c_attn,mlp.c_proj
 completes bf16 "${relora[@]}" --dtype bf16
 for kind in zero random:0.9 magnitude:0.9 magnitude:0.99; do completes "reset_$kind" "${relora[@]}" --reset $kind; done
 completes adam_step "${relora[@]}" --reset zero --reset-adam-step
-completes two_periods "${relora[@]::8}" --reset-every 2 --reset magnitude:0.99
-completes two_periods_no_reset "${relora[@]::8}" --reset-every 2 --reset none
-# Here it replaces one of two parts. After a switch or a dip A's moments are zero until B has moved, for two updates.
-parts=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4 --restart-parts 2)
+completes two_periods "${relora[@]::12}" --reset-every 2 --reset magnitude:0.99
+completes two_periods_no_reset "${relora[@]::12}" --reset-every 2 --reset none
+# Here it keeps A and all moments, and there are none in the later half but for the last.
+kept=(--mode relora --rank 4 --warm-start-steps 4 --merge-every 4)
 steps=20
-completes parts "${parts[@]}"
-completes parts_dip "${parts[@]}" --restart-warmup-steps 1
-completes parts_no_reset "${parts[@]}" --reset none
-completes parts_uneven --mode relora --rank 5 --warm-start-steps 4 --merge-every 4 --restart-parts 3
-completes parts_fused "${parts[@]}" --qkv-adapters fused
-completes parts_bf16 "${parts[@]}" --dtype bf16
-for route in merged factored project; do completes "parts_$route" "${parts[@]}" --adapter-route $route; done
-completes no_lora_plus "${parts[@]}" --lora-plus-ratio 1
-completes alpha "${parts[@]}" --alpha 32
-completes others_restart "${parts[@]}" --others restart
+completes kept "${kept[@]}"
+completes kept_until_1 "${kept[@]}" --restart-until 1
+completes kept_until_0 "${kept[@]}" --restart-until 0
+completes kept_dip "${kept[@]}" --restart-warmup-steps 1
+completes kept_zero "${kept[@]}" --reset zero --reset-adam-step
+completes kept_magnitude:0.9 "${kept[@]}" --reset magnitude:0.9
+completes kept_two_periods "${kept[@]}" --reset-every 2 --reset zero
+completes kept_fused "${kept[@]}" --qkv-adapters fused
+completes kept_bf16 "${kept[@]}" --dtype bf16
+for route in merged factored project; do completes "kept_$route" "${kept[@]}" --adapter-route $route; done
+completes redrawn_until_half "${relora[@]::10}"
+completes no_lora_plus "${kept[@]}" --lora-plus-ratio 1
+completes alpha "${kept[@]}" --alpha 32
+completes others_restart "${kept[@]}" --others restart
 
 # What was trained continues: a start from a checkpoint, its adapters merged, or its export begins at the loss it had.
 for name in from_adapters from_adapters_rounded from_export; do
@@ -76,30 +80,44 @@ for row in relora:1 route_merged:1 route_factored:1 route_project:1 reset_magnit
             differs "$name: zeroed $zeroed of the moments, asked $asked"
     done < <(restarts "$name")
 done
-# A restart that replaces a part is a merge and a reset of that part; the run's last update replaces all.
-# replaces NAME PARTS RESTARTS: whether that many restarts leave the loss as it is, and zero what they replace.
-replaces() {
-    local name=$1 number=0 before after zeroed share
+# restarts_at NAME STEPS ZEROED: whether there are restarts after these updates only, which leave the loss as it is and zero that
+# share of the moments, or '' for none.
+restarts_at() {
+    local at before after zeroed
+    at=$(grep '"loss_before"' "$work/$1/metrics.jsonl" | field step - | tr '\n' ' ')
+    [ "$at" = "$2 " ] || differs "$1: restarts after '$at', expected '$2'"
     while read -r before after zeroed; do
-        number=$((number + 1)) share=1/$2
-        [ $number -lt "$3" ] || share=1
-        holds "$before - $after < 1e-5 && $after - $before < 1e-5" || differs "$name: restart $number took the loss from $before to $after"
-        holds "$zeroed - $share < 0.01 && $share - $zeroed < 1e-6" || differs "$name: restart $number zeroed $zeroed of the moments, expected $share"
-    done < <(restarts "$name")
-    [ $number -eq "$3" ] || differs "$name: $number restarts, expected $3"
+        holds "$before - $after < 1e-5 && $after - $before < 1e-5" || differs "$1: a merge took the loss from $before to $after"
+        { [ -z "$3" ] && [ -z "$zeroed" ]; } || { [ -n "$3" ] && holds "$zeroed >= $3 && $zeroed <= $3 + 0.01"; } ||
+            differs "$1: a restart zeroed '$zeroed' of the moments, expected '$3'"
+    done < <(restarts "$1")
 }
-for name in parts parts_dip parts_merged parts_factored parts_project parts_fused; do replaces $name 2 4; done
-# Five components have parts of one, two and two.
-[ "$(restarts parts_uneven | cut -d ' ' -f 3 | tr '\n' ' ')" = '0.2 0.4 0.4 1 ' ] ||
-    differs "parts_uneven: zeroed $(restarts parts_uneven | cut -d ' ' -f 3 | tr '\n' ' '), expected 0.2 0.4 0.4 1"
-[ "$(restarts parts_no_reset | wc -l)" -eq 4 ] || differs 'parts_no_reset: expected 4 restarts'
-! grep -q zeroed_fraction "$work/parts_no_reset/metrics.jsonl" || differs 'parts_no_reset: moments were zeroed'
-# By default eight parts are replaced three times each, three updates apart here, and the rank is a quarter of the channels.
+for name in kept kept_dip kept_fused kept_merged kept_factored kept_project; do restarts_at $name '8 12 20' ''; done
+restarts_at kept_until_1 '8 12 16 20' ''
+restarts_at kept_until_0 '20' ''
+restarts_at kept_zero '8 12 20' 1
+restarts_at kept_magnitude:0.9 '8 12 20' 0.9
+restarts_at kept_two_periods '8 12 20' 1
+restarts_at redrawn_until_half '8 12 20' 1
+# Resets end with the merges: there are some after updates 2, 4, 6, 8 and 16 of the low-rank phase.
+[ "$(grep zeroed_fraction "$work/kept_two_periods/metrics.jsonl" | field step - | tr '\n' ' ')" = '6 8 10 12 20 ' ] ||
+    differs "kept_two_periods: resets after $(grep zeroed_fraction "$work/kept_two_periods/metrics.jsonl" | field step - | tr '\n' ' ')"
+# So do drops of the rate: there is one after each of the first two restarts.
+[ "$(field lr_B "$work/kept_dip/metrics.jsonl" | grep -cE '^0(\.0*)?(e[-+0-9]*)?$')" -eq 3 ] ||
+    differs "kept_dip: rates of $(field lr_B "$work/kept_dip/metrics.jsonl" | tr '\n' ' '), expected the first and two more to be 0"
+# By default the rank is a quarter of the channels, and the low-rank phase, of 72 updates here, is nine cycles, merged up to its
+# half and at its end.
 must_train defaults --max-steps 96 --lr 3e-3
-replaces defaults 8 24
-for line in 'rank = 8' 'alpha = 0' 'restart-parts = 8' 'merge-every = 3' 'reset-every = 3' 'restart-warmup-steps = 0' 'reset = "zero"' \
-    'lora-lr = 0.006' 'other-lr = 0.003' 'lora-plus-ratio = 8' 'others = "continue"'; do
+restarts_at defaults '32 40 48 56 96' ''
+for line in 'rank = 8' 'alpha = 0' 'restart-A = "keep"' 'restart-until = 0.5' 'merge-every = 8' 'reset-every = 8' \
+    'restart-warmup-steps = 0' 'reset = "none"' 'lora-lr = 0.0075' 'other-lr = 0.003' 'lora-plus-ratio = 10' 'others = "continue"'; do
     grep -qxF "$line" "$work/defaults/config.toml" || differs "defaults: config.toml has no line '$line'"
+done
+# Where A is drawn anew there are three cycles, and moments are zeroed.
+must_train redrawn --max-steps 96 --lr 3e-3 --restart-A redraw
+restarts_at redrawn '48 96' 1
+for line in 'restart-A = "redraw"' 'restart-until = 0.5' 'merge-every = 24' 'restart-warmup-steps = 1' 'reset = "zero"'; do
+    grep -qxF "$line" "$work/redrawn/config.toml" || differs "redrawn: config.toml has no line '$line'"
 done
 # lr is in every line of an update, lr_A and lr_B in those of the low-rank phase.
 [ "$(field lr "$work/defaults/metrics.jsonl" | wc -l) $(field lr_A "$work/defaults/metrics.jsonl" | wc -l)" = '96 72' ] ||
@@ -107,9 +125,9 @@ done
 grep -q '"step":25,.*"lr_A":.*"lr_B":' "$work/defaults/metrics.jsonl" || differs 'defaults: no lr_A and lr_B after the switch'
 ! grep '"phase":"full"' "$work/defaults/metrics.jsonl" | grep -q lr_ || differs 'defaults: lr_A or lr_B in the full-rank phase'
 # What the losses show of the others: their moments go on, or start anew at a rate of their own.
-[ "$(field loss "$work/others_restart/metrics.jsonl" | head -n 5)" = "$(field loss "$work/parts/metrics.jsonl" | head -n 5)" ] ||
+[ "$(field loss "$work/others_restart/metrics.jsonl" | head -n 5)" = "$(field loss "$work/kept/metrics.jsonl" | head -n 5)" ] ||
     differs 'others_restart: other losses before the first update after the switch'
-[ "$(field loss "$work/others_restart/metrics.jsonl" | tail -n 14)" != "$(field loss "$work/parts/metrics.jsonl" | tail -n 14)" ] ||
+[ "$(field loss "$work/others_restart/metrics.jsonl" | tail -n 14)" != "$(field loss "$work/kept/metrics.jsonl" | tail -n 14)" ] ||
     differs 'others_restart: the losses of others that continue'
 grep -q '"event":"restart"' "$work/no_reset/metrics.jsonl" || differs 'no_reset: there is no restart'
 ! grep -q zeroed_fraction "$work/no_reset/metrics.jsonl" || differs 'no_reset: moments were zeroed'
@@ -125,16 +143,16 @@ grep -q '^step 6: 9[0-9.]* % of the adapters' "$work/two_periods.log" || differs
 same=(--rank 4 --max-steps 8 --warm-start-steps 2 --schedule constant --warmup-steps 1)
 must_train lora_8 --mode lora "${same[@]}"
 must_train relora_8 --mode relora "${same[@]}" --merge-every 6 --reset-every 6 --restart-warmup-steps 0
-must_train relora_4 --mode relora "${same[@]}" --merge-every 3 --reset-every 3 --restart-warmup-steps 0
-must_train relora_parts --mode relora "${same[@]}" --merge-every 3 --restart-parts 4
+must_train relora_4 --mode relora "${same[@]}" --merge-every 3 --restart-A redraw --restart-warmup-steps 0
+must_train relora_kept --mode relora "${same[@]}" --merge-every 3
 # losses NAME STEPS: loss and gradient norm of the first updates.
 losses() { paste <(field loss "$work/$1/metrics.jsonl") <(field grad_norm "$work/$1/metrics.jsonl") | head -n "$2"; }
 [ "$(losses lora_8 8)" = "$(losses relora_8 8)" ] || differs 'lora and relora differ before the first merge'
 [ "$(losses lora_8 5)" = "$(losses relora_4 5)" ] || differs 'lora and relora differ before an earlier first merge'
 [ "$(losses lora_8 8)" != "$(losses relora_4 8)" ] || differs 'lora and relora are the same after a merge'
-[ "$(losses lora_8 5)" = "$(losses relora_parts 5)" ] || differs 'lora and relora differ before a part is replaced'
-[ "$(losses lora_8 8)" != "$(losses relora_parts 8)" ] || differs 'lora and relora are the same after a part was replaced'
-[ "$(losses relora_4 8)" != "$(losses relora_parts 8)" ] || differs 'a restart of a part is one of all'
+[ "$(losses lora_8 5)" = "$(losses relora_kept 5)" ] || differs 'lora and relora that keeps A differ before the first merge'
+[ "$(losses lora_8 8)" != "$(losses relora_kept 8)" ] || differs 'lora and relora that keeps A are the same after a merge'
+[ "$(losses relora_4 8)" != "$(losses relora_kept 8)" ] || differs 'a restart that keeps A is one that draws it anew'
 
 # The stored configuration is the run; the command line overrides it.
 ./train_relora --config "$work/relora/config.toml" --out "$work/again" >"$work/again.log" 2>&1 || differs "again: $(tail -n 1 "$work/again.log")"
@@ -169,16 +187,16 @@ paper() {
         --lr 1e-3 "${@:2}" >"$work/$1.log" 2>&1 || differs "$1: $(tail -n 1 "$work/$1.log")"
 }
 paper as_published --recipe paper
-settles as_published 'recipe = "paper"' 'rank = 128' 'alpha = 32' 'lora-plus-ratio = 1' 'others = "restart"' 'restart-parts = 1' \
-    'beta2 = 0.999' 'reset = "magnitude:0.99"' 'moment-bound = "off"' 'lora-lr = 0.002' 'other-lr = 0.002'
+settles as_published 'recipe = "paper"' 'rank = 128' 'alpha = 32' 'lora-plus-ratio = 1' 'others = "restart"' \
+    'restart-A = "redraw"' 'restart-until = 1' 'beta2 = 0.999' 'reset = "magnitude:0.99"' 'moment-bound = "off"' 'lora-lr = 0.002' 'other-lr = 0.002'
 paper given --recipe paper --rank 16 --alpha 8 --lora-plus-ratio 2 --others continue --reset zero --beta2 0.95 --moment-bound on \
-    --restart-parts 2
-settles given 'recipe = "paper"' 'rank = 16' 'alpha = 8' 'lora-plus-ratio = 2' 'others = "continue"' 'restart-parts = 2' \
-    'beta2 = 0.95' 'reset = "zero"' 'moment-bound = "on"' 'other-lr = 0.001'
+    --restart-A keep --restart-until 0.75
+settles given 'recipe = "paper"' 'rank = 16' 'alpha = 8' 'lora-plus-ratio = 2' 'others = "continue"' \
+    'restart-A = "keep"' 'restart-until = 0.75' 'beta2 = 0.95' 'reset = "zero"' 'moment-bound = "on"' 'other-lr = 0.001'
 printf 'recipe = "paper"\nrank = 16\nbeta2 = 0.95\n' >"$work/paper.toml"
 paper in_file --config "$work/paper.toml" --alpha 8
-settles in_file 'recipe = "paper"' 'rank = 16' 'alpha = 8' 'lora-plus-ratio = 1' 'others = "restart"' 'restart-parts = 1' \
-    'beta2 = 0.95' 'reset = "magnitude:0.99"' 'moment-bound = "off"'
+settles in_file 'recipe = "paper"' 'rank = 16' 'alpha = 8' 'lora-plus-ratio = 1' 'others = "restart"' \
+    'restart-A = "redraw"' 'restart-until = 1' 'beta2 = 0.95' 'reset = "magnitude:0.99"' 'moment-bound = "off"'
 
 # Jagged cosine, w = 4, rw = 3, T = 10, floor 0.1: multipliers of updates 0 to 39, and what happens at them.
 golden='0 .25 .5 .75 1 .998287614 .993163489 .984666622 .972861679 .957838504 0 .289399351 .578798701 .868198052 .839254424
@@ -215,14 +233,14 @@ diff "$work/golden" <(awk 'NR == FNR { wanted[$1] = 1; next } $1 in wanted' "$wo
 [ "$(cut -f 7 "$work/published" | grep -c merge)" -eq 3 ] || differs "the paper's recipe: expected 3 merges"
 awk -F '\t' 'NR > 5001 && ($4 != $6 || $5 != $6 || ($6 - 1.2e-3 * $3) ^ 2 > 1e-18) { bad = 1 } END { exit bad }' "$work/published" ||
     differs "the paper's recipe: expected one rate for all, twice that of the full-rank phase"
-# By default the others go on through the switch as in a full-rank run, B has twice their peak and never drops, A an eighth of B's.
+# By default the others go on through the switch as in a full-rank run, B has 2.5 times their peak and never drops, A a tenth of B's.
 for mode in relora full; do
     ./train_relora --print-schedule --device cpu --mode $mode --max-steps 2000 --warmup-steps 50 >"$work/$mode.tsv" || differs "--print-schedule --mode $mode"
 done
 diff <(cut -f 1,4 "$work/relora.tsv") <(cut -f 1,4 "$work/full.tsv") >&2 || differs 'the rate of the others is not that of a full-rank run'
-awk -F '\t' 'NR > 501 { if (($5 * 8 - $6) ^ 2 > 1e-22 || ($6 - 1.2e-3 * $3) ^ 2 > 1e-20) bad = 1
+awk -F '\t' 'NR > 501 { if (($5 * 10 - $6) ^ 2 > 1e-22 || ($6 - 1.5e-3 * $3) ^ 2 > 1e-20) bad = 1
                          if (NR > 552 && $6 > before) bad = 1; before = $6 } END { exit bad || NR != 2001 }' "$work/relora.tsv" ||
-    differs 'the rates of A and B by default: expected 2 x lr x multiplier for B, without drops, an eighth of it for A'
+    differs 'the rates of A and B by default: expected 2.5 x lr x multiplier for B, without drops, a tenth of it for A'
 [ ! -e runs/relora-1337 ] || differs '--print-schedule wrote a run folder'
 
 # A plan names the routes that the run takes.

@@ -73,11 +73,12 @@ refused 2 'more than 64 bits can count' "${data[@]}" --layers 4096 --heads 1 --c
 must_train idle --mode full --max-steps 1 --rank 4 --reset zero --restart-warmup-steps 3
 grep -qx 'without effect in this run: --reset, --restart-warmup-steps, --rank' "$work/idle.log" ||
     differs "options without effect: $(head -n 3 "$work/idle.log")"
-must_train idle_method --mode full --max-steps 1 --restart-parts 2 --alpha 8 --lora-plus-ratio 2 --others restart --other-lr 1e-3
-grep -qx 'without effect in this run: --restart-parts, --alpha, --lora-plus-ratio, --others, --other-lr' "$work/idle_method.log" ||
+must_train idle_method --mode full --max-steps 1 --restart-A redraw --alpha 8 --lora-plus-ratio 2 --others restart --other-lr 1e-3
+grep -qx 'without effect in this run: --restart-A, --alpha, --lora-plus-ratio, --others, --other-lr' "$work/idle_method.log" ||
     differs "options of the method without effect: $(head -n 3 "$work/idle_method.log")"
-must_train idle_parts --mode lora --max-steps 1 --restart-parts 2
-grep -qx 'without effect in this run: --restart-parts' "$work/idle_parts.log" || differs "parts in lora: $(head -n 3 "$work/idle_parts.log")"
+must_train idle_restarts --mode lora --max-steps 1 --restart-A redraw --restart-until 1
+grep -qx 'without effect in this run: --restart-A, --restart-until' "$work/idle_restarts.log" ||
+    differs "options of restarts in lora: $(head -n 3 "$work/idle_restarts.log")"
 must_train used --mode relora --max-steps 4 --rank 4 --reset zero
 ! grep 'without effect' "$work/used.log" || differs 'options that have an effect are said to have none'
 
