@@ -10,6 +10,7 @@ RunSchedule::RunSchedule(const Options& o)
       merge_every_(o.restarts() ? o.merge_every : 0),
       reset_every_(o.restarts() ? o.reset_every : 0),
       last_restart_(int64_t(o.restart_until * double(o.max_steps - o.warm_start_steps))),
+      prunes_(o.reset != "none"),
       full_lr_(o.lr),
       low_lr_(o.lora_lr),
       ratio_(o.lora_plus_ratio),
@@ -46,7 +47,7 @@ std::string RunSchedule::table() const {
         };
         add(switches_before(s), "switch");
         add(merges_after(s), "merge");
-        add(resets_after(s), "reset");
+        add(resets_after(s) && prunes_, "reset");
         out << s << '\t' << phase(s) << '\t' << multiplier(s) << '\t' << std::scientific << rates(s).others << '\t'
             << rates(s).A << '\t' << rates(s).B << std::fixed << '\t' << events << '\n';
     }

@@ -41,6 +41,7 @@ class RunSchedule {
 
     bool low_rank_, others_restart_;
     int64_t switch_step_, merge_every_, reset_every_, last_restart_;
+    bool prunes_;  // whether a reset zeroes moments; else only the rate drops
     double full_lr_, low_lr_, ratio_, other_lr_;
     relora::Schedule full_schedule_, low_schedule_;
 };
