@@ -84,6 +84,8 @@ struct AdapterConfig {
     double scale(int64_t in) const {
         return alpha > 0 ? alpha / double(rank) : std::sqrt(3 * double(in) / double(rank));
     }
+    // The rms by which s B A changes where B does by rms 1, while A is as it was drawn.
+    double step(int64_t in) const { return scale(in) * std::sqrt(double(rank) / (3 * double(in))); }
     Route taken_route() const { return dropout > 0 ? Route::factored : route; }
 };
 

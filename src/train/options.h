@@ -120,7 +120,7 @@ struct Options {
     void check_vocabulary(const std::optional<FileFingerprint>& tokenizer);
     void resolve_device();
     void resolve_model();
-    void resolve_rank();
+    void resolve_restarts_and_rank();
     void resolve_steps();
     void resolve_length();
     int64_t default_low_rank_steps() const;

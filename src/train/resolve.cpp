@@ -57,7 +57,7 @@ void Options::resolve_model() {
                 config.max_positions, " positions");
 }
 
-void Options::resolve_rank() {
+void Options::resolve_restarts_and_rank() {
     if (rank < 0) {  // a whole number of eights where it is not very small
         const int64_t quarter = std::max<int64_t>(1, config.channels / 4);
         rank = quarter < 8 ? quarter : quarter / 8 * 8;
@@ -126,8 +126,7 @@ std::string Options::adapter_step() const {
     double least = INFINITY, most = 0;
     for (int i = 0; i < kLinears; i++) {
         if (!lora.targets[i]) continue;
-        const double in = double(linear_in(config, i)), A = 1 / std::sqrt(3 * in);  // the deviation of its elements
-        const double step = lora.adapter(i).scale(linear_in(config, i)) * std::sqrt(double(rank)) * A * lora_lr / lr;
+        const double step = lora.adapter(i).step(linear_in(config, i)) * lora_lr / lr;
         least = std::min(least, step);
         most = std::max(most, step);
     }
@@ -192,7 +191,7 @@ BatchLimits Options::batch_limits() const {
 void Options::resolve() {
     resolve_device();
     resolve_model();
-    resolve_rank();
+    resolve_restarts_and_rank();
     resolve_steps();
     resolve_method();
     USAGE_CHECK(eps >= 1e-30, "--eps ", eps,
