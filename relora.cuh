@@ -265,11 +265,19 @@ inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
 }
 
 // W + s B A, summed in fp32 and rounded once: to be called when W, A or B have changed. A factored adapter has none.
+// Where only the rounded W is at hand, most of an update below half its unit in the last place would be rounded away
+// again: there an offset of each element's own, the same at every call, decides on the direction, and the update passes
+// whole in the mean.
 inline void form_effective_weight(const Adapter& adapter, const Scratch& scratch) {
     if (adapter.factored()) return;
     const Parameter& w = *adapter.weight;
-    const Tensor& frozen = adapter.effective.data == w.weight.data ? w.master : w.weight;
-    kernels::add(adapter.effective, frozen, low_rank_update(adapter, scratch));
+    const Tensor delta = low_rank_update(adapter, scratch);
+    if (adapter.effective.data == w.weight.data)
+        kernels::add(adapter.effective, w.master, delta);
+    else if (w.weight.dtype == DType::f32)
+        kernels::add(adapter.effective, w.weight, delta);
+    else
+        kernels::add_dithered(adapter.effective, w.weight, delta, adapter.stream(rng::Purpose::dither, 0, 0, 0));
 }
 
 // Whether an adapter's products are added to those of the weight.

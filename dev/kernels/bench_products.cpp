@@ -130,7 +130,7 @@ void add_formation(Cases& cases, DType type, const Model& model) {
         };
         const int64_t part = linear.out / linear.sections;
         cases.add("matmul", label(DType::f32, linear.sections, part, linear.in, kRank, "form"), form);
-        cases.add("add", label(type, linear.out, linear.in) + "_form", form);
+        cases.add(type == DType::f32 ? "add" : "add_dithered", label(type, linear.out, linear.in) + "_form", form);
     }
 }
 

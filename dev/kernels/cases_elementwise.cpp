@@ -28,6 +28,12 @@ void add_elementwise(Cases& all) {
                                                     b = m.random(R, C, DType::f32);
                                        return [=] { kernels::add(out, a, b); };
                                    }});
+            if (type == DType::bf16)
+                all.push_back({"add_dithered", shape, 0, [=](Memory& m) -> Run {
+                                   const Tensor out = m.output(R, C, type), a = m.random(R, C, type),
+                                                b = m.random(R, C, DType::f32, 1e-3);
+                                   return [=] { kernels::add_dithered(out, a, b, {7, rng::Purpose::dither, 3, 0}); };
+                               }});
             for (const DType to : kTypes)
                 all.push_back({"convert", shape + "_to_" + dtype_name(to), 0, [=](Memory& m) -> Run {
                                    const Tensor out = m.output(R, C, to), in = m.random(R, C, type);

@@ -23,6 +23,14 @@ void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& str
             [&]<class E>(E*) { ON_DEVICE_OF(x, dropout(out.get<E>(), x.get<E>(), x.size(), p, stream, accumulate)); });
 }
 
+void add_dithered(const Tensor& out, const Tensor& a, const Tensor& b, const rng::Stream& stream) {
+    check("add_dithered", {{"a", a, a.rows, a.cols, DType::bf16},
+                           {"b", b, a.rows, a.cols, DType::f32},
+                           {"out", out, a.rows, a.cols, DType::bf16}});
+    const OpTimer timer("add_dithered", {out, a, b});
+    ON_DEVICE_OF(a, add_dithered(out.get<bf16>(), a.get<bf16>(), b.get<float>(), a.size(), stream));
+}
+
 int64_t prune_random(const Tensor& t, float p, const rng::Stream& stream) {
     const DType type = check("prune_random", {{"t", t, t.rows, t.cols}});
     check_probability("prune_random", p, true);

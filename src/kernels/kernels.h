@@ -100,6 +100,10 @@ void sum(const Tensor& out, const Tensor& t, float scale, bool accumulate);
 void bias_backward(const Tensor& dbias, const Tensor& dout, bool accumulate);  // (1, C) fp32, (N, C)
 // out = x * keep / (1 - p), keep where uniform(element) >= p. With `accumulate`, added to out: the backward of itself.
 void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& stream, bool accumulate);
+// out = a + b, rounded to one of the two bf16 next to the sum as the element's word decides, so that over all words the
+// mean is the sum (rng::round_to_bf16). Where b is 0, out is a.
+void add_dithered(const Tensor& out, const Tensor& a,           // (N, C) bf16
+                  const Tensor& b, const rng::Stream& stream);  // (N, C) fp32
 
 // ---- causal self-attention ---------------------------------------------------------------------------------------
 

@@ -38,7 +38,8 @@ enum class Purpose : uint32_t {
     dropout = 4,
     shuffle = 5,
     sample = 6,
-    rounding = 7
+    rounding = 7,
+    dither = 8
 };
 
 // A named sequence of random numbers, e.g. {seed, Purpose::lora_init, tensor id, restart number}.

@@ -101,6 +101,53 @@ TYPED_TEST(RandomFill, DropoutKeepsByTheStreamAndAccumulates) {
         }
 }
 
+// W ~ N(0, 0.02) in bf16, and an update that is small beside its units in the last place.
+TEST(AddDithered, PassesTheWholeOfAnUpdateThatRoundingToNearestLoses) {
+    const int64_t n = 1 << 20;
+    Buffer<bf16> w(1, n), dithered(1, n), nearest(1, n);
+    Buffer<float> update(1, n);
+    w.randomize(1, 0.02);
+    const auto share = [&](const Buffer<bf16>& sum) {
+        double passed = 0, all = 0;
+        for (int64_t i = 0; i < n; i++) {
+            passed += (sum[i] - w[i]) * update[i];
+            all += update[i] * update[i];
+        }
+        return passed / all;
+    };
+    for (const auto [deviation, share_of_nearest] : {std::pair(1e-5, 0.28), {3e-5, 0.69}, {1e-4, 0.99}}) {
+        update.randomize(2, deviation);
+        kernels::add_dithered(dithered.tensor(), w.tensor(), update.tensor(), kStream);
+        kernels::add(nearest.tensor(), w.tensor(), update.tensor());
+        // The variance of an element's rounding is at most unit |update|, and a unit is at most 2^-7 |w|: the standard
+        // error of the share is below sqrt(2^-7 E|w| E|update|^3 / n) / E update^2 = sqrt(2^-7 0.016 1.6 / d / n).
+        EXPECT_NEAR(share(dithered), 1, 5 * std::sqrt(2e-4 / deviation / double(n))) << deviation;
+        EXPECT_NEAR(share(nearest), share_of_nearest, 0.01) << deviation;
+    }
+}
+
+TEST(AddDithered, RoundsByTheStreamAndLeavesWhatNothingIsAddedTo) {
+    for (const Shape& shape : kSizes) {
+        Buffer<bf16> a(shape.rows, shape.cols), out(shape.rows, shape.cols);
+        Buffer<float> b(shape.rows, shape.cols);
+        a.randomize(1);
+        kernels::add_dithered(out.tensor(), a.tensor(), b.tensor(), kStream);
+        for (int64_t i = 0; i < a.size(); i++) EXPECT_EQ(out[i], a[i]) << at(shape, i);
+        b.randomize(2, 1e-2);
+        kernels::add_dithered(out.tensor(), a.tensor(), b.tensor(), kStream);
+        for (int64_t i = 0; i < a.size(); i++) {
+            // The two bf16 next to the sum, and how far it is from the one nearer to zero, in units of their distance.
+            const float sum = float(a[i]) + float(b[i]);
+            int exponent;
+            std::frexp(sum, &exponent);
+            const double unit = std::ldexp(1.0, exponent - 8), low = std::trunc(double(sum) / unit) * unit;
+            const double beyond = std::abs(double(sum) - low) / unit;
+            const double word = double(kStream.bits(uint64_t(i)) >> 16) / 65536;
+            EXPECT_EQ(out[i], word + beyond >= 1 ? low + std::copysign(unit, sum) : low) << at(shape, i);
+        }
+    }
+}
+
 TYPED_TEST(RandomFill, DropoutOfNothingIsACopyAndNaNIsDroppedWhole) {
     Buffer<TypeParam> x(1, 1000), out(1, 1000, 4.0);
     x.randomize(1);

@@ -1,5 +1,6 @@
-// Ops that draw from a random stream element by element: initial values, dropout, random pruning. Element i depends on
-// (stream, i) only.
+// Ops that draw from a random stream element by element: initial values, dropout, dithered sums, random pruning.
+// Element i depends on (stream, i) only.
+#include <bit>
 #include <cmath>
 
 #include "kernels/cpu/cpu.h"
@@ -50,6 +51,15 @@ void dropout(T* out, const T* x, int64_t n, float p, const rng::Stream& stream, 
             for (int64_t i = 0; i < count; i++)
                 store(to[i], rng::to_uniform(words[i]) >= p ? float(from[i]) * scale : 0.0f);
         }
+    });
+}
+
+void add_dithered(bf16* out, const bf16* a, const float* b, int64_t n, const rng::Stream& stream) {
+    for_random_runs(n, stream, [=](int64_t first, int64_t count, const uint32_t* words) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++)
+            out[first + i].bits =
+                rng::round_to_bf16(std::bit_cast<uint32_t>(float(a[first + i]) + b[first + i]), words[i]);
     });
 }
 

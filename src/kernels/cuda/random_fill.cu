@@ -1,5 +1,5 @@
-// Ops that draw from a random stream element by element: initial values, dropout, random pruning. Element i depends on
-// (stream, i) only and is the CPU's.
+// Ops that draw from a random stream element by element: initial values, dropout, dithered sums, random pruning.
+// Element i depends on (stream, i) only and is the CPU's.
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/slices.cuh"
 
@@ -105,6 +105,29 @@ __global__ void __launch_bounds__(kThreads)
     run.store(out, from_floats<T>(values));
 }
 
+// ---- dithered sum ------------------------------------------------------------------------------------------------
+
+// out, a, b (n)
+__global__ void __launch_bounds__(kThreads)
+    dither(bf16* out, const bf16* a, const float* b, int64_t n, bool sliced, rng::Stream stream) {
+    const Run<bf16> run(n, sliced);
+    const Slice<bf16, run.kSize> x = run.load(a);
+    const Floats<run.kSize> y = load_part<run.kSize>(b + run.first, sliced, run.count);
+    Slice<bf16, run.kSize> sum = x;
+#pragma unroll
+    for (int block = 0; block < run.kSize / 4; block++) {
+        const rng::Block random = stream.block(uint64_t(run.first / 4 + block));
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const int at = 4 * block + k;
+            bf16 rounded;
+            rounded.bits = rng::round_to_bf16(__float_as_uint(x[at] + y.v[at]), random.x[k]);
+            sum.set(at, rounded);
+        }
+    }
+    run.store(out, sum);
+}
+
 // ---- prune -------------------------------------------------------------------------------------------------------
 
 // t (n), selected (1)
@@ -154,6 +177,11 @@ template <class T>
 void dropout(T* out, const T* x, int64_t n, float p, const rng::Stream& stream, bool accumulate) {
     gpu::run(drop<T>, blocks<T>(n), kThreads, 0, out, x, n, aligned(out) && aligned(x), p, 1.0f / (1.0f - p), stream,
              accumulate);
+}
+
+void add_dithered(bf16* out, const bf16* a, const float* b, int64_t n, const rng::Stream& stream) {
+    const bool sliced = aligned(out) && aligned(a) && aligned(b);
+    gpu::run(dither, blocks<bf16>(n), kThreads, 0, out, a, b, n, sliced, stream);
 }
 
 template <class T>

@@ -25,7 +25,7 @@ CASES = {
     "gpu.cuh": "layernorm_*_5x1600*:sum_*:cross_entropy_*:fill_uniform_*:prune_random_*:prune_magnitude_*",
     "layernorm.cu": "layernorm_*-*257x768*",
     "prune.cu": "prune_magnitude_*",
-    "random_fill.cu": "fill_uniform_*:fill_normal_*:dropout_*:prune_random_*",
+    "random_fill.cu": "fill_uniform_*:fill_normal_*:dropout_*:add_dithered_*:prune_random_*",
     "sample.cu": "sample_token_*",
     "reduce.cu": "sum_*:bias_backward_*:norm_squared_*:count_zeros_*",
     "slices.cuh": f"{MAPS}:{EMBEDDING}:adamw_*:dropout_*:prune_random_*",
