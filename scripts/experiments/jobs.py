@@ -98,8 +98,7 @@ class Progress:
         print(f"\r\033[K{text}" if self.terminal else text, flush=True)
 
     def show(self, text):
-        if self.terminal:
-            print(f"\r\033[K{text[:os.get_terminal_size().columns - 1]}", end="", flush=True)
+        print(f"\r\033[K{text[:os.get_terminal_size().columns - 1]}", end="", flush=True)
 
 
 class Jobs:
@@ -156,6 +155,7 @@ class Jobs:
         self.active.append(Job(run, self.trainer, self.folder, environment))
         if not self.progress.terminal:
             self.progress.say(f"begins {run.name}")
+        self._show_counts()
 
     def _ends(self, run, state, message):
         self.states[run.name] = state
@@ -164,6 +164,7 @@ class Jobs:
         self.progress.say(f"{state} {count}/{self.total} {run.name}: {message}")
         if state == "done":
             self.store.set(run.name, message=None)
+        self._show_counts()
 
     def _reap(self):
         for job in list(self.active):
@@ -188,12 +189,16 @@ class Jobs:
             else:
                 self._ends(job.run, "failed", said or f"exit code {code}")
 
-    def _status(self):
+    def _show_counts(self):
+        """Called when a run begins or ends: to count hundreds of runs ten times a second takes time that they need."""
+        if not self.progress.terminal:
+            return
         counts = {state: list(self.states.values()).count(state) for state in ("done", "failed", "running")}
         text = f"{counts['done']}/{self.total} done, {counts['failed']} failed, {counts['running']} running"
         every = [s for seconds in self.seconds.values() for s in seconds]
         if not every:
-            return text
+            self.progress.show(text)
+            return
         left = 0.0
         for group in self.study.groups:
             own = self.seconds.get(str(group.point), every)
@@ -201,7 +206,7 @@ class Jobs:
                         for setting in group.settings for run in group.all_seeds(setting, self.study.seeds))
             left += (group.number_of_runs(self.study.seeds) - ended) * sum(own) / len(own)
         left = int(left / self.at_once)
-        return f"{text}, ETA {left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
+        self.progress.show(f"{text}, ETA {left // 3600}:{left // 60 % 60:02}:{left % 60:02}")
 
     def _on_signal(self, number, _):
         self.signals.append(number)
@@ -220,7 +225,6 @@ class Jobs:
             for job in self.active if self.signals else ():
                 # The second signal ends what the first has not stopped yet.
                 job.stop(signal.SIGTERM if len(self.signals) == 1 else signal.SIGKILL)
-            self.progress.show(self._status())
             time.sleep(SECONDS_BETWEEN_LOOKS)
         # What was stopped before it was met is in the study all the same.
         for run in self._wanted():
