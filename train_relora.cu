@@ -23,6 +23,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/whole.h"
 #include "runtime/build.h"
+#include "runtime/cpu/denormals.h"
 #include "runtime/cpu/spinning.h"
 #include "runtime/descriptors.h"
 #include "runtime/device.h"
@@ -723,6 +724,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
     prepare_descriptors();
     bound_spinning(argv);
+    flush_denormals();
     try {
         return run(argc, argv);
     } catch (const PeerFailed& error) {
