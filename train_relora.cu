@@ -573,14 +573,19 @@ class Trainer {
             write_huggingface(folder, o_.config, model_.parameters(), whole());
             console_.line("merged model for Hugging Face: " + folder);
         }
-        if (o_.profile) console_.line(profile_.table(ceilings_));
+        print_profile();
         if (const int64_t skipped = health_.state().skipped; skipped > 0)
             console_.line("skipped updates: " + std::to_string(skipped));
         console_.line("run folder: " + o_.out);
         return 0;
     }
 
+    void print_profile() {
+        if (o_.profile) console_.line(profile_.table(ceilings_));
+    }
+
     int stopped() {
+        print_profile();
         console_.line(format("stopped by a signal after %lld of %lld updates; go on with --resume --out ",
                              (long long)step_, (long long)o_.max_steps) +
                       o_.out);

@@ -36,9 +36,10 @@ within 30 updates nohup $((before + 5)) || differs 'nohup: SIGHUP ends the run'
 kill -s TERM "$pid"
 ends nohup 143 "$pid" 'go on with --resume'
 
-begin minutes "${endless[@]}" --stop-after-minutes 0.01
+begin minutes "${endless[@]}" --stop-after-minutes 0.01 --profile
 ends minutes 143 "$pid" 'go on with --resume'
 whole minutes
+grep -q '^  save  *[0-9]' "$work/minutes.log" || differs 'minutes: a run that is stopped prints no profile'
 
 # Long work hears a signal within a second or two of a busy machine: measuring, validation, samples.
 # heard NAME SAYS: sends SIGTERM to "$pid" and expects its end soon.
