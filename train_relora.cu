@@ -31,6 +31,7 @@
 #include "runtime/ranks/starter.h"
 #include "runtime/signals.h"
 #include "train/agreement.h"
+#include "train/algorithms.h"
 #include "train/branch.h"
 #include "train/console.h"
 #include "train/dry_run.h"
@@ -137,7 +138,10 @@ class Trainer {
 
     void start() {
         // What only one rank measures is measured before choices become everyone's.
-        kernels::set_autotune(o_.autotune && ranks_.alone());
+        kernels::AlgorithmMemory algorithms;
+        if (o_.autotune) algorithms = kept_algorithms(o_.run_device, console_);
+        if (!ranks_.first()) algorithms.keep = {};
+        kernels::set_autotune(o_.autotune && ranks_.alone(), algorithms);
         ceilings_.flops_per_s = measure_product(o_.run_device, o_.compute_type());
         if (o_.profile) ceilings_.bytes_per_s = measure_copy(o_.run_device);
         if (o_.chooses_routes()) {
@@ -145,10 +149,12 @@ class Trainer {
             const auto chosen = [&] { return resumed ? *resumed : to_string(choose_routes(o_, threads_, console_)); };
             o_.lora.routes = routes_from(ranks_.broadcast(ranks_.first() ? chosen() : ""));
         }
-        if (!ranks_.alone())
-            kernels::set_autotune(o_.autotune, [this](int own) {
+        if (!ranks_.alone()) {
+            algorithms.agree = [this](int own) {
                 return alone_for_now_ ? own : std::stoi(ranks_.broadcast(std::to_string(own)));
-            });
+            };
+            kernels::set_autotune(o_.autotune, algorithms);
+        }
         model_.allocate_weights();
         if (o_.has_masters()) masters_.allocate(model_.parameters());
         if (resumes()) {

@@ -46,8 +46,8 @@ std::string device_problem(Device device) {
     return problem;
 }
 
-void set_autotune(bool on, std::function<int(int)> agree) {
-    if constexpr (kBuiltWithCuda) cuda::set_autotune(on, std::move(agree));
+void set_autotune(bool on, AlgorithmMemory memory) {
+    if constexpr (kBuiltWithCuda) cuda::set_autotune(on, std::move(memory));
 }
 
 int set_threads(int threads) { return cpu::set_threads(threads); }

@@ -267,9 +267,16 @@ void clock_stop(const Tensor& clock, const Tensor& seconds);  // (1, 1) fp32
 
 // Why the ops can't run on a device, or "" if they can.
 std::string device_problem(Device device);
-// Whether a GPU times several algorithms at the first use of each shape of a product, from now on. Such a run need not
-// give the same bits twice. Ranks agree on each choice: `agree` is given this one's, and returns that of all.
-void set_autotune(bool on, std::function<int(int)> agree = {});
+// Whether a GPU times several algorithms at the first use of each shape of a product, from now on. Two such runs give
+// the same bits only if the later one recalls what the earlier one kept.
+struct AlgorithmMemory {
+    // The name of the algorithm that was kept for a product, or "": it is taken where the library still offers it.
+    std::function<std::string(const std::string& product)> recall;
+    std::function<void(const std::string& product, const std::string& algorithm)> keep;
+    // Ranks agree on each choice: this is given the number of this one's among those offered, and returns that of all.
+    std::function<int(int)> agree;
+};
+void set_autotune(bool on, AlgorithmMemory memory = {});
 
 // Use this many threads from now on (0: one for each processor). Returns the number in use; throws where the system
 // does not let that many start.

@@ -186,7 +186,7 @@ void Options::describe(OptionTable& table) {
               "seconds without progress after which a run of several ranks stops");
     table.group = "Run";
     table.add("autotune", autotune, kRunOnly, any,
-              "GPU: time several algorithms for each product; two such runs need not give the same bits");
+              "GPU: time several algorithms for each product; later runs on such a GPU take what is chosen");
     table.add("no-cuda-graph", no_cuda_graph, kRunOnly, any,
               "GPU: launch every kernel by itself, not as part of a CUDA graph; the same bits, slower");
 }

@@ -38,9 +38,8 @@ RouteTimes measured_times(const RouteSetting& setting);
 // The route with the least time for updates of so many micro-batches; merged unless another saves 2 %.
 Routes fastest_routes(const RouteTimes& times, int64_t micro_batches);
 
-// The times that an earlier run measured for this setting and machine, if any, and a place for them:
-// $XDG_CACHE_HOME/train_relora/adapter_times.json, ~/.cache where that is not set. A file that can't be read holds
-// nothing; store_times() throws where it can't be written.
+// The times that an earlier run measured for this setting and machine, if any, and a place for them: the Measurements
+// in adapter_times.json. store_times() throws where they can't be written.
 std::optional<RouteTimes> stored_times(const RouteSetting& setting, int threads);
 void store_times(const RouteTimes& times, const RouteSetting& setting, int threads);
 

@@ -72,6 +72,11 @@ same_bits uncaptured cuda32
 EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda deferred --dtype fp32
 same_bits deferred cuda32
 
+# The algorithms that one run has chosen by time, the next one takes.
+for run in autotuned autotuned_again; do EXECUTOR_GUARD=0 on cuda $run --dtype fp32 --autotune; done
+same_bits autotuned_again autotuned
+grep -q cuBLASLt "$XDG_CACHE_HOME/train_relora/algorithms.json" || differs 'autotuned: no algorithm is kept'
+
 # A run is resumed before the switch, before a merge, and between restarts.
 for step in 9 19 22; do
     cp -r "$work/cuda32" "$work/resumed"

@@ -115,7 +115,7 @@ TEST(AddDithered, PassesTheWholeOfAnUpdateThatRoundingToNearestLoses) {
         }
         return passed / all;
     };
-    for (const auto [deviation, share_of_nearest] : {std::pair(1e-5, 0.28), {3e-5, 0.69}, {1e-4, 0.99}}) {
+    for (const auto& [deviation, share_of_nearest] : {std::pair(1e-5, 0.28), {3e-5, 0.69}, {1e-4, 0.99}}) {
         update.randomize(2, deviation);
         kernels::add_dithered(dithered.tensor(), w.tensor(), update.tensor(), kStream);
         kernels::add(nearest.tensor(), w.tensor(), update.tensor());

@@ -37,6 +37,10 @@ const char* CUBLASWINAPI cublasLtGetStatusName(cublasStatus_t status) {
     static const auto function = library().find<decltype(&cublasLtGetStatusName)>("cublasLtGetStatusName");
     return function ? function(status) : "a library without cublasLtGetStatusName";
 }
+size_t CUBLASWINAPI cublasLtGetVersion() {
+    static const auto function = library().find<decltype(&cublasLtGetVersion)>("cublasLtGetVersion");
+    return function ? function() : 0;
+}
 FORWARD(cublasLtCreate, (cublasLtHandle_t * handle), (handle))
 FORWARD(cublasLtDestroy, (cublasLtHandle_t handle), (handle))
 FORWARD(cublasLtMatmulDescCreate, (cublasLtMatmulDesc_t * operation, cublasComputeType_t compute, cudaDataType_t scale),

@@ -41,7 +41,7 @@ void check_launched(std::string_view op);
 // matmul.cpp. Why there can be no products, or "".
 std::string matmul_problem();
 // Whether cuBLASLt's candidates are timed at the first use of each shape, instead of taking its first choice.
-void set_autotune(bool on, std::function<int(int)> agree);
+void set_autotune(bool on, AlgorithmMemory memory);
 
 // attention.cu. The backward keeps two numbers a query; the queries of a head are padded to whole tiles. This is
 // defined here so that a binary without CUDA can plan the memory.

@@ -3,7 +3,7 @@
 //
 // Every sum is accumulated in fp32, and fp32 operands are multiplied as such, never as TF32: CUBLAS_COMPUTE_32F.
 // A shape keeps the algorithm of its first use, and an algorithm gives the same bits every time. cuBLASLt's own choice
-// is the same on every run; one chosen by time (set_autotune) need not be.
+// is the same on every run; one chosen by time (set_autotune) is where it was kept.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ constexpr int kMaxCandidates = 8;  // autotuning times as many
 constexpr int kTimedRuns = 5;      // each so often
 
 bool autotune = false;
-std::function<int(int)> agree_on_choice;
+AlgorithmMemory memory;
 
 // ---- what an algorithm is chosen for -----------------------------------------------------------------------------
 
@@ -245,14 +245,39 @@ int fastest(const Candidates& candidates, const Compiled& compiled, const Shape&
     return best;
 }
 
+// An algorithm as text: the words that cuBLASLt describes it by, which hold for its version.
+std::string name_of(const cublasLtMatmulAlgo_t& algorithm) {
+    std::string name;
+    for (const uint64_t word : algorithm.data) name += str(name.empty() ? "" : " ", word);
+    return name;
+}
+// The number of a candidate by its name, or -1.
+int number_of(const std::string& name, const Candidates& candidates) {
+    for (int i = 0; i < candidates.count; i++)
+        if (name_of(candidates[i]) == name) return i;
+    return -1;
+}
+// All that the candidates depend on but for the GPU.
+std::string name_of(const Shape& s) {
+    return str("cuBLASLt ", cublasLtGetVersion(), "; ", s.M, " ", s.N, " ", s.K, "; ld ", s.a_ld, " ", s.b_ld, " ",
+               s.c_ld, " ", s.aux_ld, "; batch ", s.batch, " ", s.a_distance, " ", s.b_distance, " ", s.c_distance,
+               "; aligned ", s.a_alignment, " ", s.b_alignment, " ", s.c_alignment, " ", s.bias_alignment, " ",
+               s.aux_alignment, "; types ", int(s.type), " ", int(s.result_type), "; epilogue ", int(s.epilogue), "; ",
+               s.transpose_a ? "t" : "n", s.transpose_b ? "t" : "n", s.accumulate ? " added" : "");
+}
+
 // The number of the candidate to use: the first where there is no choice, or no timing, which is while the stream is
 // being captured, when nothing runs.
 int choose(const Candidates& candidates, const Compiled& compiled, const Shape& shape, const Matmul& m) {
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     CUDA_CHECK(cudaStreamIsCapturing(gpu::stream(), &capture));
     if (candidates.count == 1 || capture != cudaStreamCaptureStatusNone) return 0;
-    const int own = fastest(candidates, compiled, shape, m);
-    return agree_on_choice ? agree_on_choice(own) : own;
+    const std::string product = memory.recall || memory.keep ? name_of(shape) : "";
+    const int recalled = memory.recall ? number_of(memory.recall(product), candidates) : -1;
+    const int own = recalled >= 0 ? recalled : fastest(candidates, compiled, shape, m);
+    const int chosen = memory.agree ? memory.agree(own) : own;
+    if (memory.keep && chosen != recalled) memory.keep(product, name_of(candidates[chosen]));
+    return chosen;
 }
 
 cublasStatus_t prepare(Compiled& compiled, const Shape& shape, const Matmul& m) {
@@ -325,11 +350,11 @@ bool fuses(const Matmul& m) {
 
 }  // namespace
 
-void set_autotune(bool on, std::function<int(int)> agree) {
+void set_autotune(bool on, AlgorithmMemory of_caller) {
     // Choices that other ranks have not made are made anew.
-    if (on && agree) library().products.clear();
+    if (on && of_caller.agree) library().products.clear();
     autotune = on;
-    agree_on_choice = std::move(agree);
+    memory = std::move(of_caller);
 }
 
 std::string matmul_problem() {
