@@ -64,7 +64,7 @@ bool AsyncProxy::differs(const void* p, size_t bytes) {
 }
 
 uint32_t AsyncProxy::window_address(const void* p) {
-    SharedMemory::Region* region = Multiprocessor::mine().shared.region_of(p, 0);
+    SharedMemory::Region* region = Multiprocessor::mine().shared.region_of(p, 1);
     if (!region) kernel_error("address %p is not in shared memory", p);
     if (!region->window) {
         const uint32_t alignment = uint32_t(uintptr_t(region->memory) % 1024);  // the same as in the memory itself

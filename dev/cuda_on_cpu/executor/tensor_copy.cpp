@@ -10,8 +10,10 @@
 namespace executor {
 
 void TensorCopies::begin_block(int threads) {
-    loads_.clear();
     if (int(stores_.size()) < threads) stores_.resize(size_t(threads));
+    if (!used_) return;
+    used_ = false;
+    loads_.clear();
     for (Stores& stores : stores_) {
         stores.copies.clear();
         stores.group = 0;
@@ -96,6 +98,7 @@ void TensorCopies::load(void* shared, const CUtensorMap* map, const int* at, int
     {
         Unseen unseen;
         loads_.push_back(std::move(copy));
+        used_ = true;
     }
     m.wake(barrier);  // whoever waits there makes it arrive
 }
@@ -138,9 +141,13 @@ void TensorCopies::store(const CUtensorMap* map, const int* at, int rank, const 
     copy.group = mine.group;
     Unseen unseen;
     mine.copies.push_back(std::move(copy));
+    used_ = true;
 }
 
-void TensorCopies::commit() { stores_[size_t(Multiprocessor::mine().number())].group++; }
+void TensorCopies::commit() {
+    stores_[size_t(Multiprocessor::mine().number())].group++;
+    used_ = true;
+}
 
 void TensorCopies::read_source(Copy& copy) {
     if (Multiprocessor::mine().hopper.proxy.differs(copy.shared, copy.map.box_bytes()))
@@ -179,6 +186,7 @@ void TensorCopies::wait(int groups_left, bool read_only) {
 
 // What was read is written when the grid is over, at the latest.
 void TensorCopies::thread_exits() {
+    if (!used_) return;
     Stores& mine = stores_[size_t(Multiprocessor::mine().number())];
     for (const Copy& copy : mine.copies) {
         if (copy.read.empty())

@@ -48,6 +48,7 @@ class TensorCopies {
 
     std::vector<Copy> loads_;
     std::vector<Stores> stores_;  // by thread
+    bool used_ = false;           // by the block that runs, or ran before
 };
 
 }  // namespace executor

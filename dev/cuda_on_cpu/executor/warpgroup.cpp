@@ -30,16 +30,17 @@ void Warpgroups::begin_block(int threads) {
     // As if the kernel had been compiled for one block of this size on a multiprocessor.
     const int registers = std::min(248, kRegisters / std::max(threads, 1) / 8 * 8);
     free_registers_ = 0;
-    for (int i = 0; i < num_groups_; i++) {
-        Warpgroup& group = groups_[i];
+    for (Warpgroup& group : groups_) {
+        group.max_registers = registers;
+        if (!used_) continue;
         group.waiting = group.group = 0;
         group.meetings = 0;
         group.fenced = false;
         group.sums.clear();
         group.products.clear();
         for (std::vector<Registers>& registers_of_thread : group.registers) registers_of_thread.clear();
-        group.max_registers = registers;
     }
+    used_ = false;
 }
 
 void Warpgroups::end_block() const {
@@ -56,11 +57,12 @@ void Warpgroups::meet(const char* what, void* operand, bool orders_memory, Place
     const int number = m.number() / kThreads, thread = m.number() % kThreads;
     Warpgroup& group = groups_[number];
     if (m.num_threads() < (number + 1) * kThreads)
-        kernel_error("%s at %s:%d: the last warpgroup of the block has only %d threads", what, place.file, place.line,
+        kernel_error("threads wait %s at %s:%d, and their warpgroup is only %d", what, place.file, place.line,
                      m.num_threads() - number * kThreads);
     if (group.waiting && (group.what != what || !same(group.place, place)))
-        kernel_error("divergent warpgroup: its threads meet in %s at %s:%d and in %s at %s:%d", group.what,
-                     group.place.file, group.place.line, what, place.file, place.line);
+        kernel_error("divergent warpgroup: its threads wait %s at %s:%d and %s at %s:%d", group.what, group.place.file,
+                     group.place.line, what, place.file, place.line);
+    used_ = true;
     group.what = what;
     group.place = place;
     group.operands[thread] = operand;

@@ -69,6 +69,7 @@ class Warpgroups {
     Warpgroup groups_[kMaxGroups];
     int num_groups_ = 0;
     int free_registers_ = 0;
+    bool used_ = false;  // by the block that runs, or ran before
 };
 
 // A matrix operand in shared memory, as its descriptor says: 16 columns of k, and `size` rows or columns of the result.

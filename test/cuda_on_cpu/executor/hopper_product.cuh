@@ -2,12 +2,13 @@
 // and planted_bugs with a mistake; nvcc compiles it for sm_90a.
 #pragma once
 
+#include <type_traits>
+
 #include "src/kernels/cuda/hopper.cuh"
 
 namespace hopper_product {
 
 enum class Mistake {
-    none,
     no_fence_after_init,
     no_barrier_after_init,
     initialised_twice,
@@ -42,6 +43,15 @@ enum class Mistake {
     too_many_registers,
     more_registers_by_dec,
     named_barrier_of_others,
+};
+
+// Which mistake a kernel makes is an argument of it, and without one no code of it is left.
+struct NoMistake {
+    __device__ constexpr bool is(Mistake) const { return false; }
+};
+struct Makes {
+    Mistake mistake;
+    __device__ bool is(Mistake other) const { return mistake == other; }
 };
 
 constexpr int kRows = 128, kColumns = 64, kDepth = 64, kStages = 2, kThreads = 384;
@@ -87,54 +97,54 @@ __device__ inline uint32_t pair_of(const bf16* tile, int row, int k, int size) {
 }
 
 // C (M, N) = A (M, K) * B (K, N), where A is stored as (K, M) if it is transposed and B, unless it is, as (N, K).
-template <gpu::Swizzle SWIZZLE, bool A_TRANSPOSED, bool B_TRANSPOSED, bool A_IN_REGISTERS, Mistake MISTAKE>
+template <gpu::Swizzle SWIZZLE, bool A_TRANSPOSED, bool B_TRANSPOSED, bool A_IN_REGISTERS, class M>
 __global__ void __launch_bounds__(kThreads, 1)
     product(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap b_map,
-            const __grid_constant__ CUtensorMap c_map, int K) {
-    constexpr auto IS = [](Mistake mistake) { return MISTAKE == mistake; };
+            const __grid_constant__ CUtensorMap c_map, int K, M makes) {
     GPU_SHARED_TILES(bf16, shared);
     GPU_SHARED(uint64_t, barriers, [2 * kStages + 1]);
-    uint64_t* const full = IS(Mistake::misaligned_barrier)
+    uint64_t* const full = makes.is(Mistake::misaligned_barrier)
                                ? reinterpret_cast<uint64_t*>(reinterpret_cast<uint32_t*>(barriers) + 1)
                                : barriers;
     uint64_t* const empty = full + kStages;
     const int first_row = int(blockIdx.x) * kRows, first_column = int(blockIdx.y) * kColumns;
     const int group = int(threadIdx.x) / 128, tiles = (K + kDepth - 1) / kDepth;
-    constexpr int SHIFT = IS(Mistake::misaligned_tile) ? 32 : IS(Mistake::tile_off_its_swizzle) ? 256 : 0;
-    const auto tile_a = [&](int stage) { return shared + stage * (kTileA + kTileB) + SHIFT; };
+    const int shift = makes.is(Mistake::misaligned_tile) ? 32 : makes.is(Mistake::tile_off_its_swizzle) ? 256 : 0;
+    const auto tile_a = [&](int stage) { return shared + stage * (kTileA + kTileB) + shift; };
 
     if (threadIdx.x == 0) {
         for (int i = 0; i < kStages; i++) {
             gpu::mbarrier_init(full + i, 1);
-            if (!IS(Mistake::never_initialised)) gpu::mbarrier_init(empty + i, 8);  // a thread of each warp
-            if (IS(Mistake::initialised_twice)) gpu::mbarrier_init(full + i, 1);
+            if (!makes.is(Mistake::never_initialised)) gpu::mbarrier_init(empty + i, 8);  // a thread of each warp
+            if (makes.is(Mistake::initialised_twice)) gpu::mbarrier_init(full + i, 1);
         }
-        if (!IS(Mistake::no_fence_after_init)) gpu::mbarrier_init_fence();
+        if (!makes.is(Mistake::no_fence_after_init)) gpu::mbarrier_init_fence();
     }
-    if (!IS(Mistake::no_barrier_after_init)) __syncthreads();
+    if (!makes.is(Mistake::no_barrier_after_init)) __syncthreads();
 
     if (group == 0) {
-        gpu::give_registers<IS(Mistake::more_registers_by_dec) ? 200 : 40>();
+        if (makes.is(Mistake::more_registers_by_dec)) gpu::give_registers<200>();
+        gpu::give_registers<40>();
         if (threadIdx.x != 0) return;
         for (int i = 0; i < tiles; i++) {
             const int stage = i % kStages, parity = i / kStages % 2;
-            if (IS(Mistake::polls_wrong_parity)) {
+            if (makes.is(Mistake::polls_wrong_parity)) {
                 while (!gpu::mbarrier_test(empty + stage, parity)) {
                 }
-            } else if (!IS(Mistake::stage_not_waited_for)) {
-                gpu::mbarrier_wait(empty + stage, IS(Mistake::wrong_parity) ? parity : parity ^ 1);
+            } else if (!makes.is(Mistake::stage_not_waited_for)) {
+                gpu::mbarrier_wait(empty + stage, makes.is(Mistake::wrong_parity) ? parity : parity ^ 1);
             }
-            constexpr int EXPECTED = IS(Mistake::too_few_bytes)            ? kStageBytes - 128
-                                     : IS(Mistake::too_many_bytes)         ? kStageBytes + 128
-                                     : IS(Mistake::bytes_beyond_the_count) ? 1 << 20
-                                                                           : kStageBytes;
-            if (IS(Mistake::bytes_not_expected)) {
+            const int expected = makes.is(Mistake::too_few_bytes)            ? kStageBytes - 128
+                                 : makes.is(Mistake::too_many_bytes)         ? kStageBytes + 128
+                                 : makes.is(Mistake::bytes_beyond_the_count) ? 1 << 20
+                                                                             : kStageBytes;
+            if (makes.is(Mistake::bytes_not_expected)) {
                 load_tile<SWIZZLE>(tile_a(stage), a_map, full + stage, i * kDepth, first_row, kDepth, kRows);
                 gpu::mbarrier_arrive(full + stage);
                 return;
             }
-            gpu::mbarrier_arrive_expect(full + stage, EXPECTED);
-            if (IS(Mistake::too_many_arrivals)) gpu::mbarrier_arrive(full + stage);
+            gpu::mbarrier_arrive_expect(full + stage, unsigned(expected));
+            if (makes.is(Mistake::too_many_arrivals)) gpu::mbarrier_arrive(full + stage);
             if constexpr (A_TRANSPOSED)
                 load_tile<SWIZZLE>(tile_a(stage), a_map, full + stage, first_row, i * kDepth, kRows, kDepth);
             else
@@ -149,7 +159,9 @@ __global__ void __launch_bounds__(kThreads, 1)
         return;
     }
 
-    gpu::take_registers<IS(Mistake::uneven_registers) ? 228 : IS(Mistake::too_many_registers) ? 240 : 232>();
+    if (makes.is(Mistake::uneven_registers)) gpu::take_registers<228>();
+    if (makes.is(Mistake::too_many_registers)) gpu::take_registers<240>();
+    if (!makes.is(Mistake::too_many_registers)) gpu::take_registers<232>();
     const int thread = int(threadIdx.x) % 128, lane = thread % 32, rows_before = (group - 1) * 64;
     float sums[32];
 #pragma unroll
@@ -158,8 +170,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int i = 0; i < tiles; i++) {
         const int stage = i % kStages;
         const bf16 *a = tile_a(stage), *b = a + kTileA;
-        if (!IS(Mistake::load_not_waited_for)) gpu::mbarrier_wait(full + stage, i / kStages % 2);
-        if constexpr (IS(Mistake::registers_written_behind_fence)) gpu::wgmma_fence(sums);
+        if (!makes.is(Mistake::load_not_waited_for)) gpu::mbarrier_wait(full + stage, i / kStages % 2);
+        if (makes.is(Mistake::registers_written_behind_fence)) gpu::wgmma_fence(sums);
         if constexpr (A_IN_REGISTERS)
 #pragma unroll
             for (int k = 0; k < kDepth / 16; k++)
@@ -167,14 +179,14 @@ __global__ void __launch_bounds__(kThreads, 1)
                 for (int j = 0; j < 4; j++)
                     rows[k][j] = pair_of<SWIZZLE>(a, rows_before + thread / 32 * 16 + lane / 4 + j % 2 * 8,
                                                   k * 16 + lane % 4 * 2 + j / 2 * 8, kRows);
-        if constexpr (IS(Mistake::warp_stays_away)) {
+        if (makes.is(Mistake::warp_stays_away)) {
             if (thread < 96) gpu::wgmma_fence(sums);
-        } else if constexpr (!IS(Mistake::no_wgmma_fence) && !IS(Mistake::registers_written_behind_fence)) {
+        } else if (!makes.is(Mistake::no_wgmma_fence) && !makes.is(Mistake::registers_written_behind_fence)) {
             gpu::wgmma_fence(sums);
         }
 #pragma unroll
         for (int k = 0; k < kDepth / 16; k++) {
-            const bool other = IS(Mistake::different_descriptors) && thread == 127;
+            const bool other = makes.is(Mistake::different_descriptors) && thread == 127;
             const uint64_t right = operand<SWIZZLE, B_TRANSPOSED>(b, 0, other ? 0 : k * 16, kColumns);
             if constexpr (A_IN_REGISTERS)
                 gpu::wgmma<kColumns, B_TRANSPOSED>(sums, rows[k], right, i + k > 0);
@@ -183,32 +195,32 @@ __global__ void __launch_bounds__(kThreads, 1)
                     sums, operand<SWIZZLE, A_TRANSPOSED>(a, rows_before, k * 16, kRows), right, i + k > 0);
         }
         gpu::wgmma_commit();
-        if (IS(Mistake::registers_overwritten)) rows[0][1] ^= 1;
-        if (IS(Mistake::accumulators_written)) sums[5] = 0.0f;
-        if (IS(Mistake::stage_given_back_early) && lane == 0) gpu::mbarrier_arrive(empty + stage);
-        if constexpr (IS(Mistake::stage_given_back_early)) __syncwarp();
-        if constexpr (IS(Mistake::accumulators_not_named))
+        if (makes.is(Mistake::registers_overwritten)) rows[0][1] ^= 1;
+        if (makes.is(Mistake::accumulators_written)) sums[5] = 0.0f;
+        if (makes.is(Mistake::stage_given_back_early) && lane == 0) gpu::mbarrier_arrive(empty + stage);
+        if (makes.is(Mistake::stage_given_back_early)) __syncwarp();
+        if (makes.is(Mistake::accumulators_not_named))
             gpu::wgmma_wait<0>();
-        else if constexpr (IS(Mistake::accumulators_read_early) || IS(Mistake::wgmma_never_waited_for))
+        else if (makes.is(Mistake::accumulators_read_early) || makes.is(Mistake::wgmma_never_waited_for))
             gpu::wgmma_wait<1>(sums);
         else
             gpu::wgmma_wait<0>(sums);
-        if (!IS(Mistake::stage_given_back_early) && lane == 0) gpu::mbarrier_arrive(empty + stage);
+        if (!makes.is(Mistake::stage_given_back_early) && lane == 0) gpu::mbarrier_arrive(empty + stage);
     }
 
     float* const tile_c = reinterpret_cast<float*>(shared + kStages * (kTileA + kTileB)) + rows_before * kColumns;
 #pragma unroll
     for (int i = 0; i < 32; i++)
         tile_c[(thread / 32 * 16 + lane / 4 + i / 2 % 2 * 8) * kColumns + i / 4 * 8 + lane % 4 * 2 + i % 2] = sums[i];
-    if constexpr (IS(Mistake::accumulators_read_early)) gpu::wgmma_wait<0>(sums);
-    if (!IS(Mistake::no_proxy_fence)) gpu::fence_proxy_async();
-    if (!IS(Mistake::no_barrier_before_store))
-        gpu::named_barrier_sync(group, IS(Mistake::named_barrier_of_others) && thread >= 64 ? 64 : 128);
+    if (makes.is(Mistake::accumulators_read_early)) gpu::wgmma_wait<0>(sums);
+    if (!makes.is(Mistake::no_proxy_fence)) gpu::fence_proxy_async();
+    if (!makes.is(Mistake::no_barrier_before_store))
+        gpu::named_barrier_sync(group, makes.is(Mistake::named_barrier_of_others) && thread >= 64 ? 64 : 128);
     if (thread != 0) return;
     gpu::tensor_store(c_map, {first_column, first_row + rows_before}, tile_c);
     gpu::bulk_commit();
-    if (IS(Mistake::source_overwritten)) tile_c[0] = -1.0f;
-    if (!IS(Mistake::store_not_waited_for)) gpu::bulk_wait_read<0>();
+    if (makes.is(Mistake::source_overwritten)) tile_c[0] = -1.0f;
+    if (!makes.is(Mistake::store_not_waited_for)) gpu::bulk_wait_read<0>();
 }
 
 // ---- on the host -------------------------------------------------------------------------------------------------
@@ -225,23 +237,23 @@ inline CUresult matrix_map(CUtensorMap* map, T* matrix, int rows, int columns, i
 }
 
 // Launches the product; all three matrices are row-major, as they are stored, with rows `pitch` elements apart.
-template <gpu::Swizzle SWIZZLE, bool A_TRANSPOSED, bool B_TRANSPOSED, bool A_IN_REGISTERS,
-          Mistake MISTAKE = Mistake::none>
-inline CUresult run_product(float* c, bf16* a, bf16* b, int M, int N, int K, int a_pitch, int b_pitch, int c_pitch) {
+template <gpu::Swizzle SWIZZLE, bool A_TRANSPOSED, bool B_TRANSPOSED, bool A_IN_REGISTERS, class M = NoMistake>
+inline CUresult run_product(float* c, bf16* a, bf16* b, int rows, int N, int K, int a_pitch, int b_pitch, int c_pitch,
+                            M makes = {}) {
     CUtensorMap a_map, b_map, c_map;
     constexpr int BOX = kBoxColumns<SWIZZLE>;
-    const CUresult errors[3] = {A_TRANSPOSED ? matrix_map(&a_map, a, K, M, a_pitch, kDepth, BOX, SWIZZLE)
-                                             : matrix_map(&a_map, a, M, K, a_pitch, kRows, BOX, SWIZZLE),
+    const CUresult errors[3] = {A_TRANSPOSED ? matrix_map(&a_map, a, K, rows, a_pitch, kDepth, BOX, SWIZZLE)
+                                             : matrix_map(&a_map, a, rows, K, a_pitch, kRows, BOX, SWIZZLE),
                                 B_TRANSPOSED ? matrix_map(&b_map, b, K, N, b_pitch, kDepth, BOX, SWIZZLE)
                                              : matrix_map(&b_map, b, N, K, b_pitch, kColumns, BOX, SWIZZLE),
-                                matrix_map(&c_map, c, M, N, c_pitch, 64, kColumns, gpu::Swizzle::none)};
+                                matrix_map(&c_map, c, rows, N, c_pitch, 64, kColumns, gpu::Swizzle::none)};
     for (const CUresult error : errors)
         if (error != CUDA_SUCCESS) return error;
-    const auto kernel = product<SWIZZLE, A_TRANSPOSED, B_TRANSPOSED, A_IN_REGISTERS, MISTAKE>;
-    constexpr size_t BYTES = kSharedBytes + (MISTAKE == Mistake::none ? 0 : 1024);
+    const auto kernel = product<SWIZZLE, A_TRANSPOSED, B_TRANSPOSED, A_IN_REGISTERS, M>;
+    constexpr size_t BYTES = kSharedBytes + (std::is_same_v<M, NoMistake> ? 0 : 1024);
     gpu::allow_smem(kernel, BYTES);
-    launch(kernel, dim3(gpu::div_ceil(M, kRows), gpu::div_ceil(N, kColumns)), kThreads, BYTES, nullptr, a_map, b_map,
-           c_map, K);
+    launch(kernel, dim3(gpu::div_ceil(rows, kRows), gpu::div_ceil(N, kColumns)), kThreads, BYTES, nullptr, a_map, b_map,
+           c_map, K, makes);
     return CUDA_SUCCESS;
 }
 
