@@ -198,13 +198,13 @@ __global__ void __launch_bounds__(kThreads, 1)
         if (makes.is(Mistake::registers_overwritten)) rows[0][1] ^= 1;
         if (makes.is(Mistake::accumulators_written)) sums[5] = 0.0f;
         if (makes.is(Mistake::stage_given_back_early) && lane == 0) gpu::mbarrier_arrive(empty + stage);
-        if (makes.is(Mistake::stage_given_back_early)) __syncwarp();
         if (makes.is(Mistake::accumulators_not_named))
             gpu::wgmma_wait<0>();
         else if (makes.is(Mistake::accumulators_read_early) || makes.is(Mistake::wgmma_never_waited_for))
             gpu::wgmma_wait<1>(sums);
         else
             gpu::wgmma_wait<0>(sums);
+        __syncwarp();  // the other lanes have read their rows, too
         if (!makes.is(Mistake::stage_given_back_early) && lane == 0) gpu::mbarrier_arrive(empty + stage);
     }
 
