@@ -11,7 +11,8 @@ export EXECUTOR_LEAKS=error ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=report_sign
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# caught MODE BUG: runs one program in one mode; says how it was caught, or nothing.
+# caught MODE BUG WORDS: runs one program in one mode; says how it was caught, or nothing. An executor's report must have
+# these words.
 caught() {
     local order=forward streams=immediate variant=plain last=1 seed
     local output=$work/$2.$1
@@ -26,7 +27,8 @@ caught() {
             timeout 60 "build/cuda_on_cpu/$variant/planted_bugs" "$2" >"$output" 2>&1 && continue
         if grep -q 'ERROR: AddressSanitizer\|runtime error:' "$output"; then echo asan
         elif grep -q 'ThreadSanitizer' "$output"; then echo tsan
-        elif grep -q '==CUDA-on-CPU==' "$output"; then echo executor
+        elif grep -q '==CUDA-on-CPU==' "$output"; then
+            if grep -q -- "$3" "$output"; then echo executor; else echo words; fi
         elif grep -q '^WRONG' "$output"; then echo result
         else echo crash; fi
         return
@@ -38,15 +40,15 @@ failures=0
 printf '%-38s' 'bug (! = must be caught here)'
 printf '%-12s' "${modes[@]}"
 echo
-while IFS='|' read -r bug expected; do
-    for mode in "${modes[@]}"; do caught "$mode" "$bug" >"$work/how.$mode" 2>/dev/null & done
+while IFS='|' read -r bug expected words; do
+    for mode in "${modes[@]}"; do caught "$mode" "$bug" "$words" >"$work/how.$mode" 2>/dev/null & done
     wait
     printf '%-38s' "$bug"
     for mode in "${modes[@]}"; do
         how=$(cat "$work/how.$mode")
         mark=' '
         [[ " $expected " = *" $mode "* ]] && mark='!'
-        if [[ ($mark = '!' && -z $how) || ($bug = none* && -n $how) || $how = crash ]]; then
+        if [[ ($mark = '!' && -z $how) || ($bug = none* && -n $how) || $how = crash || $how = words ]]; then
             failures=$((failures + 1))
             mark='X'
         fi

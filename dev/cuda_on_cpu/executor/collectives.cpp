@@ -61,6 +61,6 @@ void fence() {
 void* shared_variable(const void* key, size_t bytes, size_t alignment) {
     return Multiprocessor::mine().shared.variable(key, bytes, alignment);
 }
-void* shared_dynamic() { return Multiprocessor::mine().shared.dynamic(); }
+void* shared_dynamic(size_t alignment) { return Multiprocessor::mine().shared.dynamic(alignment); }
 
 }  // namespace executor

@@ -13,6 +13,7 @@ struct Place {
     const char* file;
     int line;
 };
+inline bool same(Place a, Place b) { return a.line == b.line && (a.file == b.file || !std::strcmp(a.file, b.file)); }
 #define EXECUTOR_PLACE ::executor::Place place = {__builtin_FILE(), __builtin_LINE()}
 
 unsigned lane_id();

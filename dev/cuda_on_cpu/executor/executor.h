@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "dev/cuda_on_cpu/executor/collectives.h"
+#include "dev/cuda_on_cpu/executor/hopper.h"
 #include "dev/cuda_on_cpu/executor/intrinsics.h"
 
 #undef __global__
@@ -44,7 +45,7 @@ namespace executor {
 // ---- shared memory -----------------------------------------------------------------------------------------------
 
 void* shared_variable(const void* key, size_t bytes, size_t alignment);  // the block's instance of the variable `key`
-void* shared_dynamic();
+void* shared_dynamic(size_t alignment);
 
 #define GPU_SHARED(T, name, ...)                                                              \
     using name##_shared_type = T __VA_ARGS__;                                                 \
@@ -54,7 +55,8 @@ void* shared_dynamic();
             return &key;                                                                      \
         }(),                                                                                  \
         sizeof(name##_shared_type), std::max<size_t>(16, alignof(name##_shared_type))))
-#define GPU_SHARED_DYNAMIC(T, name) T* name = static_cast<T*>(::executor::shared_dynamic())
+#define GPU_SHARED_DYNAMIC(T, name) T* name = static_cast<T*>(::executor::shared_dynamic(128))
+#define GPU_SHARED_TILES(T, name) T* name = static_cast<T*>(::executor::shared_dynamic(1024))
 
 // ---- launches ----------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,8 @@ void Multiprocessor::run_block(size_t block) {
     blockIdx = {unsigned(block % gridDim.x), unsigned(block / gridDim.x % gridDim.y),
                 unsigned(block / gridDim.x / gridDim.y)};
     next_fresh_ = num_exited_ = num_at_barrier_ = votes_ = 0;
-    barriers_ = ready_head_ = ready_tail_ = 0;
+    barriers_ = orders_ = ready_head_ = ready_tail_ = 0;
+    looks_in_vain_ = 0;
     pool_ = under_tsan() ? int(block & 1) : 0;
     for (int k = 0; k < num_threads_; k++) {
         threads_[k].state = State::fresh;
@@ -65,7 +66,9 @@ void Multiprocessor::run_block(size_t block) {
         std::shuffle(start_order_.begin(), start_order_.end(), random_);
     }
     shared.begin_block(dynamic_bytes_);
+    hopper.begin_block(num_threads_);
     switch_to(take_idle());
+    hopper.end_block();
     shared.end_block();
 }
 
@@ -91,6 +94,7 @@ void Multiprocessor::run_threads() {
         acquire(&tags.launch);
         (*body_)();
         if (thread_->num_copies) cp_async_wait(0);
+        hopper.copies.thread_exits();
         release(&tags.end);
         thread_exited(k);
 
@@ -106,6 +110,7 @@ void Multiprocessor::run_threads() {
 void Multiprocessor::thread_exited(int k) {
     thread_->state = State::exited;
     num_exited_++;
+    looks_in_vain_ = 0;
     Warp& warp = warps_[k / 32];
     warp.exited |= 1u << k % 32;
     while (warp.waiting) {  // perhaps for this one only
@@ -167,12 +172,6 @@ void Multiprocessor::add_idle(int pool) {
 
 // ---- meetings ----------------------------------------------------------------------------------------------------
 
-namespace {
-
-bool same(Place a, Place b) { return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file)); }
-
-}  // namespace
-
 int Multiprocessor::block_barrier(Place place, bool vote) {
     if (num_at_barrier_ && !same(barrier_place_, place))
         kernel_error("divergent barrier: threads of one block wait at %s:%d and at %s:%d", barrier_place_.file,
@@ -193,6 +192,8 @@ int Multiprocessor::block_barrier(Place place, bool vote) {
 
 void Multiprocessor::release_barrier() {
     vote_result_[barriers_++ % 2] = votes_;
+    block_was_ordered();
+    looks_in_vain_ = 0;
     votes_ = num_at_barrier_ = 0;
     for (int k = 0; k < num_threads_; k++)
         if (threads_[k].state == State::at_barrier) make_ready(k);
@@ -235,8 +236,30 @@ void Multiprocessor::finish_collective(int warp_index, unsigned mask) {
     first.collective(operands, needed);
     warp.waiting &= ~needed;
     warp.meetings++;
+    looks_in_vain_ = 0;
     for (unsigned rest = needed; rest; rest &= rest - 1)
         if (lanes[__builtin_ctz(rest)].state == State::at_collective) make_ready(warp_index * 32 + __builtin_ctz(rest));
+}
+
+void Multiprocessor::wait_on(const void* object, const char* what, Place place) {
+    thread_->object = object;
+    thread_->what = what;
+    thread_->place = place;
+    thread_->state = State::at_object;
+    sleep();
+}
+void Multiprocessor::wake(const void* object) {
+    looks_in_vain_ = 0;
+    for (int k = 0; k < num_threads_; k++)
+        if (threads_[k].state == State::at_object && threads_[k].object == object) make_ready(k);
+}
+void Multiprocessor::yield() {
+    make_ready(thread_->number);
+    sleep();
+}
+void Multiprocessor::looked_in_vain(const void* object, const char* what, Place place) {
+    if (++looks_in_vain_ < 1000 + 16 * num_threads_) return yield();
+    wait_on(object, what, place);  // and so do the others, one after the other, until nobody is left
 }
 
 void Multiprocessor::report_stuck() {
@@ -245,7 +268,9 @@ void Multiprocessor::report_stuck() {
     for (int k = 0; k < num_threads_; k++) {
         const Thread& t = threads_[k];
         const std::string place = std::string(t.place.file ? t.place.file : "") + ":" + std::to_string(t.place.line);
-        waiting[t.state == State::exited       ? "have exited"
+        waiting[t.state == State::exited ? "have exited"
+                : t.state == State::at_object
+                    ? "wait " + std::string(t.what) + hopper.mbarriers.missing(t.object) + " at " + place
                 : t.state == State::at_barrier ? "wait in __syncthreads at " + place
                                                : "wait in a warp collective at " + place]++;
     }

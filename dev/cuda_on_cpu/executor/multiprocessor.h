@@ -14,6 +14,7 @@
 #include "dev/cuda_on_cpu/executor/executor.h"
 #include "dev/cuda_on_cpu/executor/fiber.h"
 #include "dev/cuda_on_cpu/executor/guard.h"
+#include "dev/cuda_on_cpu/executor/hopper_units.h"
 #include "dev/cuda_on_cpu/executor/options.h"
 #include "dev/cuda_on_cpu/executor/sanitizers.h"
 #include "dev/cuda_on_cpu/executor/shared_memory.h"
@@ -41,12 +42,26 @@ class Multiprocessor {
     void cp_async(void* shared, const void* global, size_t bytes, size_t source_bytes, Place place);
     void cp_async_commit() { thread_->copy_group++; }
     void cp_async_wait(int groups_left);
+    int number() const { return thread_->number; }
+    int num_threads() const { return num_threads_; }
+    // Puts the running thread to sleep until somebody wakes those that wait for this object.
+    void wait_on(const void* object, const char* what, Place place);
+    void wake(const void* object);
+    void yield();
+    // Lets others run after a look at the object that was in vain, and ends the program where all look in vain.
+    void looked_in_vain(const void* object, const char* what, Place place);
+    // Counts what orders memory between the block's threads, or those of the running thread's warp.
+    unsigned orders_of_block() const { return orders_; }
+    unsigned orders_of_warp() const { return warps_[thread_->number / 32].meetings; }
+    void block_was_ordered() { orders_++; }
+    void enter_tsan_fiber() { switch_tsan_fiber(current_->tsan_fiber()); }
     void leave_tsan_fiber() { switch_tsan_fiber(host_.tsan_fiber()); }
     SharedMemory shared;
+    HopperUnits hopper;
 
   private:
     static inline constinit thread_local Multiprocessor* mine_ = nullptr;
-    enum class State : uint8_t { fresh, running, at_barrier, at_collective, ready, exited };
+    enum class State : uint8_t { fresh, running, at_barrier, at_collective, at_object, ready, exited };
     struct Thread {
         Fiber* fiber;
         State state;
@@ -57,6 +72,8 @@ class Multiprocessor {
         unsigned mask;
         void* operand;
         Collective collective;
+        const void* object;  // that it waits for, and what it waits for in words
+        const char* what;
         int num_copies, copy_group;  // asynchronous copies under way; the group that the next one joins
     };
     struct Copy {
@@ -103,7 +120,8 @@ class Multiprocessor {
     std::mt19937 random_;
 
     int num_at_barrier_ = 0, votes_ = 0, vote_result_[2] = {0, 0};
-    unsigned barriers_ = 0;
+    unsigned barriers_ = 0, orders_ = 0;
+    int looks_in_vain_ = 0;  // since anything happened
     Place barrier_place_{};
 
     Fiber host_;
@@ -118,6 +136,21 @@ class Multiprocessor {
         unsigned head = 0, tail = 0;
         int size() const { return int(tail - head); }
     } idle_[2];
+};
+
+// While it exists, what the executor does for itself (it allocates, above all) is no access of the kernel's to TSan.
+class Unseen {
+  public:
+    Unseen() {
+        if (nested_++ == 0) Multiprocessor::mine().leave_tsan_fiber();
+    }
+    ~Unseen() {
+        if (--nested_ == 0) Multiprocessor::mine().enter_tsan_fiber();
+    }
+    Unseen(const Unseen&) = delete;
+
+  private:
+    static inline constinit thread_local int nested_ = 0;
 };
 
 }  // namespace executor

@@ -28,20 +28,23 @@ void fill_with_nan(void* memory, size_t bytes) {
 
 void SharedMemory::begin_block(size_t dynamic_bytes) {
     num_variables_ = 0;
-    used_bytes_ = 0;
     // TSan knows memory by its address: blocks that shared an address would seem to race or, worse, to be ordered.
     if (under_tsan())
         tags_ = bump(8 * kTags, 64);
     else
         offset_ = 0;
-    dynamic_ = dynamic_bytes ? allocate(dynamic_bytes, 128) : nullptr;
+    regions_.clear();
+    regions_.reserve(kMaxVariables + 1);  // here, as an allocation on a fiber would look like a race to TSan
+    dynamic_ = dynamic_block_ = nullptr;
+    dynamic_bytes_ = dynamic_bytes;
+    used_bytes_ = dynamic_bytes;
 }
 
 void SharedMemory::end_block() {
     peak_bytes = std::max(peak_bytes, used_bytes_);
     if (!under_asan()) return;
     for (int i = 0; i < num_variables_; i++) free(variables_[i].memory);
-    free(dynamic_);
+    free(dynamic_block_);
 }
 
 void SharedMemory::end_grid() {
@@ -60,6 +63,29 @@ void* SharedMemory::variable(const void* key, size_t bytes, size_t alignment) {
     return variables_[num_variables_++].memory;
 }
 
+void* SharedMemory::dynamic(size_t alignment) {
+    constexpr size_t kMostAligned = 1024;
+    if (!dynamic_bytes_) return nullptr;
+    if (!dynamic_) {
+        const size_t offset = alignment < kMostAligned ? alignment : 0;
+        dynamic_block_ = allocate(offset + dynamic_bytes_, kMostAligned);
+        used_bytes_ -= offset + dynamic_bytes_;  // they count from the launch on
+        if (offset && under_asan()) __asan_poison_memory_region(dynamic_block_, offset);
+        dynamic_ = static_cast<char*>(dynamic_block_) + offset;
+        regions_.back() = {static_cast<char*>(dynamic_), dynamic_bytes_};
+    }
+    if (uintptr_t(dynamic_) % alignment)
+        kernel_error("dynamic shared memory is asked for with an alignment of %zu, and was with a smaller one",
+                     alignment);
+    return dynamic_;
+}
+
+SharedMemory::Region* SharedMemory::region_of(const void* p, size_t bytes) {
+    for (Region& region : regions_)
+        if (p >= region.memory && static_cast<const char*>(p) + bytes <= region.memory + region.bytes) return &region;
+    return nullptr;
+}
+
 void* SharedMemory::allocate(size_t bytes, size_t alignment) {
     void* memory = nullptr;
     if (!under_asan())
@@ -68,6 +94,7 @@ void* SharedMemory::allocate(size_t bytes, size_t alignment) {
         kernel_error("no memory for %zu bytes of shared memory", bytes);
     fill_with_nan(memory, bytes);
     used_bytes_ += bytes;
+    regions_.push_back({static_cast<char*>(memory), bytes});
     return memory;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace executor {
@@ -14,9 +15,23 @@ class SharedMemory {
     void end_block();
     void end_grid();
     void* variable(const void* key, size_t bytes, size_t alignment);
-    void* dynamic() const { return dynamic_; }
+    // The dynamic part, at a multiple of `alignment`. Where a kernel asks for less than 1024, it gets no more by
+    // chance.
+    void* dynamic(size_t alignment);
+    // A variable or the dynamic part, with the address that it has in the block's window of shared memory.
+    struct Region {
+        char* memory;
+        size_t bytes;
+        uint32_t window = 0;  // 0: nobody has asked for it yet
+    };
+    std::vector<Region>& regions() { return regions_; }
+    // The region that all these bytes lie in; null if there is none.
+    Region* region_of(const void* p, size_t bytes);
     // The address that stands for barrier number `i` in TSan's order of memory; a new one in every block.
     void* barrier_tag(int i) const { return tags_ + 8 * i; }
+    // Further addresses of this kind: for mbarriers, named barriers and warpgroups.
+    static constexpr int kAsyncTags = 192;
+    void* async_tag(int i) const { return barrier_tag(2 + 2 * 32 + i % kAsyncTags); }
     size_t peak_bytes = 0;  // the most that a block of this grid has used
 
   private:
@@ -31,10 +46,12 @@ class SharedMemory {
     void* allocate(size_t bytes, size_t alignment);
     char* bump(size_t bytes, size_t alignment);
 
-    static constexpr int kMaxVariables = 64, kTags = 2 + 2 * 32;
+    static constexpr int kMaxVariables = 64, kTags = 2 + 2 * 32 + kAsyncTags;
     Variable variables_[kMaxVariables];
     int num_variables_ = 0;
-    void* dynamic_ = nullptr;
+    std::vector<Region> regions_;
+    size_t dynamic_bytes_ = 0;
+    void *dynamic_ = nullptr, *dynamic_block_ = nullptr;  // the second is what was allocated
     char* tags_ = nullptr;
     size_t used_bytes_ = 0;  // by this block
     std::vector<Chunk> chunks_;

@@ -10,14 +10,14 @@
 
 // Device memory with the contents of a vector.
 template <class T>
-struct Device {
-    explicit Device(const std::vector<T>& values) : n(values.size()) {
+struct DeviceVector {
+    explicit DeviceVector(const std::vector<T>& values) : n(values.size()) {
         EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&data), n * sizeof(T)), cudaSuccess);
         EXPECT_EQ(cudaMemcpy(data, values.data(), n * sizeof(T), cudaMemcpyHostToDevice), cudaSuccess);
         EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);  // now it is there for every stream
     }
-    ~Device() { cudaFree(data); }
-    Device(const Device&) = delete;
+    ~DeviceVector() { cudaFree(data); }
+    DeviceVector(const DeviceVector&) = delete;
     std::vector<T> read() const {
         std::vector<T> values(n);
         EXPECT_EQ(cudaMemcpy(values.data(), data, n * sizeof(T), cudaMemcpyDeviceToHost), cudaSuccess);

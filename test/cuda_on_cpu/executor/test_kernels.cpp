@@ -52,8 +52,8 @@ __global__ void mma_kernel(float* d, const uint16_t* a, const uint16_t* b, const
 TEST(Executor, MmaMatchesTheFragmentLayout) {
     const std::vector<float> a = small_integers(16 * 16, 1), b = small_integers(8 * 16, 2),
                              c = small_integers(16 * 8, 3);
-    Device<uint16_t> device_a(to_bf16(a)), device_b(to_bf16(b));
-    Device<float> device_c(c), device_d(zeros(16 * 8));
+    DeviceVector<uint16_t> device_a(to_bf16(a)), device_b(to_bf16(b));
+    DeviceVector<float> device_c(c), device_d(zeros(16 * 8));
     run(mma_kernel, 1, 32, 0, device_d.data, device_a.data, device_b.data, device_c.data);
     const std::vector<float> d = device_d.read();
     for (int m = 0; m < 16; m++)
@@ -81,8 +81,8 @@ template <int N, bool TRANSPOSED>
 void check_ldmatrix() {
     std::vector<uint16_t> in(N * 64);
     std::iota(in.begin(), in.end(), uint16_t(100));
-    Device<uint16_t> device_in(in);
-    Device<uint32_t> device_out(zeros<uint32_t>(32 * N));
+    DeviceVector<uint16_t> device_in(in);
+    DeviceVector<uint32_t> device_out(zeros<uint32_t>(32 * N));
     run(ldmatrix_kernel<N, TRANSPOSED>, 1, 32, 0, device_out.data, device_in.data);
     const std::vector<uint32_t> out = device_out.read();
     for (int m = 0; m < N; m++)
@@ -119,8 +119,8 @@ __global__ void product_kernel(float* d, const uint16_t* a, const uint16_t* b) {
 }
 TEST(Executor, MatrixInstructionsMultiply) {
     const std::vector<float> a = small_integers(16 * 16, 4), b = small_integers(16 * 8, 5);
-    Device<uint16_t> device_a(to_bf16(a)), device_b(to_bf16(b));
-    Device<float> device_d(zeros(16 * 8));
+    DeviceVector<uint16_t> device_a(to_bf16(a)), device_b(to_bf16(b));
+    DeviceVector<float> device_d(zeros(16 * 8));
     run(product_kernel, 1, 32, 0, device_d.data, device_a.data, device_b.data);
     const std::vector<float> d = device_d.read();
     for (int m = 0; m < 16; m++)
@@ -157,7 +157,7 @@ __global__ void cp_async_kernel(float* seen, const float* x) {
     note(2);
 }
 TEST(Executor, AsynchronousCopiesArriveWithTheirGroups) {
-    Device<float> x(counting(3 * 4 * 32)), seen(zeros(9 * 32));
+    DeviceVector<float> x(counting(3 * 4 * 32)), seen(zeros(9 * 32));
     run(cp_async_kernel, 1, 32, 0, seen.data, x.data);
     const std::vector<float> values = seen.read();
     for (int t = 0; t < 32; t++) {
@@ -186,9 +186,9 @@ __global__ void shuffles_kernel(int* out, double* wide, unsigned long long* bits
     if (t < 5) out[160 + t] = __shfl_xor_sync(0x1Fu, t, 4) == (t == 0 ? 4 : t == 4 ? 0 : -1);  // 5..7 are absent
 }
 TEST(Executor, Shuffles) {
-    Device<int> out(zeros<int>(165));
-    Device<double> wide(zeros<double>(32));
-    Device<unsigned long long> bits(zeros<unsigned long long>(32));
+    DeviceVector<int> out(zeros<int>(165));
+    DeviceVector<double> wide(zeros<double>(32));
+    DeviceVector<unsigned long long> bits(zeros<unsigned long long>(32));
     run(shuffles_kernel, 1, 32, 0, out.data, wide.data, bits.data);
     const std::vector<int> got = out.read();
     for (int t = 0; t < 32; t++) {
@@ -212,7 +212,7 @@ __global__ void votes_kernel(unsigned* out) {
     out[t * 6 + 5] = unsigned(__syncthreads_and(t != 63));
 }
 TEST(Executor, Votes) {
-    Device<unsigned> out(zeros<unsigned>(64 * 6));
+    DeviceVector<unsigned> out(zeros<unsigned>(64 * 6));
     run(votes_kernel, 1, 64, 0, out.data);
     const std::vector<unsigned> got = out.read();
     for (unsigned t = 0; t < 64; t++) {
@@ -236,11 +236,11 @@ __global__ void atomics_kernel(float* f, double* d, unsigned long long* u, int* 
     }
 }
 TEST(Executor, Atomics) {
-    Device<float> f(zeros(1));
-    Device<double> d(zeros<double>(1));
-    Device<unsigned long long> u(zeros<unsigned long long>(1));
-    Device<int> i(zeros<int>(4));
-    Device<unsigned> turns(zeros<unsigned>(1));
+    DeviceVector<float> f(zeros(1));
+    DeviceVector<double> d(zeros<double>(1));
+    DeviceVector<unsigned long long> u(zeros<unsigned long long>(1));
+    DeviceVector<int> i(zeros<int>(4));
+    DeviceVector<unsigned> turns(zeros<unsigned>(1));
     run(atomics_kernel, 3, 40, 0, f.data, d.data, u.data, i.data, turns.data);
     EXPECT_EQ(f.read()[0], 120.0f);
     EXPECT_EQ(d.read()[0], 60.0);
@@ -261,7 +261,7 @@ __global__ void geometry_kernel(int* out) {
     if (t < 2) out[b * 2 + t] = sums[t];
 }
 TEST(Executor, GridsAndBlocksOfThreeDimensions) {
-    Device<int> out(zeros<int>(2 * 30));
+    DeviceVector<int> out(zeros<int>(2 * 30));
     run(geometry_kernel, dim3(2, 3, 5), dim3(4, 3, 2), 24 * sizeof(int), out.data);
     for (int b = 0; b < 30; b++)
         for (int parity = 0; parity < 2; parity++) {

@@ -54,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Nccl, testing::Values(1, 2, 3, 4), testing::Prin
 template <class T>
 void sum_everywhere(const Rank& r, ncclComm_t comm, size_t n) {
     OwnStream stream;
-    Device<T> in(values<T>(r.rank, n)), out(values<T>(9, n));
+    DeviceVector<T> in(values<T>(r.rank, n)), out(values<T>(9, n));
     EXPECT_EQ(ncclAllReduce(in.data, out.data, n, kType<T>, ncclSum, comm, stream), ncclSuccess);
     EXPECT_EQ(ncclAllReduce(in.data, in.data, n, kType<T>, ncclSum, comm, stream), ncclSuccess);
     EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
@@ -76,7 +76,7 @@ TEST_P(Nccl, AllReduceSums) {
 template <class T>
 void sum_and_scatter(const Rank& r, ncclComm_t comm, size_t n) {
     OwnStream stream;
-    Device<T> in(values<T>(r.rank, n * size_t(r.ranks))), out(values<T>(9, n));
+    DeviceVector<T> in(values<T>(r.rank, n * size_t(r.ranks))), out(values<T>(9, n));
     const size_t mine = n * size_t(r.rank);
     EXPECT_EQ(ncclReduceScatter(in.data, out.data, n, kType<T>, ncclSum, comm, stream), ncclSuccess);
     EXPECT_EQ(ncclReduceScatter(in.data, in.data + mine, n, kType<T>, ncclSum, comm, stream), ncclSuccess);
@@ -103,7 +103,7 @@ void gather(const Rank& r, ncclComm_t comm, size_t n) {
     std::vector<T> expected;
     for (int rank = 0; rank < r.ranks; rank++)
         for (const T& x : values<T>(rank, n)) expected.push_back(x);
-    Device<T> in(values<T>(r.rank, n)), out(values<T>(9, n * size_t(r.ranks))),
+    DeviceVector<T> in(values<T>(r.rank, n)), out(values<T>(9, n * size_t(r.ranks))),
         place(values<T>(9, n * size_t(r.ranks)));
     T* const mine = place.data + n * size_t(r.rank);
     EXPECT_EQ(cudaMemcpyAsync(mine, in.data, n * sizeof(T), cudaMemcpyDeviceToDevice, stream), cudaSuccess);
@@ -131,7 +131,7 @@ TEST_P(Nccl, BroadcastCopiesTheRoots) {
         OwnStream stream;
         for (size_t n : kCounts)
             for (int root = 0; root < r.ranks; root++) {
-                Device<int8_t> in(values<int8_t>(r.rank, n)), out(values<int8_t>(9, n));
+                DeviceVector<int8_t> in(values<int8_t>(r.rank, n)), out(values<int8_t>(9, n));
                 EXPECT_EQ(ncclBroadcast(in.data, out.data, n, ncclInt8, root, comm, stream), ncclSuccess);
                 EXPECT_EQ(ncclBroadcast(in.data, in.data, n, ncclInt8, root, comm, stream), ncclSuccess);
                 EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
@@ -152,7 +152,7 @@ TEST_P(Nccl, SumsHaveTheSameBitsOnAllRanksAndNoFixedOrder) {
         const auto operand = [](int rank, size_t i) { return std::sin(float(i + 1) * float(rank + 1)); };
         std::vector<float> mine(n);
         for (size_t i = 0; i < n; i++) mine[i] = operand(r.rank, i);
-        Device<float> x(mine), all(std::vector<float>(n * size_t(r.ranks)));
+        DeviceVector<float> x(mine), all(std::vector<float>(n * size_t(r.ranks)));
         EXPECT_EQ(ncclAllReduce(x.data, x.data, n, ncclFloat, ncclSum, comm, stream), ncclSuccess);
         EXPECT_EQ(ncclAllGather(x.data, all.data, n, ncclFloat, comm, stream), ncclSuccess);
         EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
@@ -178,10 +178,11 @@ TEST_P(Nccl, AGroupExchangesUnevenMessages) {
         const ncclComm_t comm = r.join();
         const auto count = [](int from, int to) { return (from * 5 + to * 3) % 7 * size_t(40001); };
         OwnStream stream;
-        std::vector<std::unique_ptr<Device<float>>> out, in;
+        std::vector<std::unique_ptr<DeviceVector<float>>> out, in;
         for (int peer = 0; peer < r.ranks; peer++) {
-            out.push_back(std::make_unique<Device<float>>(values<float>(r.rank * 10 + peer, count(r.rank, peer))));
-            in.push_back(std::make_unique<Device<float>>(zeros(count(peer, r.rank))));
+            out.push_back(
+                std::make_unique<DeviceVector<float>>(values<float>(r.rank * 10 + peer, count(r.rank, peer))));
+            in.push_back(std::make_unique<DeviceVector<float>>(zeros(count(peer, r.rank))));
         }
         EXPECT_EQ(ncclGroupStart(), ncclSuccess);
         for (int peer = 0; peer < r.ranks; peer++) {
@@ -201,10 +202,10 @@ TEST_P(Nccl, MessagesOfAPairKeepTheirOrder) {
     in_every_rank(2, [](const Rank& r) {
         const ncclComm_t comm = r.join();
         OwnStream stream;
-        Device<int32_t> x(values<int32_t>(r.rank, 200000)), y(values<int32_t>(r.rank, 3));
+        DeviceVector<int32_t> x(values<int32_t>(r.rank, 200000)), y(values<int32_t>(r.rank, 3));
         for (int repeat = 0; repeat < 3; repeat++) {
             EXPECT_EQ(ncclGroupStart(), ncclSuccess);
-            for (const Device<int32_t>* each : {&x, &y})
+            for (const DeviceVector<int32_t>* each : {&x, &y})
                 EXPECT_EQ(r.rank ? ncclSend(each->data, each->n, ncclInt32, 0, comm, stream)
                                  : ncclRecv(each->data, each->n, ncclInt32, 1, comm, stream),
                           ncclSuccess);
@@ -232,7 +233,7 @@ __global__ void add_kernel(float* x, float value, int n) {
     if (i < n) x[i] += value;
 }
 constexpr int kN = 1000;
-void add(const Device<float>& x, float value, cudaStream_t stream) {
+void add(const DeviceVector<float>& x, float value, cudaStream_t stream) {
     launch(add_kernel, (kN + 63) / 64, 64, 0, stream, x.data, value, kN);
 }
 
@@ -241,7 +242,7 @@ TEST_P(Nccl, AGraphHoldsCallsOnAForkedStream) {
         const ncclComm_t comm = r.join();
         OwnStream compute, communication;
         OwnEvent fork, join;
-        Device<float> x(zeros(kN)), y(zeros(kN));
+        DeviceVector<float> x(zeros(kN)), y(zeros(kN));
         ASSERT_EQ(cudaStreamBeginCapture(compute, cudaStreamCaptureModeThreadLocal), cudaSuccess);
         add(x, 1, compute);
         cudaEventRecord(fork, compute);
@@ -276,7 +277,7 @@ TEST_P(Nccl, CallsOnTwoStreamsKeepTheirOrder) {
     in_every_rank(GetParam(), [](const Rank& r) {
         const ncclComm_t comm = r.join();
         OwnStream streams[2];
-        Device<float> x(std::vector<float>(kN, 1)), y(std::vector<float>(kN, 2));
+        DeviceVector<float> x(std::vector<float>(kN, 1)), y(std::vector<float>(kN, 2));
         EXPECT_EQ(ncclAllReduce(x.data, x.data, kN, ncclFloat, ncclSum, comm, streams[0]), ncclSuccess);
         EXPECT_EQ(ncclAllReduce(y.data, y.data, kN, ncclFloat, ncclSum, comm, streams[1]), ncclSuccess);
         for (int i : {r.rank % 2, (r.rank + 1) % 2}) EXPECT_EQ(cudaStreamSynchronize(streams[i]), cudaSuccess);
@@ -291,7 +292,7 @@ TEST_P(Nccl, WorkRunsWhileTheHostWaitsForAnotherRank) {
         const fs::path done = fs::path(getenv("TEST_FOLDER")) / "done";
         const ncclComm_t comm = r.join();
         OwnStream stream;
-        Device<float> x(std::vector<float>(kN, 1));
+        DeviceVector<float> x(std::vector<float>(kN, 1));
         add(x, 1, stream);
         EXPECT_EQ(ncclAllReduce(x.data, x.data, kN, ncclFloat, ncclSum, comm, stream), ncclSuccess);
         if (r.rank == r.ranks - 1) {

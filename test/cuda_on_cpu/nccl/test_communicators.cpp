@@ -45,7 +45,7 @@ TEST_P(NcclCommunicator, AbortFromAnotherThreadEndsAWait) {
     in_every_rank(GetParam(), [](const Rank& r) {
         const ncclComm_t comm = r.join();
         OwnStream stream;
-        Device<float> x(std::vector<float>(kN, 1));
+        DeviceVector<float> x(std::vector<float>(kN, 1));
         if (r.rank == 0) {
             EXPECT_EQ(wait_for_async_error(comm, ncclSuccess), ncclRemoteError);  // another rank's abort
         } else {
@@ -71,7 +71,7 @@ TEST_P(NcclCommunicator, TheDeathOfAPeerIsAnAsynchronousErrorAndAbortEndsTheWork
                   [](const Rank& r) {
                       const ncclComm_t comm = r.join();
                       OwnStream stream;
-                      Device<float> x(std::vector<float>(kN, 1));
+                      DeviceVector<float> x(std::vector<float>(kN, 1));
                       EXPECT_EQ(ncclAllReduce(x.data, x.data, kN, ncclFloat, ncclSum, comm, stream), ncclSuccess);
                       EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
                       if (r.rank == r.ranks - 1) {
@@ -127,7 +127,7 @@ TEST_P(NcclCommunicator, WithoutBlockingEveryCallIsInProgressAtFirst) {
         EXPECT_EQ(ncclCommUserRank(comm, &number), ncclSuccess);
         EXPECT_EQ(number, r.rank);
         OwnStream stream;
-        Device<float> x(std::vector<float>(kN, 1));
+        DeviceVector<float> x(std::vector<float>(kN, 1));
         EXPECT_EQ(ncclAllReduce(x.data, x.data, kN, ncclFloat, ncclSum, comm, stream), ncclInProgress);
         EXPECT_EQ(ncclAllReduce(x.data, x.data, kN, ncclFloat, ncclSum, comm, stream), ncclInvalidArgument);
         EXPECT_EQ(wait_for_async_error(comm, ncclInProgress), ncclSuccess);
@@ -197,7 +197,7 @@ TEST(NcclInit, RefusesWhatMakesNoCommunicator) {
 TEST(NcclCalls, RefuseWhatCannotBeMeant) {
     in_every_rank(1, [](const Rank& r) {
         const ncclComm_t comm = r.join();
-        Device<float> x(zeros(10));
+        DeviceVector<float> x(zeros(10));
         EXPECT_EQ(ncclSend(x.data, 1, ncclFloat, 1, comm, nullptr), ncclInvalidArgument);
         EXPECT_EQ(ncclBroadcast(x.data, x.data, 1, ncclFloat, -1, comm, nullptr), ncclInvalidArgument);
         EXPECT_EQ(ncclAllReduce(x.data, x.data, 1, ncclNumTypes, ncclSum, comm, nullptr), ncclInvalidArgument);

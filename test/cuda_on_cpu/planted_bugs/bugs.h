@@ -12,9 +12,11 @@ struct Bug {
     const char* name;
     const char* caught_in;  // some of forward, reverse, random, deferred, asan, tsan; or "all"; or "", for none
     void (*program)();
+    const char* says = "";  // a pattern of grep that the executor's report has to match
 };
 std::vector<Bug> kernel_bugs();
 std::vector<Bug> host_bugs();
+std::vector<Bug> hopper_bugs();
 std::vector<Bug> nccl_bugs();  // where NCCL's header is
 
 // Ends the program at an error that CUDA reports, as a careful program does.

@@ -24,14 +24,14 @@ struct Event {
 // ---- streams -----------------------------------------------------------------------------------------------------
 
 __global__ void append_kernel(float* x, float digit) { *x = *x * 10.0f + digit; }
-void append(Device<float>& x, float digit, cudaStream_t stream) {
+void append(DeviceVector<float>& x, float digit, cudaStream_t stream) {
     launch(append_kernel, 1, 1, 0, stream, x.data, digit);
 }
 
 TEST(Executor, EventsOrderStreams) {
     Stream first, second;
     Event halfway;
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     append(x, 1, first);
     cudaEventRecord(halfway, first);
     cudaStreamWaitEvent(second, halfway, 0);
@@ -47,7 +47,7 @@ TEST(Executor, EventsOrderStreams) {
 }
 TEST(Executor, TheDefaultStreamWaitsForBlockingStreamsAndTheyForIt) {
     Stream blocking(cudaStreamDefault);
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     append(x, 1, blocking);
     append(x, 2, nullptr);
     append(x, 3, blocking);
@@ -57,7 +57,7 @@ TEST(Executor, DeferredWorkWaitsToBeForced) {
     if (!executor::options().deferred || executor::options().order == executor::Options::Order::random)
         GTEST_SKIP() << "runs in deferred streams, in a fixed order";
     Stream stream, other;
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     append(x, 1, stream);
     EXPECT_EQ(x.read()[0], 0.0f);
     EXPECT_EQ(cudaStreamSynchronize(other), cudaSuccess);
@@ -72,7 +72,7 @@ TEST(Executor, DeferredWorkWaitsToBeForced) {
 }
 TEST(Executor, AsynchronousCopiesReadPageableMemoryAtOnceAndPinnedMemoryLater) {
     Stream stream;
-    Device<float> x(zeros(2));
+    DeviceVector<float> x(zeros(2));
     float pageable = 1.0f, *pinned;
     cudaMallocHost(reinterpret_cast<void**>(&pinned), sizeof(float));
     *pinned = 1.0f;
@@ -90,7 +90,7 @@ TEST(Executor, ACopyFromPageableMemoryHasReadItWhenItReturnsNoMore) {
     if (!executor::options().deferred || executor::options().order == executor::Options::Order::random)
         GTEST_SKIP() << "runs in deferred streams, in a fixed order";
     Stream stream;
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     float pageable = 1.0f;
     cudaMemcpy(x.data, &pageable, sizeof(float), cudaMemcpyHostToDevice);
     pageable = 5.0f;
@@ -102,7 +102,7 @@ TEST(Executor, ACopyFromPageableMemoryHasReadItWhenItReturnsNoMore) {
 }
 TEST(Executor, HostWorkRunsInTheStreamsOrder) {
     Stream stream;
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     append(x, 1, stream);
     EXPECT_TRUE(executor::is_device_pointer(x.data, sizeof(float)));
     EXPECT_FALSE(executor::is_device_pointer(x.data, sizeof(float) + 1));
@@ -131,7 +131,7 @@ TEST(Executor, EventsMeasureTime) {
 TEST(Executor, AGraphIsRecordedAndReplayed) {
     Stream stream, other;
     Event fork, join;
-    Device<float> x(zeros(1)), y(zeros(1));
+    DeviceVector<float> x(zeros(1)), y(zeros(1));
     float digit = 4.0f;
     ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
     append(x, digit, stream);
@@ -163,7 +163,7 @@ TEST(Executor, AGraphIsRecordedAndReplayed) {
 }
 TEST(Executor, AGraphTakesOverAnotherOfTheSameShape) {
     Stream stream;
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     const auto capture = [&](std::vector<float> digits) {
         cudaGraph_t graph;
         cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal);
@@ -188,7 +188,7 @@ TEST(Executor, AGraphTakesOverAnotherOfTheSameShape) {
 TEST(Executor, ALaunchRecordsAnExternalEvent) {
     Stream stream, other;
     Event start, end;
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     float ms = -1.0f;
     ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
     EXPECT_EQ(cudaEventRecordWithFlags(start, stream, cudaEventRecordExternal), cudaSuccess);
@@ -218,7 +218,7 @@ TEST(Executor, ALaunchRecordsAnExternalEvent) {
 }
 TEST(Executor, CopiesRectangles) {
     Stream stream;
-    Device<float> x({1, 2, 3, 4, 5, 6}), y(zeros(7));
+    DeviceVector<float> x({1, 2, 3, 4, 5, 6}), y(zeros(7));
     constexpr size_t kFloat = sizeof(float);
     const auto copy = [&](size_t width) {
         return cudaMemcpy2DAsync(y.data + 1, 2 * kFloat, x.data, 3 * kFloat, width * kFloat, 2,
@@ -241,7 +241,7 @@ TEST(Executor, CopiesRectangles) {
 TEST(Executor, ACaptureRefusesWhatCannotBeCaptured) {
     Stream stream, blocking(cudaStreamDefault);
     Event event;
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     void* memory;
     const std::vector<std::pair<cudaError_t, std::function<cudaError_t()>>> calls = {
         {cudaErrorStreamCaptureUnsupported, [&] { return cudaStreamSynchronize(stream); }},
@@ -279,7 +279,7 @@ TEST(Executor, RefusedLaunchesAndAllocationsAreReported) {
     EXPECT_EQ(cudaMalloc(&memory, size_t(1) << 50), cudaErrorMemoryAllocation);
     EXPECT_EQ(cudaGetLastError(), cudaErrorMemoryAllocation);
     EXPECT_EQ(cudaGetLastError(), cudaSuccess);
-    Device<float> x(zeros(1));
+    DeviceVector<float> x(zeros(1));
     launch(append_kernel, 1, 1025, 0, nullptr, x.data, 1.0f);
     EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidConfiguration);
     launch(append_kernel, 1, 1, 49 << 10, nullptr, x.data, 1.0f);
@@ -297,7 +297,7 @@ TEST(Executor, PosesAsAnH100) {
     EXPECT_EQ(properties.multiProcessorCount, 132);
     size_t before, after, total;
     cudaMemGetInfo(&before, &total);
-    Device<float> x(zeros(1000));
+    DeviceVector<float> x(zeros(1000));
     cudaMemGetInfo(&after, &total);
     EXPECT_EQ(before - after, 4000u);
     EXPECT_EQ(cudaSetDevice(1), cudaErrorInvalidDevice);
