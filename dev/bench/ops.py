@@ -43,13 +43,13 @@ HEAD_WIDTH = 145             # the vocabulary gives so many tiles that a last, p
 # The share of an epilogue's traffic, beyond a bf16 result, that other tiles' arithmetic doesn't hide: stores drain beside it,
 # loads hold up the tile that asks for them.
 EXPOSED_STORE, EXPOSED_LOAD = 0.35, 0.85
-# The second pass of cross-entropy finds a row of logits in L2, but for this share: the rows of 132 blocks at once are 27 MB,
-# and the gradients written beside them half of that, in 50 MB that are two halves.
-SECOND_PASS_MISSES = 3 / 8
+# The second pass of cross-entropy finds a row of logits in L2, but for this share: the rows of 264 blocks at once are 27 MB, in
+# 50 MB that are two halves. (The gradients take the same lines.)
+SECOND_PASS_MISSES = 1 / 8
 LAUNCH_GAP = 0.9e-6  # seconds between two kernels of a CUDA graph
 
-LOGIT_BYTES = 512 << 20  # the fp32 logits that exist at a time (src/model/activations.cpp)
-BF16, FP32 = 2, 4        # bytes
+LOGIT_BYTES, LOGIT_TILE = 1024 << 20, 256  # the logits that exist at a time, in so many rows (src/model/activations.cpp)
+BF16, FP32 = 2, 4                          # bytes
 
 # The parts that step.cpp tells apart when it profiles a step, in its order.
 PARTS = ("weights", "low-rank", "effective", "attention", "norm+gelu", "head+loss", "adamw", "rest")
@@ -213,10 +213,10 @@ def linear_update_ops(linear, rank, route):
 
 
 def chunks_of_logits(model, rows):
-    """Rows of each chunk of logits: as few equal chunks as LOGIT_BYTES allows (logit_rows in activations.cpp)."""
-    most = min(max(LOGIT_BYTES // (FP32 * model.padded_vocab), 1), rows)
+    """Rows of each chunk of bf16 logits: as few equal chunks as LOGIT_BYTES allows (logit_rows in activations.cpp)."""
+    most = LOGIT_BYTES // (BF16 * model.padded_vocab) // LOGIT_TILE * LOGIT_TILE
     chunks = -(-rows // most)
-    chunk = -(-rows // chunks)
+    chunk = -(-rows // chunks // LOGIT_TILE) * LOGIT_TILE
     return [min(chunk, rows - first) for first in range(0, rows, chunk)]
 
 
@@ -242,8 +242,8 @@ def other_ops(model, rows, seq_len):
     for chunk in chunks_of_logits(model, rows):
         logits, embedding = chunk * V, V * C
         ops += [product("head products", "head+loss", chunk, V, C, HEAD_WIDTH, result=0),
-                Op("logits in fp32", "head+loss", stored=FP32 * logits, kernels=0),  # what that product leaves
-                stream("cross-entropy", "head+loss", (FP32 * (1 + SECOND_PASS_MISSES) + BF16) * logits),
+                Op("logits stored", "head+loss", stored=BF16 * logits, kernels=0),  # what that product leaves
+                stream("cross-entropy", "head+loss", BF16 * (2 + SECOND_PASS_MISSES) * logits),
                 product("head products", "head+loss", chunk, C, V, HEAD_WIDTH),
                 product("head products", "head+loss", V, C, chunk, HEAD_WIDTH, result=0,
                         stored=FP32 * embedding, loaded=FP32 * embedding)]  # each chunk adds to the whole gradient
