@@ -23,10 +23,9 @@ NARROW_STREAM = 0.71    # products with A or B, which read one large operand: sh
 # These are fractions of a large bf16 product's rate:
 # Attention runs on mma.sync. So does FlashAttention-2, which is published at about 230 TFLOP/s for causal heads of 64 and
 # T = 1024 on an H100 (Shah et al. 2024, FlashAttention-3); these kernels are taken to reach a little less, and the backward,
-# whose operands leave it few registers, less again. It is two kernels (keys, queries) that do 4 + 3 products, where the
-# formula, by which its FLOPs are counted, has 5.
+# whose operands leave it few registers, less again: its blocks hand ds over through shared memory, and dq through L2.
 ATTENTION_FORWARD = 200 / 740
-ATTENTION_BACKWARD = 170 / 740 * 5 / 7
+ATTENTION_BACKWARD = 150 / 740
 NARROW_PRODUCT = 450 / 740  # (N, r) results, and sums over N: one tile in width
 PROJECTION = 150 / 740      # (out, r) and (r, in) results of a sum over in or out: fewer tiles than multiprocessors
 
@@ -231,7 +230,7 @@ def other_ops(model, rows, seq_len):
         stream("LayerNorm forward", "norm+gelu", 4 * row),                # ln_2 with the sum: x, residual, sum, out
         stream("residual add", "rest", 3 * row),                          # after the MLP
         Op("attention forward", "attention", 2 * causal, 4 * row, product_share=ATTENTION_FORWARD),
-        Op("attention backward", "attention", 5 * causal, 8 * row, product_share=ATTENTION_BACKWARD, kernels=2),
+        Op("attention backward", "attention", 5 * causal, 8 * row, product_share=ATTENTION_BACKWARD),
         stream("attention row sums", "attention", 2 * row),               # sums of dout * out, for the backward
         stream("LayerNorm backward", "norm+gelu", 2 * 4 * row, norm_backward, kernels=4)]  # two: x, dout, dx += …
     ops = [op.times(L) for op in block]

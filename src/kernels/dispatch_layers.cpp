@@ -107,7 +107,7 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
 // ---- causal self-attention ---------------------------------------------------------------------------------------
 
 int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH, int64_t head_size) {
-    if (device == Device::cuda) return cuda::attention_scratch_floats(B, T, NH);
+    if (device == Device::cuda) return cuda::attention_scratch_floats(B, T, NH, head_size);
     return cpu::attention_scratch_floats(T, head_size);
 }
 
