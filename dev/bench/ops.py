@@ -23,10 +23,9 @@ NARROW_STREAM = 0.71    # products with A or B, which read one large operand: sh
 # These are fractions of a large bf16 product's rate:
 # Attention runs on mma.sync. So does FlashAttention-2, which is published at about 230 TFLOP/s for causal heads of 64 and
 # T = 1024 on an H100 (Shah et al. 2024, FlashAttention-3); these kernels are taken to reach a little less, and the backward,
-# whose operands leave it few registers, less again. It is two kernels (keys, queries) that do 4 + 3 products, where the
-# formula, by which its FLOPs are counted, has 5.
+# whose operands leave it few registers, less again: its blocks hand ds over through shared memory, and dq through L2.
 ATTENTION_FORWARD = 200 / 740
-ATTENTION_BACKWARD = 170 / 740 * 5 / 7
+ATTENTION_BACKWARD = 150 / 740
 NARROW_PRODUCT = 450 / 740  # (N, r) results, and sums over N: one tile in width
 PROJECTION = 150 / 740      # (out, r) and (r, in) results of a sum over in or out: fewer tiles than multiprocessors
 
@@ -43,13 +42,13 @@ HEAD_WIDTH = 145             # the vocabulary gives so many tiles that a last, p
 # The share of an epilogue's traffic, beyond a bf16 result, that other tiles' arithmetic doesn't hide: stores drain beside it,
 # loads hold up the tile that asks for them.
 EXPOSED_STORE, EXPOSED_LOAD = 0.35, 0.85
-# The second pass of cross-entropy finds a row of logits in L2, but for this share: the rows of 132 blocks at once are 27 MB,
-# and the gradients written beside them half of that, in 50 MB that are two halves.
-SECOND_PASS_MISSES = 3 / 8
+# The second pass of cross-entropy finds a row of logits in L2, but for this share: the rows of 264 blocks at once are 27 MB, in
+# 50 MB that are two halves. (The gradients take the same lines.)
+SECOND_PASS_MISSES = 1 / 8
 LAUNCH_GAP = 0.9e-6  # seconds between two kernels of a CUDA graph
 
-LOGIT_BYTES = 512 << 20  # the fp32 logits that exist at a time (src/model/activations.cpp)
-BF16, FP32 = 2, 4        # bytes
+LOGIT_BYTES, LOGIT_TILE = 1024 << 20, 256  # the logits that exist at a time, in so many rows (src/model/activations.cpp)
+BF16, FP32 = 2, 4                          # bytes
 
 # The parts that step.cpp tells apart when it profiles a step, in its order.
 PARTS = ("weights", "low-rank", "effective", "attention", "norm+gelu", "head+loss", "adamw", "rest")
@@ -213,10 +212,10 @@ def linear_update_ops(linear, rank, route):
 
 
 def chunks_of_logits(model, rows):
-    """Rows of each chunk of logits: as few equal chunks as LOGIT_BYTES allows (logit_rows in activations.cpp)."""
-    most = min(max(LOGIT_BYTES // (FP32 * model.padded_vocab), 1), rows)
+    """Rows of each chunk of bf16 logits: as few equal chunks as LOGIT_BYTES allows (logit_rows in activations.cpp)."""
+    most = LOGIT_BYTES // (BF16 * model.padded_vocab) // LOGIT_TILE * LOGIT_TILE
     chunks = -(-rows // most)
-    chunk = -(-rows // chunks)
+    chunk = -(-rows // chunks // LOGIT_TILE) * LOGIT_TILE
     return [min(chunk, rows - first) for first in range(0, rows, chunk)]
 
 
@@ -231,7 +230,7 @@ def other_ops(model, rows, seq_len):
         stream("LayerNorm forward", "norm+gelu", 4 * row),                # ln_2 with the sum: x, residual, sum, out
         stream("residual add", "rest", 3 * row),                          # after the MLP
         Op("attention forward", "attention", 2 * causal, 4 * row, product_share=ATTENTION_FORWARD),
-        Op("attention backward", "attention", 5 * causal, 8 * row, product_share=ATTENTION_BACKWARD, kernels=2),
+        Op("attention backward", "attention", 5 * causal, 8 * row, product_share=ATTENTION_BACKWARD),
         stream("attention row sums", "attention", 2 * row),               # sums of dout * out, for the backward
         stream("LayerNorm backward", "norm+gelu", 2 * 4 * row, norm_backward, kernels=4)]  # two: x, dout, dx += …
     ops = [op.times(L) for op in block]
@@ -242,8 +241,8 @@ def other_ops(model, rows, seq_len):
     for chunk in chunks_of_logits(model, rows):
         logits, embedding = chunk * V, V * C
         ops += [product("head products", "head+loss", chunk, V, C, HEAD_WIDTH, result=0),
-                Op("logits in fp32", "head+loss", stored=FP32 * logits, kernels=0),  # what that product leaves
-                stream("cross-entropy", "head+loss", (FP32 * (1 + SECOND_PASS_MISSES) + BF16) * logits),
+                Op("logits stored", "head+loss", stored=BF16 * logits, kernels=0),  # what that product leaves
+                stream("cross-entropy", "head+loss", BF16 * (2 + SECOND_PASS_MISSES) * logits),
                 product("head products", "head+loss", chunk, C, V, HEAD_WIDTH),
                 product("head products", "head+loss", V, C, chunk, HEAD_WIDTH, result=0,
                         stored=FP32 * embedding, loaded=FP32 * embedding)]  # each chunk adds to the whole gradient

@@ -128,7 +128,7 @@ def gather_seconds(s, ranks, staging, links, machine):
 # ---- an update -------------------------------------------------------------------------------------------------------
 
 FORWARD = ("linears forward", "LayerNorm forward", "residual add", "attention forward")
-HEAD = ("head products", "logits in fp32", "cross-entropy")
+HEAD = ("head products", "logits stored", "cross-entropy")
 
 
 def is_gelu_forward(op):

@@ -47,19 +47,18 @@ Tensor text_ids(Memory& m, int64_t count, int64_t V) {
 
 // The loss over a chunk of rows.
 void add_cross_entropy(Cases& cases, DType type, const Model& model, Device device) {
-    const int64_t rows = logit_rows(model.config, device, model.N()), V = model.V(), Vp = model.Vp();
+    const int64_t rows = logit_rows(model.config, device, type, model.N()), V = model.V(), Vp = model.Vp();
     for (const bool backward : {true, false})
         cases.add("cross_entropy", label(type, rows, Vp) + (backward ? "_backward" : ""), [=](Memory& m) -> Run {
-            const Tensor logits = m.random(rows, Vp, DType::f32);
-            // In place the next run would get this one's gradients: finite numbers too, which is all that matters here.
-            const Tensor dlogits = !backward ? Tensor{} : type == DType::f32 ? logits : m.output(rows, Vp, type);
+            const Tensor logits = m.random(rows, Vp, type);
             const Tensor targets = text_ids(m, rows, V);
             const kernels::CrossEntropy a{.losses = m.output(1, rows, DType::f32),
                                           .logits = logits,
-                                          .dlogits = dlogits,
+                                          .dlogits = backward ? logits : Tensor{},
                                           .targets = targets.get<int32_t>(),
                                           .V = V,
                                           .scale = 1e-4f};
+            // The next run gets this one's gradients as logits: finite numbers too, which is all that matters here.
             return [=] { kernels::cross_entropy(a); };
         });
 }

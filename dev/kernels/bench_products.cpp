@@ -59,8 +59,8 @@ void add_weight_products(Cases& cases, DType type, const Model& model) {
 }
 
 void add_head_products(Cases& cases, DType type, const Model& model, Device device) {
-    const int64_t rows = logit_rows(model.config, device, model.N()), C = model.C(), Vp = model.Vp();
-    add_product(cases, "head", rows, Vp, C, type, DType::f32, {.transpose_b = true});
+    const int64_t rows = logit_rows(model.config, device, type, model.N()), C = model.C(), Vp = model.Vp();
+    add_product(cases, "head", rows, Vp, C, type, type, {.transpose_b = true});
     add_product(cases, "head_dinput", rows, C, Vp, type, type, {});
     add_product(cases, "head_dweight", Vp, C, rows, type, DType::f32, {.transpose_a = true, .accumulate = true});
 }

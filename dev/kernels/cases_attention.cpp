@@ -13,7 +13,7 @@ void add_attention(Cases& all) {
         for (const auto [B, T, NH, HS, deviation] :
              {Size{1, 1, 1, 64}, Size{2, 7, 3, 5}, Size{1, 65, 2, 64}, Size{2, 200, 1, 64}, Size{1, 257, 2, 64},
               Size{1, 130, 1, 128}, Size{1, 100, 2, 80}, Size{2, 33, 2, 16}, Size{1, 70, 1, 256},
-              Size{1, 200, 2, 64, 12}}) {
+              Size{1, 200, 2, 64, 12}, Size{5, 129, 13, 64}, Size{1, 300, 2, 128}}) {
             const int64_t N = B * T, C = NH * HS;
             const std::string shape =
                 str(dtype_name(type), "_", B, "x", T, "x", NH, "x", HS, deviation > 1 ? "_large" : "");

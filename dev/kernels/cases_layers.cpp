@@ -74,13 +74,10 @@ void add_rows(Cases& all) {
             for (const bool backward : {false, true})
                 all.push_back({"cross_entropy", label(type, N, Vp) + (backward ? "_backward" : ""), 2 * tolerance(type),
                                [=](Memory& m) -> Run {
-                                   const Tensor logits = m.random(N, Vp, DType::f32, 3), targets = m.ids(N, V);
-                                   const Tensor dlogits = !backward            ? Tensor{}
-                                                          : type == DType::f32 ? logits
-                                                                               : m.output(N, Vp, type);
+                                   const Tensor logits = m.random(N, Vp, type, 3), targets = m.ids(N, V);
                                    const kernels::CrossEntropy a{.losses = m.output(1, N, DType::f32),
                                                                  .logits = logits,
-                                                                 .dlogits = dlogits,
+                                                                 .dlogits = backward ? logits : Tensor{},
                                                                  .targets = targets.get<int32_t>(),
                                                                  .V = V,
                                                                  .scale = 0.37f};

@@ -28,7 +28,7 @@ void add_not_finite(Cases& all) {
                            std::fill(row(3), row(3) + V, -INFINITY);
                            std::fill(row(4) + V, row(4) + Vp, NAN);  // padding, which must not matter
                            const kernels::CrossEntropy a{.losses = m.output(1, N, DType::f32),
-                                                         .logits = m.values(N, Vp, DType::f32, values),
+                                                         .logits = m.values(N, Vp, type, values),
                                                          .dlogits = m.output(N, Vp, type),
                                                          .targets = m.ids(N, V).get<int32_t>(),
                                                          .V = V};

@@ -107,7 +107,7 @@ void gelu_backward(const Tensor& dx, const Tensor& dout, const Tensor& x) {
 // ---- causal self-attention ---------------------------------------------------------------------------------------
 
 int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH, int64_t head_size) {
-    if (device == Device::cuda) return cuda::attention_scratch_floats(B, T, NH);
+    if (device == Device::cuda) return cuda::attention_scratch_floats(B, T, NH, head_size);
     return cpu::attention_scratch_floats(T, head_size);
 }
 
@@ -150,19 +150,13 @@ void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& do
 
 void cross_entropy(const CrossEntropy& a) {
     const int64_t N = a.logits.rows, Vp = a.logits.cols;
-    check("cross_entropy", {{"logits", a.logits, N, Vp, DType::f32}, {"losses", a.losses, 1, N, DType::f32}});
+    const DType type = check("cross_entropy", {{"logits", a.logits, N, Vp}, {"losses", a.losses, 1, N, DType::f32}});
     CHECK(a.V > 0 && a.V <= Vp, "cross_entropy: V is ", a.V, " and should be in [1, ", Vp, "]");
-    DType type = DType::f32;
-    if (!a.dlogits.empty()) {
-        type = check("cross_entropy", {{"dlogits", a.dlogits, N, Vp}});
-        CHECK(a.dlogits.device == a.logits.device, "cross_entropy: dlogits is on another device than logits");
-        CHECK(type == DType::f32 || a.dlogits.data != a.logits.data,
-              "cross_entropy: bf16 dlogits can't lie on the fp32 logits");
-    }
+    if (!a.dlogits.empty()) check("cross_entropy", {{"logits", a.logits, N, Vp}, {"dlogits", a.dlogits, N, Vp}});
     if (on_cpu(a.logits)) check_ids("cross_entropy", "target", a.targets, N, a.V);
     const OpTimer timer("cross_entropy", {a.logits, a.dlogits, a.losses});
     by_type(type, [&]<class E>(E*) {
-        ON_DEVICE_OF(a.logits, cross_entropy(a.losses.get<float>(), a.logits.get<float>(), optional<E>(a.dlogits),
+        ON_DEVICE_OF(a.logits, cross_entropy(a.losses.get<float>(), a.logits.get<E>(), optional<E>(a.dlogits),
                                              a.targets, N, a.V, Vp, a.scale));
     });
 }

@@ -123,10 +123,10 @@ void attention_backward(const Attention& forward, const Tensor& dqkv, const Tens
 // ---- loss --------------------------------------------------------------------------------------------------------
 
 // Row losses -log softmax(logits[:V])[target] into losses (1, N). With `dlogits`, also dlogits = (softmax - onehot) *
-// scale, zero in the padded columns [V, Vp). fp32 `dlogits` may be `logits` itself (in place); bf16 `dlogits` may not
-// share its memory.
+// scale, zero in the padded columns [V, Vp); `dlogits` may be `logits` itself (in place). Sums and losses are fp32 or
+// better whatever the type of the logits.
 struct CrossEntropy {
-    Tensor losses, logits, dlogits;    // (1, N) fp32, (N, Vp) fp32, (N, Vp) compute type or empty
+    Tensor losses, logits, dlogits;    // (1, N) fp32, (N, Vp) of one type both; dlogits may be empty
     const int32_t* targets = nullptr;  // (N)
     int64_t V = 0;                     // the columns that are tokens; the others are padding
     float scale = 1.0f;

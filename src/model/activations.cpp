@@ -7,14 +7,20 @@
 namespace {
 // Bytes of logits that are computed at once: enough for efficient products, few enough that they never exist whole. A
 // GPU spends relatively more on what every chunk repeats, which is to read and write the embedding's whole gradient.
-constexpr int64_t logit_bytes(Device device) { return int64_t(device == Device::cuda ? 512 : 128) << 20; }
+constexpr int64_t logit_bytes(Device device) { return int64_t(device == Device::cuda ? 1024 : 128) << 20; }
+// A GPU's chunk fills tiles of so many rows.
+constexpr int64_t tile_rows(Device device) { return device == Device::cuda ? 256 : 1; }
 }  // namespace
 
-// The chunks are equal, since a short last one would cost nearly as much as a whole one.
-int64_t logit_rows(const GPT2Config& config, Device device, int64_t N) {
-    const int64_t most = std::clamp<int64_t>(logit_bytes(device) / (4 * config.padded_vocab()), 1, N);
-    const int64_t chunks = (N + most - 1) / most;
-    return (N + chunks - 1) / chunks;
+// The chunks are equal but for tiles, since a short last one would cost nearly as much as a whole one.
+int64_t logit_rows(const GPT2Config& config, Device device, DType type, int64_t N) {
+    // A bf16 result of the CPU is an fp32 one first (cpu/matmul.cpp).
+    const int64_t row_bytes = config.padded_vocab() * int64_t(device == Device::cuda ? dtype_size(type) : 4);
+    int64_t most = std::max<int64_t>(logit_bytes(device) / row_bytes, 1), tile = tile_rows(device);
+    if (most < tile) tile = 1;
+    most -= most % tile;
+    const int64_t chunks = (N + most - 1) / most, rows = (N + chunks - 1) / chunks;
+    return std::min((rows + tile - 1) / tile * tile, N);
 }
 
 void Activations::plan(MemoryPlan& plan, const GPT2Config& config, DType type, const BatchLimits& limits,
@@ -48,10 +54,11 @@ void Activations::plan(MemoryPlan& plan, const GPT2Config& config, DType type, c
     activation(lnf, C);
     for (Tensor* t : {&lnf_mean, &lnf_rstd, &losses}) statistic(*t, N);
 
-    const int64_t chunk = logit_rows(config, plan.device(), N);
-    workspace_of(logits, DType::f32, chunk, config.padded_vocab());
+    const DType in_training = limits.backward ? type : DType::f32;
+    chunk = logit_rows(config, plan.device(), in_training, N);
+    const int64_t per_float = int64_t(sizeof(float) / dtype_size(in_training));
+    workspace_of(logits, DType::f32, (chunk + per_float - 1) / per_float, config.padded_vocab());
     if (limits.backward) {
-        if (type != DType::f32) workspace_of(dlogits, type, chunk, config.padded_vocab());
         activation(dresidual, C);
         activation(dbuffer, C);
         activation(dqkv, 3 * C);
@@ -73,6 +80,5 @@ void Activations::place() {
             a.ln2 = blocks[0].ln2;
             a.fch_gelu = blocks[0].fch_gelu;
         }
-    // The gradient of fp32 logits takes their place.
-    if (lnf.dtype == DType::f32) dlogits = logits;
+    if (!dresidual.empty()) trained_logits = logits.reuse(lnf.dtype, chunk, logits.cols);
 }

@@ -21,8 +21,8 @@ struct BatchLimits {
     bool backward = true;  // false: forward only (evaluation, sampling, export)
 };
 
-// How many of N rows the head computes the logits of at once.
-int64_t logit_rows(const GPT2Config& config, Device device, int64_t N);
+// How many of N rows the head computes the logits of at once, if they are of this type.
+int64_t logit_rows(const GPT2Config& config, Device device, DType type, int64_t N);
 
 // What one block keeps for its backward.
 struct BlockActivations {
@@ -39,12 +39,13 @@ struct Activations {
     Tensor projected;                       // (N, C): a linear's output before it joins the residual stream
     Tensor lnf, lnf_mean, lnf_rstd;         // (N, C), (1, N), (1, N)
     Tensor losses, mean_loss;               // (1, N) by row, (1, 1) of a forward without backward
-    Tensor logits, dlogits;                 // (chunk, Vp) fp32, (chunk, Vp) compute type
+    Tensor logits;                          // (rows, Vp) fp32: for losses and samples
+    Tensor trained_logits;                  // (chunk, Vp) compute type in the same memory: then their gradient
     Tensor dresidual, dbuffer, dqkv, dfch;  // (N, C), (N, C), (N, 3C), (N, 4C)
     Tensor tokens;                          // (1, 2N) int32: tokens, then targets
     Tensor sampled;                         // (1, 1) int32
     Tensor attention_scratch, workspace;    // (1, n) fp32: what ops need for themselves
-    int64_t max_rows = 0;
+    int64_t max_rows = 0, chunk = 0;        // of the batch, of trained_logits
     Recompute recompute = Recompute::none;
 
     // Plans all tensors; `largest_result`: elements of the largest product's result.

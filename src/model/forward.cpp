@@ -71,24 +71,25 @@ void GPT2::embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass) 
                                 .bias = table_.lnf_bias->weight});
 }
 
-// Takes a chunk of rows at a time, forward and backward together, so that no logits are kept.
+// Takes a chunk of rows at a time, forward and backward together, so that no logits are kept. A pass that trains rounds
+// the logits to the compute type, and puts their gradient in their place; one that only measures keeps them in fp32.
 void GPT2::head(const Tensor& loss, int64_t N, float scale, bool backward, bool accumulate) {
-    const int64_t chunk = a_.logits.rows;
+    const Tensor& all = backward ? a_.trained_logits : a_.logits;
+    const int64_t chunk = all.rows;
     const int32_t* targets = tokens() + N;
     for (int64_t first = 0; first < N; first += chunk) {
         const int64_t count = std::min(chunk, N - first);
-        const Tensor logits = a_.logits.row_range(0, count), x = a_.lnf.row_range(first, count);
-        const Tensor dlogits = backward ? a_.dlogits.row_range(0, count) : Tensor{};
+        const Tensor logits = all.row_range(0, count), x = a_.lnf.row_range(first, count);
         kernels::matmul({.a = x, .b = table_.wte->weight, .c = logits, .transpose_b = true});
         kernels::cross_entropy({.losses = a_.losses.col_range(first, count),
                                 .logits = logits,
-                                .dlogits = dlogits,
+                                .dlogits = backward ? logits : Tensor{},
                                 .targets = targets + first,
                                 .V = config_.vocab_size,
                                 .scale = scale / float(N)});
         if (!backward) continue;
-        kernels::matmul({.a = dlogits, .b = table_.wte->weight, .c = a_.dbuffer.row_range(first, count)});
-        kernels::matmul({.a = dlogits,
+        kernels::matmul({.a = logits, .b = table_.wte->weight, .c = a_.dbuffer.row_range(first, count)});
+        kernels::matmul({.a = logits,
                          .b = x,
                          .c = table_.wte->gradient,
                          .transpose_a = true,

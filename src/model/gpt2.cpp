@@ -27,7 +27,9 @@ void GPT2::allocate_weights() {
 
 void GPT2::plan_phase(MemoryPlan& plan, const BatchLimits& limits) {
     const int64_t N = limits.B * limits.T;
-    int64_t largest_result = N * 4 * config_.channels;  // the MLP's
+    int64_t largest_result = N * 4 * config_.channels;  // the MLP's, or a chunk of logits
+    if (limits.backward)
+        largest_result = std::max(largest_result, logit_rows(config_, device_, type_, N) * config_.padded_vocab());
     std::vector<Parameter*> factors;
     for (relora::Adapter& a : adapters_) {
         factors.insert(factors.end(), {&a.A, &a.B});

@@ -63,7 +63,7 @@ for rank in (0, 128):
     one = scaling.predict_update("gpt2", 1, 16, 1024, 4, rank)
     check("one GPU", one.seconds, model.predict("gpt2", 16, 1024, 4, "relora" if rank else "full").seconds)
     many = scaling.predict_update("gpt2", 64, 16, 1024, 4, rank, links=free)
-    if not 0.99 * one.seconds < many.seconds <= 1.005 * one.seconds:
+    if not 0.985 * one.seconds < many.seconds <= 1.005 * one.seconds:
         failures.append(f"free links, rank {rank}: {many.seconds} s, one GPU {one.seconds} s")
     slow = scaling.predict_update("gpt2", 64, 16, 1024, 4, rank, links=dataclasses.replace(Links(), nic=1e9))
     check("an update's parts", slow.seconds, slow.floor + slow.exposed + slow.tail + slow.gather)

@@ -20,6 +20,7 @@ struct Shape {
     }
     float scale() const { return 1.0f / std::sqrt(float(HS)); }
     int padded() const { return int(padded_length(T)); }
+    int heads() const { return int(B) * NH; }
     // A block takes `rows` rows of a head.
     dim3 grid(int rows) const { return dim3(gpu::div_ceil(T, rows), unsigned(NH), unsigned(B)); }
 };
@@ -57,11 +58,11 @@ void run_flash_forward(bf16* out, float* lse, const bf16* qkv, const Shape& s) {
 }
 
 template <int HS>
-void run_flash_backward(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, const Shape& s) {
-    run_with_shared(flash_backward_keys<HS>, s.grid(kRows), kThreads<HS>, kBackwardKeysShared<HS>, dqkv, dout, qkv,
-                    stats, s.T, s.padded(), s.scale());
-    run_with_shared(flash_backward_queries<HS>, s.grid(kRows), kThreads<HS>, kBackwardQueriesShared<HS>, dqkv, dout,
-                    qkv, stats, s.T, s.padded(), s.scale());
+void run_flash_backward(bf16* dqkv, const bf16* dout, const bf16* qkv, const QueryStats* stats, const QuerySums& sums,
+                        const Shape& s) {
+    const unsigned blocks = unsigned(s.heads()) * gpu::div_ceil(s.T, kRows);
+    run_with_shared(flash_backward<HS>, blocks, kThreads<HS>, BackwardShared<HS>::kBytes, dqkv, dout, qkv, stats, sums,
+                    s.heads(), s.NH, s.T, s.padded(), s.scale());
 }
 
 template <class T>
@@ -85,10 +86,11 @@ void run_plain_backward(T* dqkv, const T* dout, const T* qkv, const QueryStats* 
 }
 
 template <class T, int SIZE>
-void run_query_stats(QueryStats* stats, const T* dout, const T* out, const float* lse, const Shape& s) {
+void run_query_stats(QueryStats* stats, const QuerySums& sums, const T* dout, const T* out, const float* lse,
+                     const Shape& s) {
     const int64_t threads = s.B * s.padded() * s.NH * kStatsLanes;
-    gpu::run(query_stats<T, SIZE>, gpu::div_ceil(threads, kStatsThreads), kStatsThreads, 0, stats, dout, out, lse, s.B,
-             s.T, s.padded(), s.NH, s.HS);
+    gpu::run(query_stats<T, SIZE>, gpu::div_ceil(threads, kStatsThreads), kStatsThreads, 0, stats, sums.counters,
+             sums.num_counters, dout, out, lse, s.B, s.T, s.padded(), s.NH, s.HS);
 }
 
 }  // namespace
@@ -108,15 +110,17 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
                         int64_t seq_len, int64_t NH, int64_t HS) {
     const Shape shape(B, seq_len, NH, HS);
     QueryStats* stats = reinterpret_cast<QueryStats*>(scratch);
+    const bool flash = std::is_same_v<T, bf16> && flash_takes(shape, dqkv, dout, qkv, scratch);
+    const QuerySums sums = flash ? QuerySums(scratch, shape.heads(), shape.padded(), shape.HS) : QuerySums();
     constexpr int SIZE = kSliceSize<T>;
     if (sliceable<SIZE>(HS, dout, out))
-        run_query_stats<T, SIZE>(stats, dout, out, lse, shape);
+        run_query_stats<T, SIZE>(stats, sums, dout, out, lse, shape);
     else
-        run_query_stats<T, 1>(stats, dout, out, lse, shape);
+        run_query_stats<T, 1>(stats, sums, dout, out, lse, shape);
     if constexpr (std::is_same_v<T, bf16>)
-        if (flash_takes(shape, dqkv, dout, qkv, scratch))
-            return HS == 64 ? run_flash_backward<64>(dqkv, dout, qkv, stats, shape)
-                            : run_flash_backward<128>(dqkv, dout, qkv, stats, shape);
+        if (flash)
+            return HS == 64 ? run_flash_backward<64>(dqkv, dout, qkv, stats, sums, shape)
+                            : run_flash_backward<128>(dqkv, dout, qkv, stats, sums, shape);
     run_plain_backward(dqkv, dout, qkv, stats, shape);
 }
 

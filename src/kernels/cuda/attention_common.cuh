@@ -10,15 +10,17 @@ namespace {
 // Exponents are in base 2, for which the GPU has an instruction: exp(x) = exp2(x log2(e)).
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
 
-// The head that a block of the grid (row blocks, NH, B) takes: where it starts in (B*T, 3C) and in (B*T, C).
+// A head: where it starts in (B*T, 3C) and in (B*T, C).
 struct Head {
     int index, C;
     int64_t input, output;
-    __device__ Head(int T, int HS) : index(int(blockIdx.z * gridDim.y + blockIdx.y)), C(int(gridDim.y) * HS) {
-        const int64_t first_row = int64_t(blockIdx.z) * T;
-        input = first_row * (3 * C) + blockIdx.y * HS;
-        output = first_row * C + blockIdx.y * HS;
+    __device__ Head(int index, int NH, int T, int HS) : index(index), C(NH * HS) {
+        const int64_t first_row = int64_t(index / NH) * T;
+        input = first_row * (3 * C) + index % NH * HS;
+        output = first_row * C + index % NH * HS;
     }
+    // The head of a block of the grid (row blocks, NH, B).
+    __device__ Head(int T, int HS) : Head(int(blockIdx.z * gridDim.y + blockIdx.y), int(gridDim.y), T, HS) {}
 };
 
 // What the backward needs of a query: log-sum-exp in base 2, and minus the sum over the head of dout * out.
@@ -29,15 +31,16 @@ struct alignas(8) QueryStats {
 constexpr int kPadding = kAttentionPadding;
 inline int64_t padded_length(int64_t T) { return (T + kPadding - 1) / kPadding * kPadding; }
 
-// stats (B, NH, padded), dout and out (B*seq_len, NH*HS), lse (B, NH, seq_len). kStatsLanes threads side by side share
-// a query, of which each takes SIZE numbers at a time.
+// stats (B, NH, padded), dout and out (B*seq_len, NH*HS), lse (B, NH, seq_len); counters (num_counters) become 0.
+// kStatsLanes threads side by side share a query, of which each takes SIZE numbers at a time.
 constexpr int kStatsThreads = 256, kStatsLanes = 8;
 template <class T, int SIZE>
 __global__ void __launch_bounds__(kStatsThreads)
-    query_stats(QueryStats* stats, const T* dout, const T* out, const float* lse, int64_t B, int seq_len, int padded,
-                int NH, int HS) {
+    query_stats(QueryStats* stats, uint32_t* counters, int num_counters, const T* dout, const T* out, const float* lse,
+                int64_t B, int seq_len, int padded, int NH, int HS) {
     const int lane = threadIdx.x % kStatsLanes;
     const int64_t thread = int64_t(blockIdx.x) * kStatsThreads + threadIdx.x;
+    if (thread < num_counters) counters[thread] = 0;
     const int64_t i = thread / kStatsLanes;  // (b, t, h): neighbours in memory
     const int h = int(i % NH), t = int(i / NH % padded);
     const int64_t b = i / NH / padded;

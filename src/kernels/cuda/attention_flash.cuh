@@ -1,5 +1,5 @@
-// What the flash attention kernels share. A block owns kRows rows (queries or keys) and streams tiles of kTile rows of
-// the other side through shared memory. Each of its warps owns 16 MT rows, whose operands stay in registers.
+// What the flash attention kernels share. A block owns kRows rows (queries or keys) and streams tiles of rows of the
+// other side through shared memory. Each of its warps owns 16 MT rows, whose operands stay in registers.
 #pragma once
 
 #include "kernels/cuda/attention_common.cuh"
@@ -33,54 +33,68 @@ constexpr int kPitch = HS + 8;
 template <int HS>
 constexpr int kTileSize = kTile* kPitch<HS>;
 
-// Starts copying rows [first, first + kTile) of (T, HS) into a tile; rows from T on become zero.
-template <int HS>
+// Starts copying rows [first, first + ROWS) of (T, HS) into shared memory; rows from T on become zero.
+template <int HS, int ROWS>
 __device__ inline void load_tile(bf16* tile, const bf16* from, int first, int T, int ld) {
-    constexpr int CHUNKS = HS / 8, ROWS = kThreads<HS> / CHUNKS;
+    constexpr int CHUNKS = HS / 8, STEP = kThreads<HS> / CHUNKS;
+    static_assert(ROWS % STEP == 0);
     const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
     tile += row * kPitch<HS> + chunk * 8;
 #pragma unroll
-    for (int i = 0; i < kTile; i += ROWS) {
+    for (int i = 0; i < ROWS; i += STEP) {
         const bool exists = first + row + i < T;
         const bf16* at = from + int64_t(exists ? first + row + i : 0) * ld + chunk * 8;
         gpu::cp_async16_zfill(tile + i * kPitch<HS>, at, exists);
     }
 }
 
-// Rows [first, first + 16 MT) of (T, HS) as left operand, straight from global memory: each is read once.
+// The warp's 16 MT of the block's kRows rows, which shared memory holds, as left operand.
 template <int HS, int MT>
-__device__ inline void load_rows(Rows<MT, HS>& rows, const bf16* from, int first, int T, int ld) {
+__device__ inline void load_rows(Rows<MT, HS>& rows, const bf16* from) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    from += (warp * 16 * MT + (lane & 15)) * kPitch<HS> + (lane >> 4) * 8;
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int row = first + m * 16 + half * 8 + fragment_row();
-            const bool exists = row < T;
-            const bf16* from_row = from + int64_t(exists ? row : 0) * ld + fragment_column();
-            const uint32_t* at = reinterpret_cast<const uint32_t*>(from_row);
-#pragma unroll
-            for (int k = 0; k < HS / 16; k++) {
-                const uint32_t low = at[k * 8], high = at[k * 8 + 4];
-                rows[m][k][half] = exists ? low : 0;
-                rows[m][k][half + 2] = exists ? high : 0;
-            }
-        }
+        for (int k = 0; k < HS / 16; k++) gpu::ldmatrix<4>(rows[m][k], from + m * 16 * kPitch<HS> + k * 16);
 }
 
-// Rows [first, first + 16 MT) of (T, HS) = scale * sums.
-template <int HS, int MT>
-__device__ inline void store_rows(bf16* to, const Sums<MT, HS>& sums, float scale, int first, int T, int ld) {
+// Four neighbouring lanes hold two neighbours each of 8 numbers, four times: afterwards the first lane holds all of the
+// first 8, and so on.
+__device__ inline void transpose_quad(uint32_t (&r)[4]) {
+#pragma unroll
+    for (int distance = 1; distance <= 2; distance *= 2) {
+        const bool upper = threadIdx.x & distance;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (i & distance) continue;
+            const uint32_t other = __shfl_xor_sync(0xFFFFFFFFu, upper ? r[i] : r[i + distance], distance);
+            (upper ? r[i] : r[i + distance]) = other;
+        }
+    }
+}
+
+// Rows [first, first + 16 MT) of (T, COLS) = scale * sums, 16 bytes at a time.
+template <int MT, int COLS>
+__device__ inline void store_rows(bf16* to, const Sums<MT, COLS>& sums, float scale, int first, int T, int ld) {
+    static_assert(COLS % 32 == 0);
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int row = first + m * 16 + half * 8 + fragment_row();
-            if (row >= T) continue;
-            bf16* at = to + int64_t(row) * ld + fragment_column();
+            bf16* at = to + int64_t(row) * ld + (threadIdx.x & 3) * 8;
 #pragma unroll
-            for (int n = 0; n < HS / 8; n++)
-                *reinterpret_cast<uint32_t*>(at + n * 8) =
-                    gpu::pack_bf16(scale * sums[m][n][2 * half], scale * sums[m][n][2 * half + 1]);
+            for (int n = 0; n < COLS / 8; n += 4) {
+                uint32_t pairs[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    pairs[i] = gpu::pack_bf16(scale * sums[m][n + i][2 * half], scale * sums[m][n + i][2 * half + 1]);
+                transpose_quad(pairs);
+                // An assignment would be split into four stores.
+                if (row < T)
+                    __stcg(reinterpret_cast<uint4*>(at + n * 8), make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
+            }
         }
 }
 

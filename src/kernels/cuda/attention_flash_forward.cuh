@@ -83,13 +83,17 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
 
     const auto load = [&](int key) {
         bf16* to = shared + (key & kTile ? 2 * TILE : 0);
-        load_tile<HS>(to, q + head.C, key, T, ld);
-        load_tile<HS>(to + TILE, q + 2 * head.C, key, T, ld);
+        load_tile<HS, kTile>(to, q + head.C, key, T, ld);
+        load_tile<HS, kTile>(to + TILE, q + 2 * head.C, key, T, ld);
         gpu::cp_async_commit();
     };
+    static_assert(kRows == 2 * kTile);
+    load_tile<HS, kRows>(shared + 2 * TILE, q, first_query, T, ld);  // where the second tile of keys goes later
     load(0);
+    gpu::cp_async_wait<0>();
+    __syncthreads();
     Rows<MT, HS> queries;
-    load_rows<HS, MT>(queries, q, row, T, ld);
+    load_rows<HS, MT>(queries, shared + 2 * TILE);
     Sums<MT, HS> sums = {};
     float reference[MT][2], sum[MT][2] = {};
 #pragma unroll
@@ -123,7 +127,7 @@ __global__ void __launch_bounds__(kThreads<HS>, kBlocks<HS>)
             if (query < T && threadIdx.x % 4 == 0)
                 lse[int64_t(head.index) * T + query] = kLn2 * (reference[m][half] + log2f(total));
         }
-    store_rows<HS, MT>(out + head.output, sums, 1.0f, row, T, head.C);
+    store_rows<MT, HS>(out + head.output, sums, 1.0f, row, T, head.C);
 }
 
 }  // namespace

@@ -43,11 +43,13 @@ std::string matmul_problem();
 // Whether cuBLASLt's candidates are timed at the first use of each shape, instead of taking its first choice.
 void set_autotune(bool on, AlgorithmMemory memory);
 
-// attention.cu. The backward keeps two numbers a query; the queries of a head are padded to whole tiles. This is
-// defined here so that a binary without CUDA can plan the memory.
+// attention.cu. The backward keeps two numbers a query, and of heads of 64 and 128, if bf16, dq in fp32 and whose turn
+// it is to add to it; the queries of a head are padded to whole tiles. This is defined here so that a binary without
+// CUDA can plan the memory.
 inline constexpr int kAttentionPadding = 128;
-inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH) {
-    return B * NH * ((seq_len + kAttentionPadding - 1) / kAttentionPadding * kAttentionPadding) * 2;
+inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH, int64_t HS) {
+    const int64_t queries = B * NH * ((seq_len + kAttentionPadding - 1) / kAttentionPadding * kAttentionPadding);
+    return queries * 2 + (HS == 64 || HS == 128 ? queries * HS + queries * HS / 4096 + 1 : 0);
 }
 
 // elementwise.cu. Whether this binary has code for the GPU that is present.

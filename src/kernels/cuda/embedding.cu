@@ -31,7 +31,15 @@ __global__ void __launch_bounds__(kThreads)
     if (own.row >= N || own.column >= C) return;
     Floats<SIZE> sum = load_floats<SIZE>(wpe + own.row % seq_len * C + own.column);
     add_to(sum, load_floats<SIZE>(wte + tokens[own.row] * C + own.column));
-    store_floats(out + own.row * C + own.column, sum);
+    const Slice<T, SIZE> rounded = from_floats<T>(sum);
+    T* to = out + own.row * C + own.column;
+    if constexpr (sizeof rounded == sizeof(uint4)) {  // an assignment would be split into four stores
+        uint4 words;
+        memcpy(&words, &rounded, sizeof words);
+        __stcg(reinterpret_cast<uint4*>(to), words);
+    } else {
+        store_slice(to, rounded);
+    }
 }
 
 // ---- backward: positions -----------------------------------------------------------------------------------------
