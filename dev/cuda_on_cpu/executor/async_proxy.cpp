@@ -66,6 +66,7 @@ bool AsyncProxy::differs(const void* p, size_t bytes) {
 uint32_t AsyncProxy::window_address(const void* p) {
     SharedMemory::Region* region = Multiprocessor::mine().shared.region_of(p, 1);
     if (!region) kernel_error("address %p is not in shared memory", p);
+    // cppcheck-suppress nullPointerRedundantCheck  // kernel_error() does not return
     if (!region->window) {
         const uint32_t alignment = uint32_t(uintptr_t(region->memory) % 1024);  // the same as in the memory itself
         region->window = (window_end_ + 1023) / 1024 * 1024 + 1024 + alignment;

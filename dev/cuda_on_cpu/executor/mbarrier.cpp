@@ -46,6 +46,7 @@ Mbarriers::Barrier& Mbarriers::use(const uint64_t* at, const char* what, Place p
     const auto found = barriers_.find(at);
     if (found == barriers_.end())
         kernel_error("%s at %s:%d: there is no initialised mbarrier at this address", what, place.file, place.line);
+    // cppcheck-suppress derefInvalidIteratorRedundantCheck  // kernel_error() does not return
     Barrier& barrier = found->second;
     const bool same_warp = m.number() / 32 == barrier.thread / 32;
     if (m.number() != barrier.thread && m.orders_of_block() == barrier.orders_of_block &&
