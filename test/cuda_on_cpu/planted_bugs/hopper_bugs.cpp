@@ -243,7 +243,7 @@ std::vector<Bug> hopper_bugs() {
          "waited for the wgmma of [a-z_./]*hopper_[a-z.]*:[0-9]*"},
         {"wgmma without one of its warps", "all", product_with<warp_stays_away>, AT},
         {"wgmma with different descriptors", "all", product_with<different_descriptors>, AT ": threads 0 and 127"},
-        {"wgmma whose stage is given back", "all", product_with<stage_given_back_early>},
+        {"wgmma whose stage is given back", "random tsan", product_with<stage_given_back_early>},
         {"wgmma whose operand is written", "all", one_wgmma<Slip::written_after_issue>, "wgmma" AT " reads what"},
         {"wgmma with unused bits set", "all", one_wgmma<Slip::unused_bits>, "wgmma" AT ": the descriptor"},
         {"wgmma beyond shared memory", "all", one_wgmma<Slip::no_such_memory>, "wgmma" AT ": an operand reaches"},
