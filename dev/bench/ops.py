@@ -29,9 +29,6 @@ ATTENTION_BACKWARD = 150 / 740
 NARROW_PRODUCT = 450 / 740  # (N, r) results, and sums over N: one tile in width
 PROJECTION = 150 / 740      # (out, r) and (r, in) results of a sum over in or out: fewer tiles than multiprocessors
 
-# This is a fraction of a large fp32 product's rate:
-SHORT_FP32 = 0.7            # s B A, sums of only r terms
-
 # A product whose narrowest dimension is d reaches d / (d + width) of a large one's rate: prologues, epilogues and tiles that
 # don't fill the GPU cost as much as `width` more columns would. (To store a bf16 result alone takes 284 / d of the time of
 # its arithmetic.)
@@ -66,7 +63,6 @@ class Op(typing.NamedTuple):
     product_share: float = 1.0
     stream_share: float = STREAM
     kernels: int = 1
-    fp32: bool = False
 
     def times(self, count):
         return self._replace(flops=count * self.flops, bytes=count * self.bytes, stored=count * self.stored,
@@ -169,8 +165,17 @@ def linear_ops(linear, rows, rank, route):
     # it; a factored adapter adds to the product first, so that GELU has kernels of its own.
     gives_gelu, takes_gelu = linear.name == "mlp.c_fc", linear.name == "mlp.c_proj"
     ops = [product("linears forward", "weights", N, m, k, LINEAR_WIDTH),
-           product("linears dX", "weights", N, k, m, LINEAR_WIDTH),
-           stream("bias gradients", "rest", BF16 * N * m, kernels=2)]
+           product("linears dX", "weights", N, k, m, LINEAR_WIDTH)]
+    # The residual stream is added in the product, or after a factored adapter has added to that.
+    if linear.name.endswith("c_proj"):
+        ops.append(stream("residual add", "rest", BF16 * 3 * N * m) if factored else
+                   Op("residual in epilogues", "weights", loaded=BF16 * N * m, kernels=0))
+    # What makes dY sums it for the bias: LayerNorm's backward, and the product that takes GELU's gradient, whose sums are added
+    # by a kernel that has next to nothing to move; attention's backward doesn't.
+    if linear.name == "attn.c_attn" or (gives_gelu and factored):
+        ops.append(stream("bias gradients", "rest", BF16 * N * m, kernels=2))
+    elif gives_gelu:
+        ops.append(stream("bias gradients", "rest", 0.0))
     if gives_gelu:
         ops.append(stream("GELU", "norm+gelu", BF16 * 2 * N * m) if factored else
                    Op("GELU in epilogues", "weights", stored=BF16 * N * m, kernels=0))
@@ -200,12 +205,11 @@ def linear_ops(linear, rows, rank, route):
 
 
 def linear_update_ops(linear, rank, route):
-    """What an update adds for a linear: W + s B A, formed in fp32 and rounded (form_effective_weight)."""
+    """What an update adds for a linear: W + s B A, in one pass over W and by mma.sync (low_rank_sum.cu)."""
     if route in (None, "factored"):
         return []
-    return [Op("s B A in fp32", "effective", 2.0 * rank * linear.size, stored=FP32 * linear.size, product_share=SHORT_FP32,
-               fp32=True),
-            stream("W + s B A", "effective", (FP32 + 2 * BF16) * linear.size)]
+    return [Op("W + s B A", "effective", 2.0 * rank * linear.size, BF16 * (2 * linear.size + linear.adapter_size(rank)),
+               product_share=ATTENTION_FORWARD)]
 
 
 # ---- the ops of a step -------------------------------------------------------------------------------------------
@@ -226,9 +230,7 @@ def other_ops(model, rows, seq_len):
     causal = 1.0 * N * C * seq_len            # FLOPs of a product of attention, of which the mask leaves half
     norm_backward = STREAM if C <= 768 else WIDE_NORM
     block = [
-        stream("LayerNorm forward", "norm+gelu", 2 * row),                # ln_1: x, out
-        stream("LayerNorm forward", "norm+gelu", 4 * row),                # ln_2 with the sum: x, residual, sum, out
-        stream("residual add", "rest", 3 * row),                          # after the MLP
+        stream("LayerNorm forward", "norm+gelu", 2 * 2 * row, kernels=2),  # two: x, out
         Op("attention forward", "attention", 2 * causal, 4 * row, product_share=ATTENTION_FORWARD),
         Op("attention backward", "attention", 5 * causal, 8 * row, product_share=ATTENTION_BACKWARD),
         stream("attention row sums", "attention", 2 * row),               # sums of dout * out, for the backward

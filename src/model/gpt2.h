@@ -83,8 +83,10 @@ class GPT2 {
     void upload(const TokenBatch& batch);
     const int32_t* tokens() const { return a_.tokens.get<int32_t>(); }  // (N)
     void embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass);
+    void embed_and_run_blocks_again(int64_t B, int64_t T);
     void block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass);
     void block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate);
+    Tensor output_bias_gradient(int layer) const;
     kernels::Attention attention(int layer, int64_t B, int64_t T);
     // LM head and cross-entropy of N rows: their mean loss, times `scale`, is added to `loss` with a backward pass, and
     // is `loss` without.
@@ -106,4 +108,6 @@ class GPT2 {
     bool graphs_ = true;
     // The launches of a micro-batch, for each (B, T, gradient scale, accumulate, whether `completed` is called).
     std::map<std::tuple<int64_t, int64_t, float, bool, bool>, device::Graph> graph_of_;
+    // Those of a pass that doesn't train, up to the head, for each (B, T).
+    std::map<std::pair<int64_t, int64_t>, device::Graph> blocks_graph_of_;
 };
