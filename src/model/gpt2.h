@@ -108,6 +108,6 @@ class GPT2 {
     bool graphs_ = true;
     // The launches of a micro-batch, for each (B, T, gradient scale, accumulate, whether `completed` is called).
     std::map<std::tuple<int64_t, int64_t, float, bool, bool>, device::Graph> graph_of_;
-    // Those of a pass that doesn't train, up to the head, for each (B, T).
+    // The launches of a pass that does not train, up to the head, for each (B, T).
     std::map<std::pair<int64_t, int64_t>, device::Graph> blocks_graph_of_;
 };

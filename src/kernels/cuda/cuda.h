@@ -38,9 +38,10 @@ void reuse_events();                          // the next one is number 0
 // debug.cpp. Waits for all that has been launched; throws what CUDA reports of it, under the op's name.
 void check_launched(std::string_view op);
 
-// matmul.cpp. Why there can be no products, or "".
+// cublaslt_product.cpp. Why there can be no products, or "".
 std::string matmul_problem();
-// Whether cuBLASLt's candidates are timed at the first use of each shape, instead of taking its first choice.
+// cublaslt_algorithm.cpp. Whether cuBLASLt's candidates are timed at the first use of each shape, instead of taking its
+// first choice.
 void set_autotune(bool on, AlgorithmMemory memory);
 
 // attention.cu. The backward keeps two numbers a query, and of heads of 64 and 128, if bf16, dq in fp32 and whose turn
@@ -52,8 +53,8 @@ inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH, 
     return queries * 2 + (HS == 64 || HS == 128 ? queries * HS + queries * HS / 4096 + 1 : 0);
 }
 
-// low_rank_sum.cu. out = w + scale * B A by LowRankSum's rules, in one pass, where the operands can be moved 16 bytes at a
-// time; else it does nothing and returns false.
+// low_rank_sum.cu. out = w + scale * B A by LowRankSum's rules, in one pass, where the operands can be moved 16 bytes
+// at a time; else it does nothing and returns false.
 bool add_low_rank(bf16* out,      // (sections * rows, cols)
                   const bf16* w,  // (sections * rows, cols)
                   const bf16* b,  // (sections * rows, rank)
