@@ -109,7 +109,7 @@ TYPED_TEST(MatmulTest, ResidualIsAddedAndTheSumRoundedOnce) {
         }
 }
 
-// A CPU that can't multiply bf16 converts operands of these sizes in parts: of depth, of rows, of columns.
+// A CPU that multiplies bf16 in fp32 converts operands of these sizes in parts: of depth, of rows, of columns.
 TEST(Matmul, LargeOnesOfBf16EqualTheSums) {
     const Workspace workspace(kMostResults);
     for (const Product& shape : {Product{2, 3, 2'000'001}, Product{9'001, 2, 1'000}, Product{2, 9'001, 1'000}}) {
