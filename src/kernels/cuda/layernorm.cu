@@ -117,6 +117,10 @@ constexpr int kMaxParts = 512;  // enough to fill any GPU, few enough that addin
 template <class T, class S>
 inline constexpr int kMinBlocks = sizeof(T) == 2 && S::kSize > 1 && S::kColumns <= 24 ? 2 : 1;
 
+// Whether the sums of dx are taken beside the others: single elements leave no registers for them.
+template <class S>
+inline constexpr bool kSumsDx = S::kSize > 1;
+
 // Computes dx of the block's `rows` rows, and the sums of dweight, dbias and dx over them, into partials (blocks, 3,
 // C). dx, dout, x (N, C); weight (C); mean, rstd (N).
 template <class T, class S>
@@ -166,7 +170,7 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
             for (int k = 0; k < S::kSize; k++) {
                 const float dnorm = g[i][k] * w[k];
                 result.v[k] += (dnorm - a - (v[i][k] - m) * r * b) * r;
-                dx_sum[i].v[k] += result.v[k];
+                if (kSumsDx<S>) dx_sum[i].v[k] += result.v[k];
             }
             store_floats(dx + at + S::column(i), result);
         }
@@ -189,7 +193,7 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
     };
     add_teams(weight_sum, to);
     add_teams(bias_sum, to + C);
-    add_teams(dx_sum, to + 2 * C);
+    if (kSumsDx<S>) add_teams(dx_sum, to + 2 * C);
 }
 
 constexpr int kPartLanes = 8;  // columns of a block that adds parts: few, so that many blocks share the way down
@@ -242,9 +246,11 @@ void layernorm_backward(T* dx, float* dweight, float* dbias, float* dx_sums, con
     with_tiling<T>(sliceable<kSliceSize<T>>(C, dx, dout, x, weight), C, [&]<class S>(S) {
         gpu::run(row_gradients<T, S>, parts, S::kThreads, 0, dx, partials, dout, x, weight, mean, rstd, N, int(C), rows,
                  accumulate_dx);
+        float* const beside = kSumsDx<S> ? dx_sums : nullptr;
+        gpu::run(add_parts, gpu::div_ceil(3 * C, kPartLanes), kPartThreads, 0, dweight, dbias, beside, partials,
+                 int(parts), int(C), accumulate);
+        if (dx_sums && !kSumsDx<S>) bias_backward(dx_sums, dx, N, C, accumulate);
     });
-    gpu::run(add_parts, gpu::div_ceil(3 * C, kPartLanes), kPartThreads, 0, dweight, dbias, dx_sums, partials,
-             int(parts), int(C), accumulate);
 }
 
 template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, int64_t, int64_t);
