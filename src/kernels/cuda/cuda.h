@@ -52,6 +52,9 @@ inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH, 
     return queries * 2 + (HS == 64 || HS == 128 ? queries * HS + queries * HS / 4096 + 1 : 0);
 }
 
+// attention_hopper.cu. Why the GPU that is present has no wgmma, as "needs …", or "".
+std::string wgmma_problem();
+
 // elementwise.cu. Whether this binary has code for the GPU that is present.
 bool has_kernels();
 

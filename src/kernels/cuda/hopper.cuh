@@ -198,6 +198,11 @@ __device__ inline void wgmma_fence(float (&d)[N]) {
     pin(d);
     wgmma_fence();
 }
+template <size_t N, size_t M>
+__device__ inline void wgmma_fence(float (&d)[N], float (&e)[M]) {
+    pin(d);
+    wgmma_fence(e);
+}
 __device__ inline void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 // Waits until at most GROUPS of the newest groups are under way. Given the accumulators that are read behind it.
 template <int GROUPS>
