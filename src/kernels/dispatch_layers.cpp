@@ -112,6 +112,11 @@ int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH
     return cpu::attention_scratch_floats(T, head_size);
 }
 
+AttentionKernel attention_kernel(const std::string& name) {
+    CHECK(name == "auto" || name == "mma" || name == "wgmma", "attention: there are no kernels called ", name);
+    return name == "auto" ? AttentionKernel::automatic : name == "mma" ? AttentionKernel::mma : AttentionKernel::wgmma;
+}
+
 std::string attention_kernel_problem(AttentionKernel kernel, Device on, DType type, int64_t head_size) {
     if (kernel == AttentionKernel::automatic) return "";
     if (on != Device::cuda) return "needs a GPU";

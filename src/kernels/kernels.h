@@ -114,6 +114,7 @@ void add_dithered(const Tensor& out, const Tensor& a,           // (N, C) bf16
 // On a GPU bf16 heads of 64 or 128 take tensor cores, by mma.sync or by wgmma, which compute capability 9.0 alone has;
 // `automatic` is mma.sync. The two round sums in different orders. Everything else ignores the choice.
 enum class AttentionKernel { automatic, mma, wgmma };
+AttentionKernel attention_kernel(const std::string& name);  // auto, mma or wgmma
 struct Attention {
     int64_t B = 0, T = 0, NH = 0;
     AttentionKernel kernel = AttentionKernel::automatic;

@@ -58,9 +58,9 @@ __global__ void __launch_bounds__(kStatsThreads)
         stats[(b * NH + h) * padded + t] = {exists ? lse[(b * NH + h) * seq_len + t] * kLog2e : INFINITY, -dot};
 }
 
-// What a backward kernel of tensor cores keeps in the scratch behind the stats of `heads` heads of `padded` queries: sums
-// of dq, in which the fragments of a tile lie in the order of threads, and counters, 0 at first: how many key blocks
-// have added to each 4096 of them, and how much work was drawn.
+// What a backward kernel of tensor cores keeps in the scratch behind the stats of `heads` heads of `padded` queries:
+// sums of dq, in which the fragments of a tile lie in the order of threads, and counters, 0 at first: how many key
+// blocks have added to each 4096 of them, and how much work was drawn.
 struct QuerySums {
     float* sums = nullptr;
     uint32_t* counters = nullptr;

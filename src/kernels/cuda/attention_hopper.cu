@@ -1,10 +1,9 @@
-// Launches attention's kernels for compute capability 9.0. This file is compiled for sm_90a alone, whose instructions no
-// later GPU has.
-#include "kernels/cuda/attention_hopper.h"
-
+// Launches attention's kernels for compute capability 9.0. This file is compiled for sm_90a alone, whose instructions
+// no later GPU has.
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cuda/attention_hopper.h"
 #include "kernels/cuda/attention_hopper_backward.cuh"
 #include "kernels/cuda/attention_hopper_forward.cuh"
 #include "kernels/cuda/cuda.h"
@@ -52,9 +51,9 @@ void run_forward(bf16* out, float* lse, const bf16* qkv, int64_t B, int64_t T, i
 template <int HS>
 void run_backward(bf16* dqkv, const bf16* dout, const bf16* qkv, float* scratch, int64_t B, int64_t T, int64_t NH) {
     const int64_t heads = B * NH, padded = padded_length(T), C = NH * HS;
-    const BackwardMaps maps{map_rows(qkv, B, T, 3 * C), map_rows(dout, B, T, C),
-                            tensor_map(scratch, {2 * padded, heads}, {2 * kWgmmaQueries<HS>, 1},
-                                       CU_TENSOR_MAP_SWIZZLE_NONE)};
+    const BackwardMaps maps{
+        map_rows(qkv, B, T, 3 * C), map_rows(dout, B, T, C),
+        tensor_map(scratch, {2 * padded, heads}, {2 * kWgmmaQueries<HS>, 1}, CU_TENSOR_MAP_SWIZZLE_NONE)};
     const BackwardShape shape{int(heads), int(NH), int(T), int(padded)};
     constexpr size_t BYTES = WgmmaBackwardShared<HS>::kBytes;
     gpu::allow_smem(wgmma_backward<HS>, BYTES);

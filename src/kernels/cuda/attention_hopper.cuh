@@ -18,8 +18,8 @@ static_assert(kGroup * (kProducerRegisters + kConsumers * kConsumerRegisters) <=
 constexpr int kArrivals = kConsumers * kGroup / 32;  // at a barrier for what consumers have read: a lane of each warp
 constexpr int kConsumersBarrier = 1, kGroupBarrier = 2;  // named ones: of both, and one of each that follow each other
 
-// Tiles lie in boxes of 64 columns, as wide as the swizzle, all rows of the first box before those of the next; the copy
-// of a box brings 64 rows of it.
+// Tiles lie in boxes of 64 columns, as wide as the swizzle, all rows of the first box before those of the next; the
+// copy of a box brings 64 rows of it.
 constexpr int kBox = 64, kBoxRowBytes = kBox * int(sizeof(bf16)), kSwizzleBytes = 8 * kBoxRowBytes;
 
 // A stage of a ring, and the parity of its barriers in this turn.
@@ -74,12 +74,13 @@ __device__ inline void pack(uint32_t (&rows)[N / 8][4], const float (&sums)[N]) 
     for (size_t i = 0; i < N / 2; i++) rows[i / 4][i % 4] = gpu::pack_bf16(sums[2 * i], sums[2 * i + 1]);
 }
 
-// What a consumer's thread knows of itself.
+// What a consumer's thread knows of itself. The shuffle tells the compiler that all of a warp have the same: so what
+// follows from it, as descriptors, needs no registers of threads.
 struct Consumer {
     int group, row;  // of the consumers, and the first row of its warp in the block
     bool first_lane;
     __device__ Consumer()
-        : group(int(threadIdx.x) / kGroup - 1),
+        : group(__shfl_sync(0xFFFFFFFFu, int(threadIdx.x) / kGroup - 1, 0)),
           row(group * kGroupRows + int(threadIdx.x) % kGroup / 32 * 16),
           first_lane(threadIdx.x % 32 == 0) {}
     // Tells the producer that this warp has read what the barrier stands for.

@@ -1,7 +1,7 @@
-// Attention backward by wgmma and tensor copies, with the products of attention_flash_backward.cuh: a block's work is 128
-// keys of a head, and streams the queries that see them. Scores and dp lie keys down, so that p and ds are left operands
-// in registers of the products that give dv and dk; dq takes ds through shared memory. Blocks draw their work, and add
-// to dq in turn, as there; here each warpgroup has its own part of a tile's dq, and adds to it in its own turn.
+// Attention backward by wgmma and tensor copies, with the products of attention_flash_backward.cuh: a block's work is
+// 128 keys of a head, and streams the queries that see them. Scores and dp lie keys down, so that p and ds are left
+// operands in registers of the products that give dv and dk; dq takes ds through shared memory. Blocks draw their work,
+// and add to dq in turn, as there; here each warpgroup has its own part of a tile's dq, and adds to it in its own turn.
 #pragma once
 
 #include "kernels/cuda/attention_hopper.cuh"
@@ -159,6 +159,7 @@ __device__ inline void multiply_backward(bf16* dqkv, bf16* shared, BackwardBarri
             const int part = (work.head * (shape.padded / QUERIES) + first / QUERIES) * kConsumers + own.group;
             uint32_t* const turns = query_sums.counters + part;  // how many key blocks have added to it
             float4* const sums = reinterpret_cast<float4*>(query_sums.sums) + int64_t(part) * (kPart / 4) + thread;
+            float4 before[kPart / kGroup / 4] = {};
             if (first_key > 0) {
                 if (thread == 0) {
                     while (atomicAdd(turns, 0u) != uint32_t(work.block)) {
@@ -166,17 +167,17 @@ __device__ inline void multiply_backward(bf16* dqkv, bf16* shared, BackwardBarri
                     __threadfence();
                 }
                 gpu::named_barrier_sync(kGroupBarrier + own.group, kGroup);  // it is this block's turn
+#pragma unroll
+                for (int n = 0; n < 8; n++) before[n] = __ldcg(sums + n * kGroup);
             }
             gpu::wgmma_wait<1>(dv, dk);
             own.give_back(barriers.empty + ring.stage);
             gpu::wgmma_wait<0>(dq);
-            if (first_key > 0)
 #pragma unroll
-                for (int n = 0; n < 8; n++) {
-                    const float4 before = __ldcg(sums + n * kGroup);
-                    dq[4 * n] += before.x, dq[4 * n + 1] += before.y;
-                    dq[4 * n + 2] += before.z, dq[4 * n + 3] += before.w;
-                }
+            for (int n = 0; n < 8; n++) {
+                dq[4 * n] += before[n].x, dq[4 * n + 1] += before[n].y;
+                dq[4 * n + 2] += before[n].z, dq[4 * n + 3] += before[n].w;
+            }
             if (first < first_key + kRows) {  // no later key has a part in it
                 const Head head(work.head, shape.NH, shape.T, HS);
                 store_rows<1, 64>(dqkv + head.input + part_column, fragments(dq), scale,
