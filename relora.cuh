@@ -292,25 +292,34 @@ inline void project_input(const Tensor& u, const Tensor& input, const Adapter& a
     kernels::matmul({.a = input, .b = adapter.A.weight, .c = u, .transpose_b = true, .alpha = adapter.scale});
 }
 
-// y (N, out) = x (N, in) W^T + b [+ s (x A^T) B^T]. With `activated`, also activated = gelu(y), in the product unless
-// a factored adapter adds to y after it.
+// What comes after a linear, in its product unless a factored adapter adds to y after that: a sum, or an activation.
+struct After {
+    Tensor residual;   // (N, out), added to y
+    Tensor activated;  // (N, out), becomes gelu(y)
+};
+
+// y (N, out) = x (N, in) W^T + b [+ s (x A^T) B^T] [+ residual].
 inline void linear_forward(const Tensor& y, const Tensor& x, const Linear& linear, const Scratch& scratch,
-                           const Pass& pass, const Tensor& activated = {}) {
+                           const Pass& pass, const After& after = {}) {
     kernels::Matmul product{.a = x, .b = weight_of(linear), .c = y, .bias = linear.bias->weight, .transpose_b = true};
-    if (!is_factored(linear) && !activated.empty()) {
-        product.c = activated;
-        product.epilogue = kernels::Epilogue::gelu;
-        product.aux = y;
+    if (!is_factored(linear)) {
+        product.residual = after.residual;
+        if (!after.activated.empty()) {
+            product.c = after.activated;
+            product.epilogue = kernels::Epilogue::gelu;
+            product.aux = y;
+        }
+        return kernels::matmul(product);
     }
     kernels::matmul(product);
-    if (!is_factored(linear)) return;
     const Adapter& adapter = *linear.adapter;
     const Tensor input = adapter_input(adapter, x, scratch, pass);
     const Tensor u = adapter.u.row_range(0, x.rows);
     project_input(u, input, adapter);
     multiply_sections(adapter, by_cols(adapter, u), by_rows(adapter, adapter.B.weight), by_cols(adapter, y),
                       {.transpose_b = true, .accumulate = true});
-    if (!activated.empty()) kernels::gelu_forward(activated, y);
+    if (!after.residual.empty()) kernels::add(y, y, after.residual);
+    if (!after.activated.empty()) kernels::gelu_forward(after.activated, y);
 }
 
 // dA, dB of a linear from s dW = s dY^T x, which the scratch holds only until they are known. In bf16 dW is rounded, as
@@ -327,18 +336,24 @@ inline void project_gradient(const Tensor& dy, const Tensor& x, const Adapter& a
                       {.transpose_a = true, .accumulate = accumulate});
 }
 
-// dx (N, in) = gradient of the input, or with `preactivation`, where x = gelu(preactivation), of that; weight, bias and
-// adapter gradients are added to, or overwritten unless `accumulate`.
+// What comes before a linear whose input is an activation, x = gelu(preactivation).
+struct Before {
+    Tensor preactivation;  // (N, in)
+    Tensor bias_gradient;  // (1, in) fp32: of the bias that was the last to be added to the preactivation
+};
+
+// dx (N, in) = gradient of the input, or of the preactivation; weight, adapter and `before`'s bias gradients are added
+// to, or overwritten unless `accumulate`. The bias's own gradient, the column sums of dy, is that of what makes dy.
 inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x, const Linear& linear,
-                            const Scratch& scratch, const Pass& pass, bool accumulate,
-                            const Tensor& preactivation = {}) {
-    kernels::bias_backward(linear.bias->gradient, dy, accumulate);
+                            const Scratch& scratch, const Pass& pass, bool accumulate, const Before& before = {}) {
     if (linear.weight->trains)
         kernels::matmul({.a = dy, .b = x, .c = linear.weight->gradient, .transpose_a = true, .accumulate = accumulate});
     kernels::Matmul product{.a = dy, .b = weight_of(linear), .c = dx};
-    if (!is_factored(linear) && !preactivation.empty()) {
+    if (!is_factored(linear) && !before.preactivation.empty()) {
         product.epilogue = kernels::Epilogue::gelu_backward;
-        product.aux = preactivation;
+        product.aux = before.preactivation;
+        product.column_sums = before.bias_gradient;
+        product.accumulate_sums = accumulate;
     }
     kernels::matmul(product);
     if (!linear.adapter) return;
@@ -361,7 +376,9 @@ inline void linear_backward(const Tensor& dx, const Tensor& dy, const Tensor& x,
         kernels::dropout(dx, input, adapter.dropout, adapter.stream(rng::Purpose::dropout, pass.seed, 0, pass.index),
                          true);
     }
-    if (!preactivation.empty()) kernels::gelu_backward(dx, dx, preactivation);
+    if (before.preactivation.empty()) return;
+    kernels::gelu_backward(dx, dx, before.preactivation);
+    kernels::bias_backward(before.bias_gradient, dx, accumulate);
 }
 
 // Rounds this rank's part of a master that has changed to the weight that computes; does nothing where there is no

@@ -312,7 +312,7 @@ def main():
           "floor = FLOPs of the step / best measured GEMM rate of its type")
     print(table(rows, TIMES))
     print("\n" + ("ms of each part of a step of ours" if on_gpu else "share of each part of a step of ours, %") +
-          "; rest: bias gradients, residual sums, embeddings, between ops")
+          "; rest: bias gradients, embeddings, between ops")
     print(parts_table(rows, on_gpu))
     print("\nmemory, MiB: by category (ours planned, PyTorch's counted between steps), peak, and in use of ours before and after "
           "a switch to low rank")

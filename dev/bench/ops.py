@@ -169,8 +169,17 @@ def linear_ops(linear, rows, rank, route):
     # it; a factored adapter adds to the product first, so that GELU has kernels of its own.
     gives_gelu, takes_gelu = linear.name == "mlp.c_fc", linear.name == "mlp.c_proj"
     ops = [product("linears forward", "weights", N, m, k, LINEAR_WIDTH),
-           product("linears dX", "weights", N, k, m, LINEAR_WIDTH),
-           stream("bias gradients", "rest", BF16 * N * m, kernels=2)]
+           product("linears dX", "weights", N, k, m, LINEAR_WIDTH)]
+    # The residual stream is added in the product, or after a factored adapter has added to that.
+    if linear.name.endswith("c_proj"):
+        ops.append(stream("residual add", "rest", BF16 * 3 * N * m) if factored else
+                   Op("residual in epilogues", "weights", loaded=BF16 * N * m, kernels=0))
+    # What makes dY sums it for the bias: LayerNorm's backward, and the product that takes GELU's gradient, whose sums are added
+    # by a kernel that has next to nothing to move; attention's backward doesn't.
+    if linear.name == "attn.c_attn" or (gives_gelu and factored):
+        ops.append(stream("bias gradients", "rest", BF16 * N * m, kernels=2))
+    elif gives_gelu:
+        ops.append(stream("bias gradients", "rest", 0.0))
     if gives_gelu:
         ops.append(stream("GELU", "norm+gelu", BF16 * 2 * N * m) if factored else
                    Op("GELU in epilogues", "weights", stored=BF16 * N * m, kernels=0))
@@ -226,9 +235,7 @@ def other_ops(model, rows, seq_len):
     causal = 1.0 * N * C * seq_len            # FLOPs of a product of attention, of which the mask leaves half
     norm_backward = STREAM if C <= 768 else WIDE_NORM
     block = [
-        stream("LayerNorm forward", "norm+gelu", 2 * row),                # ln_1: x, out
-        stream("LayerNorm forward", "norm+gelu", 4 * row),                # ln_2 with the sum: x, residual, sum, out
-        stream("residual add", "rest", 3 * row),                          # after the MLP
+        stream("LayerNorm forward", "norm+gelu", 2 * 2 * row, kernels=2),  # two: x, out
         Op("attention forward", "attention", 2 * causal, 4 * row, product_share=ATTENTION_FORWARD),
         Op("attention backward", "attention", 5 * causal, 8 * row, product_share=ATTENTION_BACKWARD),
         stream("attention row sums", "attention", 2 * row),               # sums of dout * out, for the backward

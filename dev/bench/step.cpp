@@ -57,8 +57,8 @@ TokenDataset random_tokens(int64_t tokens, int64_t vocab_size) {
 
 constexpr int64_t kBatchesOfData = 64;
 
-// The parts of a step that an op can belong to. What is left of the step's time is "rest": bias gradients, residual
-// sums, embeddings, the loader, and on a GPU whatever lies between the ops.
+// The parts of a step that an op can belong to. What is left of the step's time is "rest": bias gradients,
+// embeddings, the loader, and on a GPU whatever lies between the ops.
 constexpr const char *kWeights = "weights", *kLowRank = "low-rank", *kEffective = "effective",
                      *kAttention = "attention", *kPointwise = "norm+gelu", *kHead = "head+loss", *kOptimizer = "adamw",
                      *kRest = "rest";

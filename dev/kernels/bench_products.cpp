@@ -12,14 +12,16 @@ std::string label(DType type, int batch, int64_t M, int64_t N, int64_t K, const 
 }
 
 void add_product(Cases& cases, const char* what, int64_t M, int64_t N, int64_t K, DType type, DType result,
-                 const kernels::Matmul& how, bool bias = false) {
+                 const kernels::Matmul& how, bool bias = false, bool residual = false) {
     cases.add("matmul", label(type, 1, M, N, K, what), [=](Memory& m) -> Run {
         kernels::Matmul a = how;
         a.a = how.transpose_a ? m.random(K, M, type) : m.random(M, K, type);
         a.b = how.transpose_b ? m.random(N, K, type) : m.random(K, N, type);
         a.c = m.zeros(M, N, result);
         if (bias) a.bias = m.random(1, N, type);
+        if (residual) a.residual = m.random(M, N, type);
         if (how.epilogue != kernels::Epilogue::none) a.aux = m.random(M, N, type);
+        if (how.epilogue == kernels::Epilogue::gelu_backward) a.column_sums = m.zeros(1, N, DType::f32);
         return [=] { kernels::matmul(a); };
     });
 }
@@ -50,7 +52,7 @@ void add_weight_products(Cases& cases, DType type, const Model& model) {
     using kernels::Epilogue;
     const int64_t N = model.N(), C = model.C();
     for (const auto [out, in, sections] : linears(model)) {
-        add_product(cases, "forward", N, out, in, type, type, {.transpose_b = true}, true);
+        add_product(cases, "forward", N, out, in, type, type, {.transpose_b = true}, true, out == C);
         add_product(cases, "dinput", N, in, out, type, type, {});
         add_product(cases, "dweight", out, in, N, type, DType::f32, {.transpose_a = true, .accumulate = true});
     }

@@ -1,4 +1,5 @@
 // Cases of the ops that go by rows: layer norm, embedding, the loss, and sampling.
+#include <array>
 #include <cmath>
 
 #include "dev/kernels/cases.h"
@@ -10,36 +11,37 @@ void add_rows(Cases& all) {
     layernorm_shapes.insert(layernorm_shapes.end(), {{3, 4096}, {2, 8192}});  // more warps to a row
     for (const DType type : kTypes)
         for (const auto [N, C] : layernorm_shapes) {
-            for (const bool residual : {false, true})
-                all.push_back({"layernorm_forward", label(type, N, C) + (residual ? "_residual" : ""),
-                               4 * tolerance(type), [=](Memory& m) -> Run {
-                                   kernels::LayerNormForward a{.out = m.output(N, C, type),
-                                                               .mean = m.output(1, N, DType::f32),
-                                                               .rstd = m.output(1, N, DType::f32),
-                                                               .x = m.random(N, C, type),
-                                                               .weight = m.random(1, C, type),
-                                                               .bias = m.random(1, C, type)};
-                                   if (residual) a.residual = m.random(N, C, type), a.sum = m.output(N, C, type);
-                                   return [=] { kernels::layernorm_forward(a); };
-                               }});
-            for (const bool accumulate : {false, true})
-                all.push_back({"layernorm_backward", label(type, N, C) + (accumulate ? "_accumulate" : ""),
+            all.push_back({"layernorm_forward", label(type, N, C), 4 * tolerance(type), [=](Memory& m) -> Run {
+                               const kernels::LayerNormForward a{.out = m.output(N, C, type),
+                                                                 .mean = m.output(1, N, DType::f32),
+                                                                 .rstd = m.output(1, N, DType::f32),
+                                                                 .x = m.random(N, C, type),
+                                                                 .weight = m.random(1, C, type),
+                                                                 .bias = m.random(1, C, type)};
+                               return [=] { kernels::layernorm_forward(a); };
+                           }});
+            for (const int variant : {0, 1, 2}) {
+                const bool accumulate = variant == 1;
+                all.push_back({"layernorm_backward",
+                               label(type, N, C) + std::array{"", "_accumulate", "_alone"}[size_t(variant)],
                                4 * tolerance(type), [=](Memory& m) -> Run {
                                    const auto target = [&](int64_t rows, DType t) {
                                        return accumulate ? m.random(rows, C, t) : m.output(rows, C, t);
                                    };
-                                   const kernels::LayerNormBackward a{.dx = target(N, type),
-                                                                      .dweight = target(1, DType::f32),
-                                                                      .dbias = target(1, DType::f32),
-                                                                      .dout = m.random(N, C, type),
-                                                                      .x = m.random(N, C, type),
-                                                                      .weight = m.random(1, C, type),
-                                                                      .mean = m.random(1, N, DType::f32, 0.1),
-                                                                      .rstd = m.random(1, N, DType::f32, 0.1, 1),
-                                                                      .accumulate_dx = accumulate,
-                                                                      .accumulate = accumulate};
+                                   kernels::LayerNormBackward a{.dx = target(N, type),
+                                                                .dweight = target(1, DType::f32),
+                                                                .dbias = target(1, DType::f32),
+                                                                .dout = m.random(N, C, type),
+                                                                .x = m.random(N, C, type),
+                                                                .weight = m.random(1, C, type),
+                                                                .mean = m.random(1, N, DType::f32, 0.1),
+                                                                .rstd = m.random(1, N, DType::f32, 0.1, 1),
+                                                                .accumulate_dx = accumulate,
+                                                                .accumulate = accumulate};
+                                   if (variant != 2) a.dx_sums = target(1, DType::f32);
                                    return [=] { kernels::layernorm_backward(a); };
                                }});
+            }
         }
     struct Size {
         int64_t B, T, C, V;

@@ -1,4 +1,6 @@
 // Cases of matrix products.
+#include <array>
+
 #include "dev/kernels/cases.h"
 
 namespace registry {
@@ -10,7 +12,7 @@ void add_matmul(Cases& all) {
     for (const DType type : kTypes)
         for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{64, 96, 32}, Size{33, 130, 71}})
             for (const int transposes : {0, 1, 2, 3})
-                for (const int variant : {0, 1, 2, 3}) {  // alpha, bias, accumulate, fp32 result of a slice
+                for (const int variant : {0, 1, 2, 3, 4, 5}) {  // alpha, bias, accumulate, fp32 slice, residual, both
                     const bool ta = transposes & 1, tb = transposes & 2;
                     const std::string shape =
                         str(dtype_name(type), "_", M, "x", N, "x", K, ta ? "_ta" : "", tb ? "_tb" : "", "_", variant);
@@ -21,7 +23,8 @@ void add_matmul(Cases& all) {
                                        a.c = variant == 2   ? m.random(M, N, type)
                                              : variant == 3 ? m.random(M, N + 5, DType::f32).col_range(3, N)
                                                             : m.output(M, N, type);
-                                       if (variant == 1) a.bias = m.random(1, N, type);
+                                       if (variant == 1 || variant == 5) a.bias = m.random(1, N, type);
+                                       if (variant >= 4) a.residual = m.random(M, N, type);
                                        if (variant == 0) a.alpha = 0.5f;
                                        if (variant == 2) a.accumulate = true;
                                        return [=] { kernels::matmul(a); };
@@ -54,12 +57,11 @@ void add_matmul(Cases& all) {
     // The MLP's products: forward with and without bias, the gradient of its input.
     for (const DType type : kTypes)
         for (const auto [M, N, K] : {Size{1, 1, 1}, Size{5, 7, 3}, Size{1, 8, 8}, Size{64, 96, 32}, Size{33, 136, 71}})
-            for (const int variant : {0, 1, 2}) {
+            for (const int variant : {0, 1, 2, 3, 4}) {
                 const bool forward = variant < 2;
                 const std::string shape = str(dtype_name(type), "_", M, "x", N, "x", K,
-                                              variant == 0   ? "_gelu"
-                                              : variant == 1 ? "_gelu_bias"
-                                                             : "_gelu_backward");
+                                              std::array{"_gelu", "_gelu_bias", "_gelu_backward", "_gelu_backward_sums",
+                                                         "_gelu_backward_sums_added"}[size_t(variant)]);
                 all.push_back({"matmul", shape, 4 * tolerance(type), [=](Memory& m) -> Run {
                                    kernels::Matmul a{.transpose_b = forward};
                                    a.epilogue = forward ? kernels::Epilogue::gelu : kernels::Epilogue::gelu_backward;
@@ -68,6 +70,9 @@ void add_matmul(Cases& all) {
                                    a.c = m.output(M, N, type);
                                    a.aux = forward ? m.output(M, N, type) : m.random(M, N, type);
                                    if (variant == 1) a.bias = m.random(1, N, type);
+                                   a.accumulate_sums = variant == 4;
+                                   if (variant == 3) a.column_sums = m.output(1, N, DType::f32);
+                                   if (variant == 4) a.column_sums = m.random(1, N, DType::f32);
                                    return [=] { kernels::matmul(a); };
                                }});
             }

@@ -60,14 +60,10 @@ void layernorm_forward(const LayerNormForward& a) {
                                                    {"bias", a.bias, 1, C},
                                                    {"mean", a.mean, 1, N, DType::f32},
                                                    {"rstd", a.rstd, 1, N, DType::f32}});
-    CHECK(a.residual.empty() == a.sum.empty(), "layernorm_forward: residual and sum go together, one is missing");
-    if (!a.residual.empty())
-        check("layernorm_forward", {{"x", a.x, N, C}, {"residual", a.residual, N, C}, {"sum", a.sum, N, C}});
-    const OpTimer timer("layernorm_forward", {a.x, a.out, a.residual, a.sum, a.mean, a.rstd});
+    const OpTimer timer("layernorm_forward", {a.x, a.out, a.mean, a.rstd});
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(a.x, layernorm_forward(a.out.get<E>(), a.mean.get<float>(), a.rstd.get<float>(), a.x.get<E>(),
-                                            a.weight.get<E>(), a.bias.get<E>(), optional<E>(a.residual),
-                                            optional<E>(a.sum), N, C));
+                                            a.weight.get<E>(), a.bias.get<E>(), N, C));
     });
 }
 
@@ -81,11 +77,13 @@ void layernorm_backward(const LayerNormBackward& a) {
                                                     {"dbias", a.dbias, 1, C, DType::f32},
                                                     {"mean", a.mean, 1, N, DType::f32},
                                                     {"rstd", a.rstd, 1, N, DType::f32}});
+    if (!a.dx_sums.empty()) check("layernorm_backward", {{"dx_sums", a.dx_sums, 1, C, DType::f32}});
     const OpTimer timer("layernorm_backward", {a.x, a.dout, a.dx, a.accumulate_dx ? a.dx : Tensor{}, a.mean, a.rstd});
     by_type(type, [&]<class E>(E*) {
-        ON_DEVICE_OF(a.x, layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(),
-                                             a.dout.get<E>(), a.x.get<E>(), a.weight.get<E>(), a.mean.get<float>(),
-                                             a.rstd.get<float>(), N, C, a.accumulate_dx, a.accumulate));
+        ON_DEVICE_OF(a.x,
+                     layernorm_backward(a.dx.get<E>(), a.dweight.get<float>(), a.dbias.get<float>(),
+                                        optional<float>(a.dx_sums), a.dout.get<E>(), a.x.get<E>(), a.weight.get<E>(),
+                                        a.mean.get<float>(), a.rstd.get<float>(), N, C, a.accumulate_dx, a.accumulate));
     });
 }
 

@@ -21,8 +21,14 @@ void matmul(const Matmul& m) {
           "matmul: a bias has the columns of c and the type of a and c, and goes with neither alpha nor accumulate");
     // oneDNN has but a reference implementation of a scaled product that is added: hundreds of times slower.
     CHECK(m.alpha == 1.0f || !m.accumulate, "matmul: alpha ", m.alpha, " doesn't go with accumulate");
-    CHECK(m.batch.count == 1 || (m.batch.count > 1 && m.bias.empty() && m.epilogue == Epilogue::none),
-          "matmul: a batch of ", m.batch.count, " products goes with neither bias nor epilogue");
+    CHECK(m.batch.count == 1 ||
+              (m.batch.count > 1 && m.bias.empty() && m.residual.empty() && m.epilogue == Epilogue::none),
+          "matmul: a batch of ", m.batch.count, " products goes with neither bias nor residual nor epilogue");
+    if (!m.residual.empty()) {
+        check("matmul", {{"c", m.c, m.c.rows, m.c.cols}, {"residual", m.residual, m.c.rows, m.c.cols}});
+        CHECK(m.residual.data != m.c.data && m.alpha == 1.0f && !m.accumulate && m.epilogue == Epilogue::none,
+              "matmul: a residual lies apart from c, and goes with neither alpha nor accumulate nor epilogue");
+    }
     CHECK((m.epilogue == Epilogue::none) == m.aux.empty(),
           "matmul: an epilogue and its aux go together, one is missing");
     if (m.epilogue != Epilogue::none) {
@@ -32,10 +38,14 @@ void matmul(const Matmul& m) {
               "accumulate");
         CHECK(m.epilogue == Epilogue::gelu || m.bias.empty(), "matmul: the gradient of GELU goes without bias");
     }
+    if (!m.column_sums.empty()) {
+        CHECK(m.epilogue == Epilogue::gelu_backward, "matmul: column sums go with the gradient of GELU only");
+        check("matmul", {{"column_sums", m.column_sums, 1, m.c.cols, DType::f32}});
+    }
     // A product is timed by the transposes of its operands: nt is a linear's forward, nn its input gradient, tn its
     // weight gradient.
     constexpr const char* kNames[2][2] = {{"matmul nn", "matmul nt"}, {"matmul tn", "matmul tt"}};
-    OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : Tensor{}, m.aux},
+    OpTimer timer(kNames[m.transpose_a][m.transpose_b], {m.a, m.b, m.c, m.accumulate ? m.c : m.residual, m.aux},
                   2.0 * double(m.batch.count * m.c.size()) * double(K));
     timer.also_moves(double(m.batch.count - 1) *
                      double(m.a.bytes() + m.b.bytes() + (m.accumulate ? 2 : 1) * m.c.bytes()));

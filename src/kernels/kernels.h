@@ -16,11 +16,14 @@ namespace kernels {
 
 // ---- matrix products (matmul) ------------------------------------------------------------------------------------
 
-// c = alpha * op(a) * op(b) [+ bias over rows], or c += op(a) * op(b), accumulated in fp32. op transposes when the flag
-// is set. a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type. A batch is several such
-// products, whose operands lie a fixed distance after each other; without bias and epilogue. An epilogue takes the
-// place of a GELU op on the product p, with `aux` in c's shape; all are of a's type, c and aux contiguous. Where it is
-// fused, c is computed from p before p is rounded.
+// c = alpha * op(a) * op(b) [+ bias over rows] [+ residual], or c += op(a) * op(b), accumulated in fp32. op transposes
+// when the flag is set. a, b of one compute type; c of that type or fp32; bias (1, cols of c) of a's type. `residual`
+// is of c's shape and type, other memory than c, both contiguous; the sum is rounded once where the library adds it. A
+// batch is several such products, whose operands lie a fixed distance after each other; without bias, residual and
+// epilogue. An epilogue takes the place of a GELU op on the product p, with `aux` in c's shape; all are of a's type, c
+// and aux contiguous. Where it is fused, c is computed from p before p is rounded. Beside gelu_backward there may be
+// `column_sums` (1, cols of c) fp32, which become those of c, or with accumulate_sums are added to: a bias's gradient,
+// which a fused product rounds to the type of c.
 enum class Epilogue {
     none,
     gelu,           // p = op(a) * op(b) [+ bias], aux = p, c = gelu(p)
@@ -31,12 +34,14 @@ struct Batch {
     int64_t a = 0, b = 0, c = 0;  // elements from an operand to that of the next product
 };
 struct Matmul {
-    Tensor a, b, c, bias;  // in a batch those of the first product
+    Tensor a, b, c, bias, residual;  // in a batch those of the first product
     bool transpose_a = false, transpose_b = false;
     float alpha = 1.0f;
     bool accumulate = false;
     Epilogue epilogue = Epilogue::none;
     Tensor aux;
+    Tensor column_sums;
+    bool accumulate_sums = false;
     Batch batch = {};
 };
 // Thrown by matmul where the GPU's library has no algorithm for the product.
@@ -67,17 +72,16 @@ void embedding_backward(const Tensor& dwte,  // (V, C) fp32, always accumulated 
 
 // ---- layer norm --------------------------------------------------------------------------------------------------
 
-// out = (v - mean) * rstd * weight + bias with rstd = 1/sqrt(var + 1e-5), over each row, where v is x; or, where
-// `residual` is given, v = x + residual, which is stored in `sum`.
+// out = (x - mean) * rstd * weight + bias with rstd = 1/sqrt(var + 1e-5), over each row.
 struct LayerNormForward {
     Tensor out, mean, rstd;  // (N, C), (1, N) fp32, (1, N) fp32
     Tensor x, weight, bias;  // (N, C), (1, C), (1, C)
-    Tensor residual, sum;    // (N, C) both, or neither
 };
 void layernorm_forward(const LayerNormForward& args);
-// dx (+)= the gradient through the norm; dweight, dbias (+)= their sums over rows.
+// dx (+)= the gradient through the norm; dweight, dbias (+)= their sums over rows. Where there are `dx_sums`, they (+)=
+// the column sums of dx: the gradient of the bias that was added last to what x is.
 struct LayerNormBackward {
-    Tensor dx, dweight, dbias;           // (N, C), (1, C) fp32, (1, C) fp32
+    Tensor dx, dweight, dbias, dx_sums;  // (N, C), (1, C) fp32 all three
     Tensor dout, x, weight, mean, rstd;  // (N, C), (N, C): what was normalised, (1, C), (1, N) fp32, (1, N) fp32
     bool accumulate_dx = false, accumulate = false;
 };

@@ -50,7 +50,6 @@ void Activations::plan(MemoryPlan& plan, const GPT2Config& config, DType type, c
         for (Tensor* t : {&a.ln1_mean, &a.ln1_rstd, &a.ln2_mean, &a.ln2_rstd}) statistic(*t, N);
         statistic(a.lse, N * config.heads);
     }
-    activation(projected, C);
     activation(lnf, C);
     for (Tensor* t : {&lnf_mean, &lnf_rstd, &losses}) statistic(*t, N);
 

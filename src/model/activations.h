@@ -36,7 +36,6 @@ struct BlockActivations {
 struct Activations {
     std::vector<Tensor> residual;  // (N, C) each: the input of every block, then of the final norm
     std::vector<BlockActivations> blocks;
-    Tensor projected;                       // (N, C): a linear's output before it joins the residual stream
     Tensor lnf, lnf_mean, lnf_rstd;         // (N, C), (1, N), (1, N)
     Tensor losses, mean_loss;               // (1, N) by row, (1, 1) of a forward without backward
     Tensor logits;                          // (rows, Vp) fp32: for losses and samples

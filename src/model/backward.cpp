@@ -3,7 +3,8 @@
 
 #include "model/gpt2.h"
 
-// Takes the gradient of the block's output in `dresidual` to the gradient of its input, in the same place.
+// Takes the gradient of the block's output in `dresidual` to the gradient of its input, in the same place. A bias's
+// gradient is summed where the gradient of its linear's output is made: by the op that comes after it.
 void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate) {
     const int64_t N = B * T;
     const Block& w = table_.blocks[size_t(layer)];
@@ -21,10 +22,12 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
                                     .weight = weight->weight,
                                     .bias = bias->weight});
     };
-    const auto norm = [&](Parameter* weight, Parameter* bias, const Tensor& x, const Tensor& mean, const Tensor& rstd) {
+    const auto norm = [&](Parameter* weight, Parameter* bias, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                          const Tensor& dx_sums) {
         kernels::layernorm_backward({.dx = rows(a_.dresidual),
                                      .dweight = weight->gradient,
                                      .dbias = bias->gradient,
+                                     .dx_sums = dx_sums,
                                      .dout = rows(a_.dbuffer),
                                      .x = rows(x),
                                      .weight = weight->weight,
@@ -37,15 +40,22 @@ void GPT2::block_backward(int layer, int64_t B, int64_t T, const relora::Pass& p
     const bool again = a_.recompute == Recompute::pointwise;
     if (again) kernels::gelu_forward(rows(a.fch_gelu), rows(a.fch));
     relora::linear_backward(rows(a_.dfch), rows(a_.dresidual), rows(a.fch_gelu), w.linear[kMlpProj], scratch_, pass,
-                            accumulate, rows(a.fch));
+                            accumulate,
+                            {.preactivation = rows(a.fch), .bias_gradient = w.linear[kMlpFc].bias->gradient});
     if (again) normalise(rows(a.ln2), a.ln2_mean, a.ln2_rstd, rows(a.residual2), w.ln2_weight, w.ln2_bias);
     linear(kMlpFc, rows(a_.dbuffer), rows(a_.dfch), rows(a.ln2));
-    norm(w.ln2_weight, w.ln2_bias, a.residual2, a.ln2_mean, a.ln2_rstd);
+    norm(w.ln2_weight, w.ln2_bias, a.residual2, a.ln2_mean, a.ln2_rstd, w.linear[kAttnProj].bias->gradient);
     linear(kAttnProj, rows(a_.dbuffer), rows(a_.dresidual), rows(a.attention));
     kernels::attention_backward(attention(layer, B, T), rows(a_.dqkv), rows(a_.dbuffer));
+    kernels::bias_backward(w.linear[kAttnQKV].bias->gradient, rows(a_.dqkv), accumulate);
     if (again) normalise(rows(a.ln1), a.ln1_mean, a.ln1_rstd, rows(a_.block_input(layer)), w.ln1_weight, w.ln1_bias);
     linear(kAttnQKV, rows(a_.dbuffer), rows(a_.dqkv), rows(a.ln1));
-    norm(w.ln1_weight, w.ln1_bias, a_.block_input(layer), a.ln1_mean, a.ln1_rstd);
+    norm(w.ln1_weight, w.ln1_bias, a_.block_input(layer), a.ln1_mean, a.ln1_rstd, output_bias_gradient(layer - 1));
+}
+
+// Where the gradient of a block's last bias is summed; nowhere for what comes before the first block.
+Tensor GPT2::output_bias_gradient(int layer) const {
+    return layer < 0 ? Tensor{} : table_.blocks[size_t(layer)].linear[kMlpProj].bias->gradient;
 }
 
 void GPT2::forward_backward(const TokenBatch& batch, const Tensor& loss, float gradient_scale, bool accumulate,
@@ -69,6 +79,7 @@ void GPT2::launch_forward_backward(int64_t B, int64_t T, const Tensor& loss, flo
     kernels::layernorm_backward({.dx = a_.dresidual.row_range(0, N),
                                  .dweight = table_.lnf_weight->gradient,
                                  .dbias = table_.lnf_bias->gradient,
+                                 .dx_sums = output_bias_gradient(int(config_.layers) - 1),
                                  .dout = a_.dbuffer.row_range(0, N),
                                  .x = a_.block_input(int(config_.layers)).row_range(0, N),
                                  .weight = table_.lnf_weight->weight,

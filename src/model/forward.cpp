@@ -3,16 +3,15 @@
 
 #include "model/gpt2.h"
 
-// Computes a block's output from its input, but for the last sum: the output is `projected` + residual2.
+// Computes a block's output from its input.
 void GPT2::block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass) {
     const int64_t N = B * T;
     const Block& w = table_.blocks[size_t(layer)];
     const BlockActivations& a = a_.block(layer);
     const auto rows = [&](const Tensor& t) { return t.row_range(0, N); };
-    const auto linear = [&](int i, const Tensor& y, const Tensor& x) {
-        relora::linear_forward(y, x, w.linear[i], scratch_, pass);
+    const auto linear = [&](int i, const Tensor& y, const Tensor& x, const relora::After& after = {}) {
+        relora::linear_forward(rows(y), rows(x), w.linear[i], scratch_, pass, after);
     };
-    const Tensor projected = rows(a_.projected);
 
     kernels::layernorm_forward({.out = rows(a.ln1),
                                 .mean = a.ln1_mean.col_range(0, N),
@@ -20,19 +19,17 @@ void GPT2::block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pa
                                 .x = rows(a_.block_input(layer)),
                                 .weight = w.ln1_weight->weight,
                                 .bias = w.ln1_bias->weight});
-    linear(kAttnQKV, rows(a.qkv), rows(a.ln1));
+    linear(kAttnQKV, a.qkv, a.ln1);
     kernels::attention_forward(attention(layer, B, T));
-    linear(kAttnProj, projected, rows(a.attention));
+    linear(kAttnProj, a.residual2, a.attention, {.residual = rows(a_.block_input(layer))});
     kernels::layernorm_forward({.out = rows(a.ln2),
                                 .mean = a.ln2_mean.col_range(0, N),
                                 .rstd = a.ln2_rstd.col_range(0, N),
-                                .x = projected,
+                                .x = rows(a.residual2),
                                 .weight = w.ln2_weight->weight,
-                                .bias = w.ln2_bias->weight,
-                                .residual = rows(a_.block_input(layer)),
-                                .sum = rows(a.residual2)});
-    relora::linear_forward(rows(a.fch), rows(a.ln2), w.linear[kMlpFc], scratch_, pass, rows(a.fch_gelu));
-    linear(kMlpProj, projected, rows(a.fch_gelu));
+                                .bias = w.ln2_bias->weight});
+    linear(kMlpFc, a.fch, a.ln2, {.activated = rows(a.fch_gelu)});
+    linear(kMlpProj, a_.block_input(layer + 1), a.fch_gelu, {.residual = rows(a.residual2)});
 }
 
 kernels::Attention GPT2::attention(int layer, int64_t B, int64_t T) {
@@ -59,11 +56,7 @@ void GPT2::upload(const TokenBatch& batch) {
 void GPT2::embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass) {
     const int64_t N = B * T;
     kernels::embedding_forward(a_.block_input(0).row_range(0, N), tokens(), table_.wte->weight, table_.wpe->weight, T);
-    for (int layer = 0; layer < config_.layers; layer++) {
-        block_forward(layer, B, T, pass);
-        kernels::add(a_.block_input(layer + 1).row_range(0, N), a_.projected.row_range(0, N),
-                     a_.block(layer).residual2.row_range(0, N));
-    }
+    for (int layer = 0; layer < config_.layers; layer++) block_forward(layer, B, T, pass);
     kernels::layernorm_forward({.out = a_.lnf.row_range(0, N),
                                 .mean = a_.lnf_mean.col_range(0, N),
                                 .rstd = a_.lnf_rstd.col_range(0, N),

@@ -86,6 +86,7 @@ class GPT2 {
     void embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass);
     void block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass);
     void block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate);
+    Tensor output_bias_gradient(int layer) const;
     kernels::Attention attention(int layer, int64_t B, int64_t T);
     // LM head and cross-entropy of N rows: their mean loss, times `scale`, is added to `loss` with a backward pass, and
     // is `loss` without.

@@ -15,7 +15,11 @@ namespace {
 class Trial {
   public:
     Trial(const RouteSetting& setting, int index)
-        : s_(setting), takes_gelu_(index == kMlpProj), gives_gelu_(index == kMlpFc), memory_(setting.device) {
+        : s_(setting),
+          takes_gelu_(index == kMlpProj),
+          gives_gelu_(index == kMlpFc),
+          joins_residual_(index == kAttnProj || index == kMlpProj),
+          memory_(setting.device) {
         weight_.rows = linear_out(s_.config, index);
         weight_.cols = linear_in(s_.config, index);
         for (int r = 0; r < relora::kRoutes; r++) {
@@ -29,13 +33,16 @@ class Trial {
         };
         for (Tensor* t : {&x_, &dx_}) plan(*t, s_.type, s_.rows, in);
         for (Tensor* t : {&y_, &dy_}) plan(*t, s_.type, s_.rows, out);
-        if (gives_gelu_) plan(activated_, s_.type, s_.rows, out);
-        if (takes_gelu_) plan(preactivation_, s_.type, s_.rows, in);
+        if (gives_gelu_) plan(after_.activated, s_.type, s_.rows, out);
+        if (joins_residual_) plan(after_.residual, s_.type, s_.rows, out);
+        if (takes_gelu_) {
+            plan(before_.preactivation, s_.type, s_.rows, in);
+            plan(before_.bias_gradient, DType::f32, 1, in);
+        }
         plan(weight_.weight, s_.type, out, in);
         weight_.has_master = s_.type != DType::f32 && s_.device == Device::cpu;
         if (weight_.has_master) plan(weight_.master, DType::f32, out, in);
         plan(bias_.weight, s_.type, 1, out);
-        plan(bias_.gradient, DType::f32, 1, out);
         int64_t largest_result = 0;
         for (relora::Adapter& a : adapters_) {
             for (Parameter* p : {&a.A, &a.B}) {
@@ -59,7 +66,7 @@ class Trial {
         if (!weight_.master.empty()) fill(weight_.master, 0.02f);
         for (const relora::Adapter& a : adapters_)
             for (const Parameter* p : {&a.A, &a.B}) fill(p->weight, 0.02f);
-        if (takes_gelu_) fill(preactivation_, 1.0f);
+        if (takes_gelu_) fill(before_.preactivation, 1.0f);
     }
     ~Trial() { kernels::set_workspace(s_.device, outer_workspace_); }
     Trial(const Trial&) = delete;
@@ -69,8 +76,8 @@ class Trial {
         relora::Adapter& adapter = adapters_[size_t(route)];
         const relora::Linear linear{&weight_, &bias_, &adapter};
         return {.micro_batch = seconds([&] {
-                    relora::linear_forward(y_, x_, linear, scratch_, {}, activated_);
-                    relora::linear_backward(dx_, dy_, x_, linear, scratch_, {}, false, preactivation_);
+                    relora::linear_forward(y_, x_, linear, scratch_, {}, after_);
+                    relora::linear_backward(dx_, dy_, x_, linear, scratch_, {}, false, before_);
                 }),
                 .update = seconds([&] { relora::form_effective_weight(adapter, scratch_); })};
     }
@@ -86,13 +93,14 @@ class Trial {
     }
 
     const RouteSetting& s_;
-    const bool takes_gelu_, gives_gelu_;
+    const bool takes_gelu_, gives_gelu_, joins_residual_;
     MemoryPlan memory_;
     Parameter weight_, bias_;
     std::vector<relora::Adapter> adapters_;  // by route
     relora::Scratch scratch_;
-    Tensor x_, dx_, y_, dy_;            // (rows, in), (rows, in), (rows, out), (rows, out)
-    Tensor activated_, preactivation_;  // (rows, out), (rows, in)
+    Tensor x_, dx_, y_, dy_;  // (rows, in), (rows, in), (rows, out), (rows, out)
+    relora::After after_;
+    relora::Before before_;
     Tensor workspace_, outer_workspace_;
 };
 

@@ -81,6 +81,34 @@ TYPED_TEST(MatmulTest, EqualsTheSums) {
             }
 }
 
+TYPED_TEST(MatmulTest, ResidualIsAddedAndTheSumRoundedOnce) {
+    using T = TypeParam;
+    const Workspace workspace(kMostResults);
+    for (const auto& [M, N, K] : kProducts)
+        for (const bool with_bias : {false, true}) {
+            Buffer<T> a(M, K), b(N, K), bias(1, N), residual(M, N), c(M, N);
+            a.randomize(1);
+            b.randomize(2);
+            bias.randomize(3);
+            residual.randomize(4, 8.0);
+            kernels::matmul({.a = a.tensor(),
+                             .b = b.tensor(),
+                             .c = c.tensor(),
+                             .bias = with_bias ? bias.tensor() : Tensor{},
+                             .residual = residual.tensor(),
+                             .transpose_b = true});
+            for (int64_t i = 0; i < M; i++)
+                for (int64_t j = 0; j < N; j++) {
+                    double sum = residual[i * N + j] + (with_bias ? bias[j] : 0), magnitude = std::abs(sum) + 1;
+                    for (int64_t k = 0; k < K; k++) {
+                        sum += double(a[i * K + k]) * b[j * K + k];
+                        magnitude += std::abs(a[i * K + k] * b[j * K + k]);
+                    }
+                    expect_close<T>(c[i * N + j], sum, 3e-7 * magnitude, str(M, "x", N, "x", K, " at ", i, ", ", j));
+                }
+        }
+}
+
 // A CPU that can't multiply bf16 converts operands of these sizes in parts: of depth, of rows, of columns.
 TEST(Matmul, LargeOnesOfBf16EqualTheSums) {
     const Workspace workspace(kMostResults);

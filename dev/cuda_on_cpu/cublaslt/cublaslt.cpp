@@ -118,7 +118,8 @@ cublasStatus_t read(Problem& p, cublasLtMatmulDesc_t operation, cublasLtMatrixLa
         return CUBLAS_STATUS_INVALID_VALUE;
     if (op.epilogue == CUBLASLT_EPILOGUE_DEFAULT) return CUBLAS_STATUS_SUCCESS;
     if ((!has_bias(op) && !has_aux(op)) || p.d.batch_count > 1) return CUBLAS_STATUS_NOT_SUPPORTED;
-    if (has_bias(op) && op.bias_type != -1 && op.bias_type != int32_t(p.d.type)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if ((has_bias(op) || gives_sums(op)) && op.bias_type != -1 && op.bias_type != int32_t(p.d.type))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     if (has_aux(op) && op.aux_type != -1 && op.aux_type != int32_t(p.d.type)) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (has_aux(op) && (op.aux_ld % 8 != 0 || op.aux_ld < p.m())) return CUBLAS_STATUS_INVALID_VALUE;
     return CUBLAS_STATUS_SUCCESS;
@@ -322,7 +323,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
         const Span s = span(data, Layout{.type = p.d.type, .rows = p.d.rows, .cols = uint64_t(cols), .ld = ld});
         return s.on_device() && aligned(data, std::max(alignment, 16u)) && !s.overlaps(all[3]) && !s.overlaps(scratch);
     };
-    if (has_bias(p.op) && !usable(p.op.bias, 1, p.m(), algorithm->alignment[4])) return CUBLAS_STATUS_INVALID_VALUE;
+    if ((has_bias(p.op) || gives_sums(p.op)) && !usable(p.op.bias, 1, p.m(), algorithm->alignment[4]))
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (has_aux(p.op) && !usable(p.op.aux, p.n(), p.op.aux_ld, algorithm->alignment[5]))
         return CUBLAS_STATUS_INVALID_VALUE;
     const Product product{.p = p,

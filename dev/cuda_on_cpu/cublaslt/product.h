@@ -29,8 +29,7 @@ struct Operation {
     int32_t transpose_a = CUBLAS_OP_N, transpose_b = CUBLAS_OP_N;
     uint32_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     int32_t bias_type = -1, aux_type = -1;
-    const void* bias = nullptr;
-    void* aux = nullptr;
+    void *bias = nullptr, *aux = nullptr;
     int64_t aux_ld = 0;
 };
 struct Algorithm {  // within a cublasLtMatmulAlgo_t
@@ -47,8 +46,10 @@ inline bool has_bias(const Operation& op) {
 }
 inline bool has_aux(const Operation& op) {
     return op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS ||
-           op.epilogue == CUBLASLT_EPILOGUE_DGELU;
+           op.epilogue == CUBLASLT_EPILOGUE_DGELU || op.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD;
 }
+// Does it write the sums of D's rows, in D's type, where other epilogues read a bias?
+inline bool gives_sums(const Operation& op) { return op.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD; }
 
 struct Problem {
     Operation op;
@@ -145,7 +146,7 @@ struct Product {
             put(p.op.aux, type, j * p.op.aux_ld + i, value);
             value = gelu(value);
         }
-        if (p.op.epilogue == CUBLASLT_EPILOGUE_DGELU)
+        if (p.op.epilogue == CUBLASLT_EPILOGUE_DGELU || p.op.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD)
             value *= gelu_derivative(get(p.op.aux, type, j * p.op.aux_ld + i));
         put(d_matrix, type, j * p.d.ld + i, value);
     }
@@ -196,6 +197,14 @@ struct Product {
             }
     }
 
+    void sum_rows() const {
+        for (int64_t i = 0; i < p.m(); i++) {
+            float sum = 0;
+            for (int64_t j = 0; j < p.n(); j++) sum += get(d, p.d.type, j * p.d.ld + i);
+            put(p.op.bias, p.d.type, i, sum);
+        }
+    }
+
     void run() const {
         const auto scribble = [&] {
             std::fill_n(workspace, algorithm.workspace_bytes / sizeof(float), std::numeric_limits<float>::quiet_NaN());
@@ -210,6 +219,7 @@ struct Product {
             else
                 run_one(reinterpret_cast<const bf16*>(at_a), reinterpret_cast<const bf16*>(at_b), at_c, at_d);
         }
+        if (gives_sums(p.op)) sum_rows();
         scribble();
     }
 };

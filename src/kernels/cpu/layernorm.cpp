@@ -1,4 +1,4 @@
-// Layer norm with the optional fused residual addition, and its gradient.
+// Layer norm and its gradient.
 #include <cmath>
 
 #include "kernels/cpu/cpu.h"
@@ -15,8 +15,8 @@ struct PartialScratch;
 }  // namespace
 
 template <class T>
-void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual,
-                       T* sum, int64_t N, int64_t C) {
+void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, int64_t N,
+                       int64_t C) {
 #pragma omp parallel if (N * C >= kParallelMin)
     {
         // The row as fp32: it stays in L1 for the three passes.
@@ -25,22 +25,10 @@ void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* we
         for (int64_t n = 0; n < N; n++) {
             const T* from = x + n * C;
             float total = 0;
-            if (residual) {
-                const T* other = residual + n * C;
-                T* to = sum + n * C;
-                // The stored, rounded sum is normalised, because the backward reads that one.
 #pragma omp simd reduction(+ : total)
-                for (int64_t c = 0; c < C; c++) {
-                    store(to[c], float(from[c]) + float(other[c]));
-                    row[c] = float(to[c]);
-                    total += row[c];
-                }
-            } else {
-#pragma omp simd reduction(+ : total)
-                for (int64_t c = 0; c < C; c++) {
-                    row[c] = float(from[c]);
-                    total += row[c];
-                }
+            for (int64_t c = 0; c < C; c++) {
+                row[c] = float(from[c]);
+                total += row[c];
             }
             const float m = total / float(C);
             float squares = 0;
@@ -57,19 +45,18 @@ void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* we
 }
 
 template <class T>
-void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, const T* x, const T* weight,
+void layernorm_backward(T* dx, float* dweight, float* dbias, float* dx_sums, const T* dout, const T* x, const T* weight,
                         const float* mean, const float* rstd, int64_t N, int64_t C, bool accumulate_dx,
                         bool accumulate) {
-    // Every thread sums dweight and dbias over its own rows; the parts are then added in order of the threads.
+    // Every thread sums dweight, dbias and dx over its own rows; the parts are then added in order of the threads.
     const int64_t stride = (C + 31) / 16 * 16;  // a gap keeps two threads' sums off one cache line
-    float* partials = thread_memory<float, PartialScratch>(size_t(2 * stride * omp_get_max_threads()));
+    float* partials = thread_memory<float, PartialScratch>(size_t(3 * stride * omp_get_max_threads()));
 #pragma omp parallel if (N * C >= kParallelMin)
     {
         const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
-        float* weight_sum = partials + 2 * stride * thread;
-        float* bias_sum = weight_sum + stride;
-        std::fill(weight_sum, weight_sum + C, 0.0f);
-        std::fill(bias_sum, bias_sum + C, 0.0f);
+        float *weight_sum = partials + 3 * stride * thread, *bias_sum = weight_sum + stride,
+              *dx_sum = bias_sum + stride;
+        std::fill(weight_sum, weight_sum + 3 * stride, 0.0f);
         const Range rows = part_of(N, thread, threads);
         for (int64_t n = rows.first; n < rows.last; n++) {
             const T *dout_row = dout + n * C, *x_row = x + n * C;
@@ -86,42 +73,35 @@ void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, cons
                 bias_sum[c] += gradient;
             }
             const float a = dnorm_sum / float(C), b = dnorm_norm_sum / float(C);
-            if (accumulate_dx) {
 #pragma omp simd
-                for (int64_t c = 0; c < C; c++) {
-                    const float norm = (float(x_row[c]) - m) * r;
-                    const float d = (float(dout_row[c]) * float(weight[c]) - a - norm * b) * r;
-                    store(dx_row[c], float(dx_row[c]) + d);
-                }
-            } else {
-#pragma omp simd
-                for (int64_t c = 0; c < C; c++) {
-                    const float norm = (float(x_row[c]) - m) * r;
-                    store(dx_row[c], (float(dout_row[c]) * float(weight[c]) - a - norm * b) * r);
-                }
+            for (int64_t c = 0; c < C; c++) {
+                const float norm = (float(x_row[c]) - m) * r, before = accumulate_dx ? float(dx_row[c]) : 0.0f;
+                const float d = before + (float(dout_row[c]) * float(weight[c]) - a - norm * b) * r;
+                store(dx_row[c], d);
+                dx_sum[c] += d;
             }
         }
 #pragma omp barrier
         const Range columns = part_of(C, thread, threads, 16);
         for (int64_t c = columns.first; c < columns.last; c++) {
-            float dw = accumulate ? dweight[c] : 0.0f, db = accumulate ? dbias[c] : 0.0f;
-            for (int i = 0; i < threads; i++) {
-                dw += partials[2 * stride * i + c];
-                db += partials[2 * stride * i + stride + c];
+            int64_t at = c;  // of the first thread's sum of this kind
+            for (float* to : {dweight, dbias, dx_sums}) {
+                if (to) {
+                    float sum = accumulate ? to[c] : 0.0f;
+                    for (int i = 0; i < threads; i++) sum += partials[3 * stride * i + at];
+                    to[c] = sum;
+                }
+                at += stride;
             }
-            dweight[c] = dw;
-            dbias[c] = db;
         }
     }
 }
 
-template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, const float*, float*,
-                                int64_t, int64_t);
-template void layernorm_forward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, const bf16*, bf16*,
-                                int64_t, int64_t);
-template void layernorm_backward(float*, float*, float*, const float*, const float*, const float*, const float*,
+template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, int64_t, int64_t);
+template void layernorm_forward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, int64_t, int64_t);
+template void layernorm_backward(float*, float*, float*, float*, const float*, const float*, const float*, const float*,
                                  const float*, int64_t, int64_t, bool, bool);
-template void layernorm_backward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, const float*,
+template void layernorm_backward(bf16*, float*, float*, float*, const bf16*, const bf16*, const bf16*, const float*,
                                  const float*, int64_t, int64_t, bool, bool);
 
 }  // namespace kernels::cpu

@@ -189,8 +189,13 @@ void matmul(const Matmul& m) {
     }
     if (m.epilogue != Epilogue::none)
         return gelu_after_product(
-            m, cpu::matmul, [](auto... a) { cpu::gelu_forward(a...); }, [](auto... a) { cpu::gelu_backward(a...); });
-    if (m.c.dtype == DType::f32) return multiply_any(m);
+            m, cpu::matmul, [](auto... a) { cpu::gelu_forward(a...); }, [](auto... a) { cpu::gelu_backward(a...); },
+            [](auto... a) { cpu::bias_backward(a...); });
+    if (m.c.dtype == DType::f32) {
+        multiply_any(m);
+        if (!m.residual.empty()) cpu::add(m.c.get<float>(), m.c.get<float>(), m.residual.get<float>(), m.c.size());
+        return;
+    }
     const int64_t M = m.c.rows, N = m.c.cols;
     CHECK(workspace.size() >= M * N, "the matmul workspace holds ", workspace.size(), " floats, a (", M, ", ", N,
           ") bf16 result needs ", M * N);
@@ -202,6 +207,7 @@ void matmul(const Matmul& m) {
     multiply_any(product);
     const float* acc = workspace.get<float>();
     const bf16* bias = m.bias.empty() ? nullptr : m.bias.get<bf16>();
+    const bf16* residual = m.residual.empty() ? nullptr : m.residual.get<bf16>();
     bf16* c = m.c.get<bf16>();
     const float alpha = m.alpha;
     const int64_t ld = m.c.ld;
@@ -212,9 +218,17 @@ void matmul(const Matmul& m) {
         if (m.accumulate) {
 #pragma omp simd
             for (int64_t j = 0; j < N; j++) store(to[j], from[j] + float(to[j]));
+        } else if (bias && residual) {
+            const bf16* other = residual + i * N;
+#pragma omp simd
+            for (int64_t j = 0; j < N; j++) store(to[j], from[j] + float(bias[j]) + float(other[j]));
+        } else if (residual) {
+            const bf16* other = residual + i * N;
+#pragma omp simd
+            for (int64_t j = 0; j < N; j++) store(to[j], from[j] + float(other[j]));
         } else if (bias) {
 #pragma omp simd
-            for (int64_t j = 0; j < N; j++) store(to[j], alpha * from[j] + float(bias[j]));
+            for (int64_t j = 0; j < N; j++) store(to[j], from[j] + float(bias[j]));
         } else {
 #pragma omp simd
             for (int64_t j = 0; j < N; j++) store(to[j], alpha * from[j]);

@@ -46,6 +46,7 @@ bool has_kernels() {
 template void fill(float*, int64_t, float);
 template void fill(bf16*, int64_t, float);
 template void add(float*, const float*, const float*, int64_t);
+template void add(float*, const float*, const bf16*, int64_t);
 template void add(bf16*, const bf16*, const bf16*, int64_t);
 template void add(bf16*, const float*, const float*, int64_t);
 template void add(bf16*, const bf16*, const float*, int64_t);

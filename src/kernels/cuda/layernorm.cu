@@ -1,4 +1,4 @@
-// Layer norm with the optional fused residual addition, and its gradient. A row stays in the registers of a few warps.
+// Layer norm and its gradient. A row stays in the registers of a few warps.
 #include <algorithm>
 
 #include "kernels/cuda/cuda.h"
@@ -60,11 +60,10 @@ inline constexpr int kNormalizeBlocks = S::kSize == 1    ? 1
                                         : sizeof(T) == 2 ? 5
                                                          : 2;
 
-// out, x, residual, sum (N, C); weight, bias (C); mean, rstd (N). S is the tiling.
+// out, x (N, C); weight, bias (C); mean, rstd (N). S is the tiling.
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
-    normalize(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual, T* sum,
-              int64_t N, int C) {
+    normalize(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, int64_t N, int C) {
     using Part = Slice<T, S::kSize>;
     const int64_t row = int64_t(blockIdx.x) * S::kTeams + S::team(), at = row * C;
     const int columns = row < N ? C : 0;
@@ -73,20 +72,6 @@ __global__ void __launch_bounds__(S::kThreads, kNormalizeBlocks<T, S>)
 #pragma unroll
     for (int i = 0; i < S::kSlices; i++)
         if (S::column(i) < columns) v[i] = load_slice<S::kSize>(x + at + S::column(i));
-    if (residual) {
-        Part other[S::kSlices];
-#pragma unroll
-        for (int i = 0; i < S::kSlices; i++)
-            if (S::column(i) < columns) other[i] = load_slice<S::kSize>(residual + at + S::column(i));
-#pragma unroll
-        for (int i = 0; i < S::kSlices; i++) {
-            if (S::column(i) >= columns) continue;
-            Floats<S::kSize> total = to_floats(v[i]);
-            add_to(total, other[i]);
-            v[i] = from_floats<T>(total);  // the rounded sum is normalised, because the backward reads that one
-            store_slice(sum + at + S::column(i), v[i]);
-        }
-    }
 
     float total = 0;
 #pragma unroll
@@ -132,8 +117,8 @@ constexpr int kMaxParts = 512;  // enough to fill any GPU, few enough that addin
 template <class T, class S>
 inline constexpr int kMinBlocks = sizeof(T) == 2 && S::kSize > 1 && S::kColumns <= 24 ? 2 : 1;
 
-// Computes dx of the block's `rows` rows, and the sums of dweight and dbias over them, into partials (blocks, 2, C).
-// dx, dout, x (N, C); weight (C); mean, rstd (N).
+// Computes dx of the block's `rows` rows, and the sums of dweight, dbias and dx over them, into partials (blocks, 3,
+// C). dx, dout, x (N, C); weight (C); mean, rstd (N).
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
     row_gradients(T* dx, float* partials, const T* dout, const T* x, const T* weight, const float* mean,
@@ -141,7 +126,7 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
     using Part = Slice<T, S::kSize>;
     const int64_t first = int64_t(blockIdx.x) * rows;
     const int count = N - first < rows ? int(N - first) : rows;
-    Floats<S::kSize> weight_sum[S::kSlices] = {}, bias_sum[S::kSlices] = {};
+    Floats<S::kSize> weight_sum[S::kSlices] = {}, bias_sum[S::kSlices] = {}, dx_sum[S::kSlices] = {};
     for (int step = 0; step < count; step += S::kTeams) {
         const int64_t row = first + step + S::team(), at = row * C;
         const int columns = step + S::team() < count ? C : 0;
@@ -181,6 +166,7 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
             for (int k = 0; k < S::kSize; k++) {
                 const float dnorm = g[i][k] * w[k];
                 result.v[k] += (dnorm - a - (v[i][k] - m) * r * b) * r;
+                dx_sum[i].v[k] += result.v[k];
             }
             store_floats(dx + at + S::column(i), result);
         }
@@ -188,7 +174,7 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
 
     // The teams' sums of a column are added in their order.
     GPU_SHARED(float, sums, [S::kTeams][S::kMaxColumns]);
-    float* to = partials + int64_t(blockIdx.x) * 2 * C;
+    float* to = partials + int64_t(blockIdx.x) * 3 * C;
     const auto add_teams = [&](const Floats<S::kSize>(&own)[S::kSlices], float* total) {
         __syncthreads();
 #pragma unroll
@@ -203,29 +189,31 @@ __global__ void __launch_bounds__(S::kThreads, kMinBlocks<T, S>)
     };
     add_teams(weight_sum, to);
     add_teams(bias_sum, to + C);
+    add_teams(dx_sum, to + 2 * C);
 }
 
 constexpr int kPartLanes = 8;  // columns of a block that adds parts: few, so that many blocks share the way down
 constexpr int kPartRows = 32, kPartThreads = kPartRows * kPartLanes;
 
-// dweight and dbias (C) (+)= the sums over the first axis of partials (parts, 2, C).
+// dweight, dbias and, unless it is null, dx_sums (C) (+)= the sums over the first axis of partials (parts, 3, C).
 __global__ void __launch_bounds__(kPartThreads)
-    add_parts(float* dweight, float* dbias, const float* partials, int parts, int C, bool accumulate) {
+    add_parts(float* dweight, float* dbias, float* dx_sums, const float* partials, int parts, int C, bool accumulate) {
     GPU_SHARED(float, sums, [kPartRows][kPartLanes]);
     const int lane = threadIdx.x % kPartLanes, part_row = threadIdx.x / kPartLanes;
-    const int column = blockIdx.x * kPartLanes + lane;  // dweight and dbias side by side
+    const int column = blockIdx.x * kPartLanes + lane;  // of all three side by side
+    const int columns = dx_sums ? 3 * C : 2 * C;
     float sum = 0;
-    if (column < 2 * C) {
+    if (column < columns) {
 #pragma unroll 16
-        for (int p = part_row; p < parts; p += kPartRows) sum += partials[int64_t(p) * 2 * C + column];
+        for (int p = part_row; p < parts; p += kPartRows) sum += partials[int64_t(p) * 3 * C + column];
     }
     sums[part_row][lane] = sum;
     __syncthreads();
-    if (part_row == 0 && column < 2 * C) {
+    if (part_row == 0 && column < columns) {
         float total = 0;
 #pragma unroll
         for (int i = 0; i < kPartRows; i++) total += sums[i][lane];
-        float& to = column < C ? dweight[column] : dbias[column - C];
+        float& to = column < C ? dweight[column] : column < 2 * C ? dbias[column - C] : dx_sums[column - 2 * C];
         to = accumulate ? to + total : total;
     }
 }
@@ -235,37 +223,35 @@ __global__ void __launch_bounds__(kPartThreads)
 // ---- launchers ---------------------------------------------------------------------------------------------------
 
 template <class T>
-void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, const T* residual,
-                       T* sum, int64_t N, int64_t C) {
-    with_tiling<T>(sliceable<kSliceSize<T>>(C, out, x, weight, bias, residual, sum), C, [&]<class S>(S) {
-        gpu::run(normalize<T, S>, gpu::div_ceil(N, S::kTeams), S::kThreads, 0, out, mean, rstd, x, weight, bias,
-                 residual, sum, N, int(C));
+void layernorm_forward(T* out, float* mean, float* rstd, const T* x, const T* weight, const T* bias, int64_t N,
+                       int64_t C) {
+    with_tiling<T>(sliceable<kSliceSize<T>>(C, out, x, weight, bias), C, [&]<class S>(S) {
+        gpu::run(normalize<T, S>, gpu::div_ceil(N, S::kTeams), S::kThreads, 0, out, mean, rstd, x, weight, bias, N,
+                 int(C));
     });
 }
 
 template <class T>
-void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dout, const T* x, const T* weight,
+void layernorm_backward(T* dx, float* dweight, float* dbias, float* dx_sums, const T* dout, const T* x, const T* weight,
                         const float* mean, const float* rstd, int64_t N, int64_t C, bool accumulate_dx,
                         bool accumulate) {
-    const int64_t max_parts = std::min<int64_t>(kMaxParts, kWorkspaceFloats / (2 * C));
+    const int64_t max_parts = std::min<int64_t>(kMaxParts, kWorkspaceFloats / (3 * C));
     const int rows = std::max(kMinRows, int(gpu::div_ceil(N, max_parts)));
     const unsigned parts = gpu::div_ceil(N, rows);
-    float* partials = workspace(int64_t(parts) * 2 * C);
+    float* partials = workspace(int64_t(parts) * 3 * C);
     with_tiling<T>(sliceable<kSliceSize<T>>(C, dx, dout, x, weight), C, [&]<class S>(S) {
         gpu::run(row_gradients<T, S>, parts, S::kThreads, 0, dx, partials, dout, x, weight, mean, rstd, N, int(C), rows,
                  accumulate_dx);
     });
-    gpu::run(add_parts, gpu::div_ceil(2 * C, kPartLanes), kPartThreads, 0, dweight, dbias, partials, int(parts), int(C),
-             accumulate);
+    gpu::run(add_parts, gpu::div_ceil(3 * C, kPartLanes), kPartThreads, 0, dweight, dbias, dx_sums, partials,
+             int(parts), int(C), accumulate);
 }
 
-template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, const float*, float*,
-                                int64_t, int64_t);
-template void layernorm_forward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, const bf16*, bf16*,
-                                int64_t, int64_t);
-template void layernorm_backward(float*, float*, float*, const float*, const float*, const float*, const float*,
+template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, int64_t, int64_t);
+template void layernorm_forward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, int64_t, int64_t);
+template void layernorm_backward(float*, float*, float*, float*, const float*, const float*, const float*, const float*,
                                  const float*, int64_t, int64_t, bool, bool);
-template void layernorm_backward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, const float*,
+template void layernorm_backward(bf16*, float*, float*, float*, const bf16*, const bf16*, const bf16*, const float*,
                                  const float*, int64_t, int64_t, bool, bool);
 
 }  // namespace kernels::cuda

@@ -36,7 +36,7 @@ AlgorithmMemory memory;
 // ---- what an algorithm is chosen for -----------------------------------------------------------------------------
 
 // Leading dimensions and alignments are those of the operands. Neither alpha nor beta has a say in cuBLASLt's choice,
-// but a result that is read as well has its own timings.
+// but a product that reads c or a residual as well has its own timings.
 struct Shape {
     int64_t M, N, K;
     int64_t a_ld, b_ld, c_ld, aux_ld;
@@ -44,7 +44,7 @@ struct Shape {
     uint32_t a_alignment, b_alignment, c_alignment, bias_alignment, aux_alignment;
     cudaDataType_t type, result_type;
     cublasLtEpilogue_t epilogue;
-    bool transpose_a, transpose_b, accumulate;
+    bool transpose_a, transpose_b, adds;
     bool operator==(const Shape&) const = default;
 };
 
@@ -55,7 +55,7 @@ struct ShapeHash {
              {s.M, s.N, s.K, s.a_ld, s.b_ld, s.c_ld, s.aux_ld, s.batch, s.a_distance, s.b_distance, s.c_distance,
               int64_t(s.aux_alignment), int64_t(s.a_alignment) << 32 | s.b_alignment,
               int64_t(s.c_alignment) << 32 | s.bias_alignment, int64_t(s.type) << 32 | s.result_type,
-              int64_t(s.epilogue) << 3 | s.transpose_a << 2 | s.transpose_b << 1 | int64_t(s.accumulate)}) {
+              int64_t(s.epilogue) << 3 | s.transpose_a << 2 | s.transpose_b << 1 | int64_t(s.adds)}) {
             hash = (hash ^ size_t(value)) * 0x9E3779B97F4A7C15u;
             hash ^= hash >> 29;
         }
@@ -81,7 +81,8 @@ uint32_t alignment(const Tensor& t, int64_t distance) {
 int64_t leading_dimension(const Tensor& t) { return t.rows == 1 ? t.cols : t.ld; }
 
 cublasLtEpilogue_t epilogue_of(const Matmul& m) {
-    if (m.epilogue == Epilogue::gelu_backward) return CUBLASLT_EPILOGUE_DGELU;
+    if (m.epilogue == Epilogue::gelu_backward)
+        return m.column_sums.empty() ? CUBLASLT_EPILOGUE_DGELU : CUBLASLT_EPILOGUE_DGELU_BGRAD;
     if (m.epilogue == Epilogue::gelu)
         return m.bias.empty() ? CUBLASLT_EPILOGUE_GELU_AUX : CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
     return m.bias.empty() ? CUBLASLT_EPILOGUE_DEFAULT : CUBLASLT_EPILOGUE_BIAS;
@@ -101,15 +102,15 @@ Shape shape_of(const Matmul& m) {
             .c_distance = m.batch.c,
             .a_alignment = alignment(m.a, m.batch.a),
             .b_alignment = alignment(m.b, m.batch.b),
-            .c_alignment = alignment(m.c, m.batch.c),
-            .bias_alignment = alignment(m.bias.data),
+            .c_alignment = std::min(alignment(m.c, m.batch.c), m.residual.empty() ? 256 : alignment(m.residual.data)),
+            .bias_alignment = alignment(m.bias.data),  // column sums always have the workspace's
             .aux_alignment = alignment(m.aux.data),
             .type = cuda_type(m.a.dtype),
             .result_type = cuda_type(m.c.dtype),
             .epilogue = epilogue_of(m),
             .transpose_a = m.transpose_a,
             .transpose_b = m.transpose_b,
-            .accumulate = m.accumulate};
+            .adds = m.accumulate || !m.residual.empty()};
 }
 
 std::string describe(const Matmul& m) {
@@ -119,7 +120,7 @@ std::string describe(const Matmul& m) {
                ", aligned to ", s.a_alignment, ")", m.transpose_b ? " b^T" : " b", " (ld ", s.b_ld, ", aligned to ",
                s.b_alignment, ") ", m.accumulate ? "added to " : "into ", dtype_name(m.c.dtype), " c (ld ", s.c_ld,
                ", aligned to ", s.c_alignment, ")", m.bias.empty() ? "" : " with bias",
-               m.epilogue == Epilogue::none ? "" : " and GELU");
+               m.residual.empty() ? "" : " and residual", m.epilogue == Epilogue::none ? "" : " and GELU");
 }
 
 // ---- cuBLASLt's objects ------------------------------------------------------------------------------------------
@@ -159,19 +160,28 @@ void describe_matrix(LtLayout& layout, const Tensor& t, int64_t distance, const 
     CUBLAS_CHECK(set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, distance), m);
 }
 
+// Where an epilogue reads the bias, or writes the column sums: cuBLASLt has them in the type of c, and never adds to
+// what is there.
+void* bias_pointer(const Matmul& m) {
+    if (m.column_sums.empty()) return m.bias.data;
+    return workspace(m.c.cols);
+}
+
 // The pointers that belong to the operation rather than to cublasLtMatmul's arguments, which differ from call to call.
 void point_at_epilogue_operands(const Compiled& compiled, const Matmul& m) {
-    if (!m.bias.empty()) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data), m);
+    if (void* bias = bias_pointer(m)) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias), m);
     if (!m.aux.empty()) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.aux.data), m);
 }
 
 // Runs a product, with `result` in the place of c.
 cublasStatus_t run_cublasLtMatmul(const Compiled& compiled, const cublasLtMatmulAlgo_t& algorithm, const Matmul& m,
                                   void* result) {
-    const float alpha = m.alpha, beta = m.accumulate ? 1.0f : 0.0f;
+    const bool adds = m.accumulate || !m.residual.empty();
+    const float alpha = m.alpha, beta = adds ? 1.0f : 0.0f;
     return cublasLtMatmul(handle(), compiled.operation.get(), &alpha, m.b.data, compiled.b.get(), m.a.data,
-                          compiled.a.get(), &beta, result, compiled.c.get(), result, compiled.c.get(), &algorithm,
-                          matmul_workspace(), size_t(kMatmulWorkspaceBytes), gpu::stream());
+                          compiled.a.get(), &beta, m.residual.empty() ? result : m.residual.data, compiled.c.get(),
+                          result, compiled.c.get(), &algorithm, matmul_workspace(), size_t(kMatmulWorkspaceBytes),
+                          gpu::stream());
 }
 
 // ---- the choice of an algorithm ----------------------------------------------------------------------------------
@@ -263,7 +273,7 @@ std::string name_of(const Shape& s) {
                s.c_ld, " ", s.aux_ld, "; batch ", s.batch, " ", s.a_distance, " ", s.b_distance, " ", s.c_distance,
                "; aligned ", s.a_alignment, " ", s.b_alignment, " ", s.c_alignment, " ", s.bias_alignment, " ",
                s.aux_alignment, "; types ", int(s.type), " ", int(s.result_type), "; epilogue ", int(s.epilogue), "; ",
-               s.transpose_a ? "t" : "n", s.transpose_b ? "t" : "n", s.accumulate ? " added" : "");
+               s.transpose_a ? "t" : "n", s.transpose_b ? "t" : "n", s.adds ? " added" : "");
 }
 
 // The number of the candidate to use: the first where there is no choice, or no timing, which is while the stream is
@@ -285,8 +295,8 @@ cublasStatus_t prepare(Compiled& compiled, const Shape& shape, const Matmul& m) 
     CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_TRANSA, m.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N), m);
     CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_TRANSB, m.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N), m);
     CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, shape.epilogue), m);
-    if (!m.bias.empty())
-        CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(m.bias.dtype)), m);
+    if (!m.bias.empty() || !m.column_sums.empty())
+        CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(m.c.dtype)), m);
     // aux is of c's type, which is the default.
     if (!m.aux.empty()) CUBLAS_CHECK(set(compiled.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.aux_ld), m);
     point_at_epilogue_operands(compiled, m);  // their alignment matters to the search
@@ -348,6 +358,17 @@ bool fuses(const Matmul& m) {
            alignment(m.aux.data) >= kAuxAlignment && has_aligned_bias(m) && gelu_pays_in_product();
 }
 
+// Takes the column sums from where the epilogue left them.
+void take_column_sums(const Matmul& m) {
+    if (m.column_sums.empty()) return;
+    float* to = m.column_sums.get<float>();
+    const bf16* from = static_cast<const bf16*>(bias_pointer(m));
+    if (m.accumulate_sums)
+        add(to, to, from, m.c.cols);
+    else
+        convert(to, from, m.c.cols);
+}
+
 }  // namespace
 
 void set_autotune(bool on, AlgorithmMemory of_caller) {
@@ -369,11 +390,26 @@ std::string matmul_problem() {
 void matmul(const Matmul& m) {
     CHECK(m.bias.empty() || m.bias.dtype == m.c.dtype, "cuBLASLt adds a bias of the result's type only: ", describe(m));
     if (m.epilogue != Epilogue::none) {
-        if (fuses(m) && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
+        if (fuses(m)) {
+            if (multiply(m) == CUBLAS_STATUS_SUCCESS) return take_column_sums(m);
+            Matmul product = m;
+            product.column_sums = {};
+            if (!m.column_sums.empty() && multiply(product) == CUBLAS_STATUS_SUCCESS)
+                return bias_backward(m.column_sums.get<float>(), m.c.get<bf16>(), m.c.rows, m.c.cols,
+                                     m.accumulate_sums);
+        }
         return gelu_after_product(
-            m, cuda::matmul, [](auto... a) { cuda::gelu_forward(a...); }, [](auto... a) { cuda::gelu_backward(a...); });
+            m, cuda::matmul, [](auto... a) { cuda::gelu_forward(a...); }, [](auto... a) { cuda::gelu_backward(a...); },
+            [](auto... a) { cuda::bias_backward(a...); });
     }
     Matmul product = m;
+    if (!m.residual.empty()) {
+        if (has_aligned_bias(m) && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
+        product.residual = {};
+        cuda::matmul(product);
+        return by_type(m.c.dtype,
+                       [&]<class T>(T*) { add(m.c.get<T>(), m.c.get<T>(), m.residual.get<T>(), m.c.size()); });
+    }
     if (!m.bias.empty()) {
         if (has_aligned_bias(m) && multiply(m) == CUBLAS_STATUS_SUCCESS) return;
         // No algorithm adds this bias, as PyTorch saw with operands of one row or column. So c starts from it.

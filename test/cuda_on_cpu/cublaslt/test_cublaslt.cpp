@@ -94,11 +94,23 @@ TEST(CublasLt, AppliesEpilogues) {
             const std::vector<double> bias = call.bias.read(), aux = call.aux.read();
             call.set_epilogue(CUBLASLT_EPILOGUE_BIAS);
             expect_results(call, [&](double sum, double, int64_t i, int64_t) { return sum + bias[size_t(i)]; });
-            call.set_epilogue(CUBLASLT_EPILOGUE_DGELU);
-            expect_results(call, [&](double sum, double, int64_t i, int64_t j) {
-                return sum * gelu_derivative(aux[size_t(j * call.aux_ld() + i)]);
-            });
+            for (const auto epilogue : {CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_DGELU_BGRAD}) {
+                call.set_epilogue(epilogue);
+                expect_results(call, [&](double sum, double, int64_t i, int64_t j) {
+                    return sum * gelu_derivative(aux[size_t(j * call.aux_ld() + i)]);
+                });
+            }
             EXPECT_EQ(call.aux.read(), aux);
+            const std::vector<double> results = call.C.read(), sums = call.bias.read();
+            for (int64_t i = 0; i < sizes.m; i++) {
+                double sum = 0, magnitude = 0;
+                for (int64_t j = 0; j < sizes.n; j++) {
+                    sum += results[size_t(j * call.ldc + i)];
+                    magnitude += std::abs(results[size_t(j * call.ldc + i)]);
+                }
+                EXPECT_NEAR(sums[size_t(i)], sum, tolerance(call, magnitude, sum));
+            }
+            call.bias.write(bias);
             const std::vector<double> a = call.A.read(), b = call.B.read();
             for (const bool with_bias : {true, false}) {
                 const auto added = [&](int64_t i) { return with_bias ? bias[size_t(i)] : 0.0; };
@@ -194,7 +206,7 @@ TEST(CublasLt, RefusesDescriptors) {
         {"an empty matrix", [](Call& c) { c.set(c.a, CUBLASLT_MATRIX_LAYOUT_ROWS, uint64_t(0)); }},
         {"unequal batches", [](Call& c) { c.set(c.a, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 2); }},
         {"GELU", epilogue(CUBLASLT_EPILOGUE_GELU), kNotSupported},
-        {"DGELU_BGRAD", epilogue(CUBLASLT_EPILOGUE_DGELU_BGRAD), kNotSupported},
+        {"BGRADA", epilogue(CUBLASLT_EPILOGUE_BGRADA), kNotSupported},
         {"BGRADB", epilogue(CUBLASLT_EPILOGUE_BGRADB), kNotSupported},
         {"a bias of another type",
          [](Call& c) {
@@ -313,7 +325,7 @@ TEST(CublasLt, RefusesToRun) {
 
 TEST(CublasLt, RefusesEpiloguesWithoutTheirOperands) {
     for (const auto epilogue : {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
-                                CUBLASLT_EPILOGUE_DGELU}) {
+                                CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_DGELU_BGRAD}) {
         Call call({32, 32, 20}, kFloat, kFloat);
         call.set_epilogue(epilogue);
         ASSERT_EQ(call.search(), CUBLAS_STATUS_SUCCESS);
