@@ -22,14 +22,6 @@ inline constexpr Shape kShapes[] = {{1, 1}, {3, 5}, {67, 24}, {600, 24}, {67, 10
 inline double tolerance(DType type) { return type == DType::bf16 ? 1.0 / 128 : 3e-6; }
 inline std::string label(DType type, int64_t rows, int64_t cols) { return str(dtype_name(type), "_", rows, "x", cols); }
 
-// Whether the GPU that is present, or the executor, can run attention by wgmma; and the names of such cases.
-inline bool has_wgmma() {
-    return kernels::attention_kernel_problem(kernels::AttentionKernel::wgmma, Device::cuda, DType::bf16, 64).empty();
-}
-inline std::string suffix(kernels::AttentionKernel kernel) {
-    return kernel == kernels::AttentionKernel::wgmma ? "_wgmma" : "";
-}
-
 // Values with many ties, zeros of both signs, and a NaN.
 inline std::vector<float> tied(int64_t n) {
     std::vector<float> values(static_cast<size_t>(n));

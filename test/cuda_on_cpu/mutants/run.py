@@ -15,6 +15,7 @@ MAPS = "add_*:convert_*:gelu_*"
 EMBEDDING = "embedding_*"
 CASES = {
     "adamw.cu": "adamw_*",
+    "attention_hopper*": "attention_*_wgmma",
     "attention_flash*": "attention_*_bf16_*-*1x257x2x64*",
     "attention*": "attention_*-*1x257x2x64*",
     "cross_entropy.cu": "cross_entropy_*",
