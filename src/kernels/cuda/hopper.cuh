@@ -250,8 +250,12 @@ inline CUresult encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, un
     static void* const found = [] {
         void* function = nullptr;
         cudaDriverEntryPointQueryResult result;
+#if CUDART_VERSION >= 12050
         CUDA_CHECK(
             cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result));
+#else   // CUDA 13 has it no longer
+        CUDA_CHECK(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &result));
+#endif  // CUDART_VERSION
         return function;
     }();
     if (!found) return CUDA_ERROR_NOT_FOUND;

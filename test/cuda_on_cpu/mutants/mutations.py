@@ -8,7 +8,8 @@ OPERATORS = [
     (r" == ", [" != "], False), (r" != ", [" == "], False), (r" && ", [" || "], False), (r" \|\| ", [" && "], False),
     (r" \+ ", [" - "], False), (r" - ", [" + "], False), (r" \* ", [" + "], False), (r" / ", [" * "], False),
     (r" % ", [" / "], False), (r" << ", [" >> "], False), (r" >> ", [" << "], False), (r" & ", [" | "], False),
-    (r" \| ", [" & "], False), (r" \+= ", [" -= ", " = "], False), (r" -= ", [" += "], False), (r" &= ", [" |= "], False),
+    (r" \| ", [" & "], False), (r" \+= ", [" -= "], False), (r" -= ", [" += "], False), (r" &= ", [" |= "], False),
+    (r"(?<!\bfrom)(?<!\bkeys)(?<!\bscores)(?<!\btile)(?<!\bto) \+= ", [" = "], False),  # not of a pointer
     (r"\bmin\(", ["max("], False), (r"\bfmaxf\(", ["fminf("], False),
     (r"\baccumulate\b", ["false", "true"], False), (r"\bexists\b", ["true"], False),
     (r"(?<!\.)\bscale\b", ["(2.0f * scale)"], False),
@@ -30,7 +31,8 @@ OPERATORS = [
     (r"\b__ballot_sync\((\w+), (\w+)\)", [r"uint32_t(\2)"], True), (r"\b__any_sync\((\w+), (\w+)\)", [r"(\2)"], True),
     (r"\batomicAdd\(", ["mutation::plain_add("], True),
 ]
-SYNCHRONISATION = re.compile(r"__sync(threads|warp)\(\);|gpu::cp_async_(wait<0>|commit)\(\);|CUDA_CHECK\((?s:.*)\);")
+SYNCHRONISATION = re.compile(r"__sync(threads|warp)\(\);|gpu::cp_async_(wait<0>|commit)\(\);|CUDA_CHECK\((?s:.*)\);|"
+                             r"gpu::(named_barrier|mbarrier|wgmma|fence)_[a-z_]+(<\d>)?\((?s:.*)\);|own\.give_back\(.*\);")
 
 
 def template_arguments(text):

@@ -24,6 +24,7 @@ CASES = {
     "embedding.cu": EMBEDDING,
     "gelu.cu": "gelu_*",
     "gpu.cuh": "layernorm_*_5x1600*:sum_*:cross_entropy_*:fill_uniform_*:prune_random_*:prune_magnitude_*",
+    "hopper.cuh": "attention_*_wgmma",
     "layernorm.cu": "layernorm_*-*257x768*",
     "prune.cu": "prune_magnitude_*",
     "random_fill.cu": "fill_uniform_*:fill_normal_*:dropout_*:add_dithered_*:prune_random_*",
