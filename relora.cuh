@@ -271,13 +271,17 @@ inline Tensor low_rank_update(const Adapter& adapter, const Scratch& scratch) {
 inline void form_effective_weight(const Adapter& adapter, const Scratch& scratch) {
     if (adapter.factored()) return;
     const Parameter& w = *adapter.weight;
+    if (adapter.effective.data != w.weight.data && w.weight.dtype == DType::bf16)
+        return kernels::add_low_rank({.out = adapter.effective,
+                                      .w = w.weight,
+                                      .B = adapter.B.weight,
+                                      .A = adapter.A.weight,
+                                      .scratch = scratch.delta.reuse(DType::f32, adapter.out, adapter.in),
+                                      .sections = adapter.sections,
+                                      .scale = adapter.scale,
+                                      .stream = adapter.stream(rng::Purpose::dither, 0, 0, 0)});
     const Tensor delta = low_rank_update(adapter, scratch);
-    if (adapter.effective.data == w.weight.data)
-        kernels::add(adapter.effective, w.master, delta);
-    else if (w.weight.dtype == DType::f32)
-        kernels::add(adapter.effective, w.weight, delta);
-    else
-        kernels::add_dithered(adapter.effective, w.weight, delta, adapter.stream(rng::Purpose::dither, 0, 0, 0));
+    kernels::add(adapter.effective, w.weight.dtype == DType::f32 ? w.weight : w.master, delta);
 }
 
 // Whether an adapter's products are added to those of the weight.

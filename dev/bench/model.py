@@ -26,11 +26,10 @@ class Machine:
     """A GPU's ceilings in FLOP/s and bytes/s: dense bf16 of the data sheet, then what large ops can reach of it."""
     peak: float = 989 * TERA
     product: float = 740 * TERA       # bf16 with fp32 sums: three quarters of the peak, at the clock that power allows
-    fp32_product: float = 50 * TERA   # on CUDA cores: three quarters of the data sheet's 67
     copy: float = 3.0 * TERA          # read and written: nine tenths of the data sheet's 3.35 TB/s
 
     def product_rate(self, op):
-        return (self.fp32_product if op.fp32 else self.product) * op.product_share
+        return self.product * op.product_share
 
     def stream_rate(self, op):
         return self.copy * op.stream_share
@@ -51,8 +50,7 @@ def measured_machine(path, machine=GPUS["h100"]):
     try:
         with open(path, encoding="utf-8") as file:
             row = [row for row in map(json.loads, file) if row.get("bench") == "ceilings"][-1]
-        rates = {"product": row["bf16_tflop_per_s"] * TERA, "fp32_product": row["fp32_tflop_per_s"] * TERA,
-                 "copy": row["gb_per_s"] * GIGA}
+        rates = {"product": row["bf16_tflop_per_s"] * TERA, "copy": row["gb_per_s"] * GIGA}
         if min(rates.values()) <= 0:
             raise ValueError
     except OSError as error:
@@ -170,14 +168,13 @@ def main():
     parser.add_argument("--ceilings", metavar="FILE", help="the rates that build/kernel_bench --json FILE measured")
     parser.add_argument("--peak", type=above_zero, help="TFLOP/s that the maker states, for MFU")
     parser.add_argument("--product", type=above_zero, help="TFLOP/s of large bf16 products")
-    parser.add_argument("--fp32-product", type=above_zero, help="TFLOP/s of large fp32 products")
     parser.add_argument("--bandwidth", dest="copy", type=above_zero, help="TB/s of a large copy, read and written")
     args = parser.parse_args()
     try:
         machine = measured_machine(args.ceilings, GPUS[args.gpu]) if args.ceilings else GPUS[args.gpu]
     except ValueError as error:
         parser.error(str(error))
-    given = {name: getattr(args, name) for name in ("peak", "product", "fp32_product", "copy")}
+    given = {name: getattr(args, name) for name in ("peak", "product", "copy")}
     machine = dataclasses.replace(machine, **{name: rate * TERA for name, rate in given.items() if rate})
     for name in args.model:
         shape = MODELS[name]
@@ -185,8 +182,8 @@ def main():
             parser.error(f"--seq-len {args.seq_len}: at most {shape.positions}, the positions of {name}")
         if args.rank > shape.channels:
             parser.error(f"--rank {args.rank}: at most {shape.channels}, the width of {name}")
-    print(f"predicted, no step is measured: products of {machine.product / TERA:.0f} TFLOP/s in bf16 and "
-          f"{machine.fp32_product / TERA:.0f} in fp32, a copy of {machine.copy / TERA:.2f} TB/s; "
+    print(f"predicted, no step is measured: products of {machine.product / TERA:.0f} TFLOP/s in bf16, "
+          f"a copy of {machine.copy / TERA:.2f} TB/s; "
           f"MFU of {machine.peak / TERA:.0f} TFLOP/s")
     for name in args.model:
         print_model(name, args.batch_size or BATCH_SIZES.get(name, 16), args, machine)

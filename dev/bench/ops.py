@@ -29,9 +29,6 @@ ATTENTION_BACKWARD = 150 / 740
 NARROW_PRODUCT = 450 / 740  # (N, r) results, and sums over N: one tile in width
 PROJECTION = 150 / 740      # (out, r) and (r, in) results of a sum over in or out: fewer tiles than multiprocessors
 
-# This is a fraction of a large fp32 product's rate:
-SHORT_FP32 = 0.7            # s B A, sums of only r terms
-
 # A product whose narrowest dimension is d reaches d / (d + width) of a large one's rate: prologues, epilogues and tiles that
 # don't fill the GPU cost as much as `width` more columns would. (To store a bf16 result alone takes 284 / d of the time of
 # its arithmetic.)
@@ -66,7 +63,6 @@ class Op(typing.NamedTuple):
     product_share: float = 1.0
     stream_share: float = STREAM
     kernels: int = 1
-    fp32: bool = False
 
     def times(self, count):
         return self._replace(flops=count * self.flops, bytes=count * self.bytes, stored=count * self.stored,
@@ -209,12 +205,11 @@ def linear_ops(linear, rows, rank, route):
 
 
 def linear_update_ops(linear, rank, route):
-    """What an update adds for a linear: W + s B A, formed in fp32 and rounded (form_effective_weight)."""
+    """What an update adds for a linear: W + s B A, in one pass over W and by mma.sync (low_rank_sum.cu)."""
     if route in (None, "factored"):
         return []
-    return [Op("s B A in fp32", "effective", 2.0 * rank * linear.size, stored=FP32 * linear.size, product_share=SHORT_FP32,
-               fp32=True),
-            stream("W + s B A", "effective", (FP32 + 2 * BF16) * linear.size)]
+    return [Op("W + s B A", "effective", 2.0 * rank * linear.size, BF16 * (2 * linear.size + linear.adapter_size(rank)),
+               product_share=ATTENTION_FORWARD)]
 
 
 # ---- the ops of a step -------------------------------------------------------------------------------------------

@@ -130,9 +130,13 @@ void add_formation(Cases& cases, DType type, const Model& model) {
             // The weight lives as long as the run that points to it.
             return [adapter, scratch, weight] { relora::form_effective_weight(adapter, scratch); };
         };
-        const int64_t part = linear.out / linear.sections;
-        cases.add("matmul", label(DType::f32, linear.sections, part, linear.in, kRank, "form"), form);
-        cases.add(type == DType::f32 ? "add" : "add_dithered", label(type, linear.out, linear.in) + "_form", form);
+        if (type == DType::f32) {
+            cases.add("matmul", label(type, linear.sections, linear.out / linear.sections, linear.in, kRank, "form"),
+                      form);
+            cases.add("add", label(type, linear.out, linear.in) + "_form", form);
+        } else {
+            cases.add("add_low_rank", label(type, linear.out, linear.in), form);
+        }
     }
 }
 

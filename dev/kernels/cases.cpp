@@ -13,6 +13,7 @@ const std::vector<Case>& cases() {
         add_attention(list);
         add_not_finite(list);
         add_matmul(list);
+        add_low_rank_sums(list);
         add_adamw(list);
         add_ranks(list);
         return list;

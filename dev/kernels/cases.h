@@ -37,6 +37,7 @@ void add_sampling(Cases& all);
 void add_attention(Cases& all);
 void add_not_finite(Cases& all);
 void add_matmul(Cases& all);
+void add_low_rank_sums(Cases& all);
 void add_adamw(Cases& all);
 void add_ranks(Cases& all);
 

@@ -78,4 +78,34 @@ void add_matmul(Cases& all) {
             }
 }
 
+// B and A are small integers and the scale a power of 2, so that every sum of products is exact in whatever order, and
+// results are the same to the bit.
+void add_low_rank_sums(Cases& all) {
+    const auto integers = [](int64_t n, int64_t step) {
+        std::vector<float> values;
+        for (int64_t i = 0; i < n; i++) values.push_back(float(i * step % 17 - 8));
+        return values;
+    };
+    struct Size {
+        int64_t m, k, r;
+    };
+    for (const auto [m, k, r] :
+         {Size{1, 8, 8}, Size{5, 7, 3}, Size{33, 40, 24}, Size{130, 136, 40}, Size{257, 264, 136}})
+        for (const int sections : {1, 3})
+            all.push_back({"add_low_rank", str("bf16_", m, "x", k, "x", r, sections > 1 ? "_batch" : ""), 0,
+                           [=](Memory& memory) -> Run {
+                               const int64_t rows = sections * m, stacked = sections * r;
+                               const kernels::LowRankSum sum{
+                                   .out = memory.output(rows, k, DType::bf16),
+                                   .w = memory.random(rows, k, DType::bf16, 0.02),
+                                   .B = memory.values(rows, r, DType::bf16, integers(rows * r, 7919)),
+                                   .A = memory.values(stacked, k, DType::bf16, integers(stacked * k, 104729)),
+                                   .scratch = memory.scratch(rows, k, DType::f32),
+                                   .sections = sections,
+                                   .scale = 1.0f / 1048576,
+                                   .stream = {7, rng::Purpose::dither, 3, 0}};
+                               return [=] { kernels::add_low_rank(sum); };
+                           }});
+}
+
 }  // namespace registry

@@ -52,6 +52,32 @@ void matmul(const Matmul& m) {
     ON_DEVICE_OF(m.c, matmul(m));
 }
 
+void add_low_rank(const LowRankSum& s) {
+    const int64_t m = s.w.rows / s.sections, k = s.w.cols, r = s.A.rows / s.sections;
+    CHECK(s.sections > 0 && s.w.rows == m * s.sections && s.A.rows == r * s.sections, "add_low_rank: ", s.w.rows,
+          " rows of w and ", s.A.rows, " of A are not those of ", s.sections, " sections");
+    check("add_low_rank", {{"out", s.out, s.w.rows, k, DType::bf16},
+                           {"w", s.w, s.w.rows, k, DType::bf16},
+                           {"B", s.B, s.w.rows, r, DType::bf16},
+                           {"A", s.A, s.A.rows, k, DType::bf16}});
+    check("add_low_rank", {{"out", s.out, s.w.rows, k, DType::bf16}, {"scratch", s.scratch, s.w.rows, k, DType::f32}});
+    if constexpr (kBuiltWithCuda)
+        if (s.out.device == Device::cuda) {
+            const OpTimer timer("add_low_rank", {s.B, s.A, s.out, s.w}, 2.0 * double(s.w.size()) * double(r));
+            if (on_gpu("add_low_rank", [&] {
+                    return cuda::add_low_rank(s.out.get<bf16>(), s.w.get<bf16>(), s.B.get<bf16>(), s.A.get<bf16>(),
+                                              s.sections, m, k, r, s.scale, s.stream);
+                }))
+                return;
+        }
+    matmul({.a = s.B.row_range(0, m),
+            .b = s.A.row_range(0, r),
+            .c = s.scratch.row_range(0, m),
+            .alpha = s.scale,
+            .batch = {.count = s.sections, .a = m * r, .b = r * k, .c = m * k}});
+    add_dithered(s.out, s.w, s.scratch, s.stream);
+}
+
 int64_t workspace_floats(Device device, DType type, int64_t largest_result) {
     if (device == Device::cuda) return cuda::kTotalWorkspaceFloats;
     return cpu::matmul_workspace_floats(type, largest_result);

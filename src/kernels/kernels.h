@@ -109,6 +109,17 @@ void dropout(const Tensor& out, const Tensor& x, float p, const rng::Stream& str
 void add_dithered(const Tensor& out, const Tensor& a,           // (N, C) bf16
                   const Tensor& b, const rng::Stream& stream);  // (N, C) fp32
 
+// out = w + scale * B A, summed in fp32 and rounded as add_dithered does it. `sections` such sums lie below each other.
+struct LowRankSum {
+    Tensor out, w;   // (sections * m, k) bf16
+    Tensor B, A;     // (sections * m, r), (sections * r, k) bf16
+    Tensor scratch;  // (sections * m, k) fp32: for scale * B A, unless a GPU forms the sum in one pass
+    int sections = 1;
+    float scale = 1;
+    rng::Stream stream = {};
+};
+void add_low_rank(const LowRankSum& args);
+
 // ---- causal self-attention ---------------------------------------------------------------------------------------
 
 // qkv rows hold q, k, v of all heads: (B*T, 3C), head h of q at columns h*HS. out = softmax(q k^T / sqrt(HS), causal)

@@ -28,9 +28,9 @@ struct RouteSetting {
     int64_t rows = 1;  // tokens in a micro-batch
 };
 
-// Times modelled from FLOPs, with rates that are rough. A linear [m, k] takes 4 k m per token for forward and dX. Its
-// adapter takes per token 4 r (k + m) if merged, 6 r (k + m) if factored, 2 k m if projected; per update 2 r k m to
-// form W + s B A; per micro-batch 4 r k m to project.
+// Times modelled from FLOPs, and on a GPU from bytes too, with rates that are rough. A linear [m, k] takes 4 k m per
+// token for forward and dX. Its adapter takes per token 4 r (k + m) if merged, 6 r (k + m) if factored, 2 k m if
+// projected; per update 2 r k m to form W + s B A; per micro-batch 4 r k m to project.
 RouteTimes modelled_times(const RouteSetting& setting);
 // Times measured with the real ops on real shapes, the shortest of a few rounds. This needs memory for one linear at a
 // time, and takes about two seconds.

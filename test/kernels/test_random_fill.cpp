@@ -148,6 +148,36 @@ TEST(AddDithered, RoundsByTheStreamAndLeavesWhatNothingIsAddedTo) {
     }
 }
 
+// Every section adds its own B A, as the sums in fp64 say: B and A are small integers, so that fp32 holds those too.
+TEST(AddLowRank, IsTheDitheredSumOfEachSection) {
+    const int64_t sections = 3, m = 5, k = 7, r = 4;
+    Buffer<bf16> w(sections * m, k), b(sections * m, r), a(sections * r, k), out(sections * m, k),
+        expected(sections * m, k);
+    Buffer<float> scratch(sections * m, k), update(sections * m, k);
+    w.randomize(1, 0.02);
+    for (int64_t i = 0; i < b.size(); i++) b.set(i, double(i * 5 % 11 - 5));
+    for (int64_t i = 0; i < a.size(); i++) a.set(i, double(i * 7 % 13 - 6));
+    for (int64_t i = 0; i < sections * m; i++)
+        for (int64_t j = 0; j < k; j++) {
+            double sum = 0;
+            for (int64_t n = 0; n < r; n++) sum += double(b[i * r + n]) * a[(i / m * r + n) * k + j];
+            update.set(i * k + j, std::ldexp(sum, -16));
+        }
+    Buffer<float> workspace(1, kernels::workspace_floats(Device::cpu, DType::bf16, 1));
+    kernels::set_workspace(Device::cpu, workspace.tensor());
+    kernels::add_low_rank({.out = out.tensor(),
+                           .w = w.tensor(),
+                           .B = b.tensor(),
+                           .A = a.tensor(),
+                           .scratch = scratch.tensor(),
+                           .sections = int(sections),
+                           .scale = 1.0f / 65536,
+                           .stream = kStream});
+    kernels::set_workspace(Device::cpu, {});
+    kernels::add_dithered(expected.tensor(), w.tensor(), update.tensor(), kStream);
+    for (int64_t i = 0; i < out.size(); i++) EXPECT_EQ(out[i], expected[i]) << i;
+}
+
 TYPED_TEST(RandomFill, DropoutOfNothingIsACopyAndNaNIsDroppedWhole) {
     Buffer<TypeParam> x(1, 1000), out(1, 1000, 4.0);
     x.randomize(1);

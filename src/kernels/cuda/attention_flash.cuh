@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/attention_common.cuh"
+#include "kernels/cuda/fragments.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -22,10 +23,6 @@ template <int MT, int COLS>
 using Sums = float[MT][COLS / 8][4];
 template <int MT, int DEPTH>
 using Rows = uint32_t[MT][DEPTH / 16][4];
-
-// Where the four numbers of a fragment are: two neighbours in this row, and two in the row 8 below.
-__device__ inline int fragment_row() { return (threadIdx.x & 31) >> 2; }
-__device__ inline int fragment_column() { return 2 * (threadIdx.x & 3); }
 
 // Rows of a tile are 16 bytes longer than they need to be, so that eight rows of a column lie in different banks.
 template <int HS>
@@ -57,21 +54,6 @@ __device__ inline void load_rows(Rows<MT, HS>& rows, const bf16* from) {
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int k = 0; k < HS / 16; k++) gpu::ldmatrix<4>(rows[m][k], from + m * 16 * kPitch<HS> + k * 16);
-}
-
-// Four neighbouring lanes hold two neighbours each of 8 numbers, four times: afterwards the first lane holds all of the
-// first 8, and so on.
-__device__ inline void transpose_quad(uint32_t (&r)[4]) {
-#pragma unroll
-    for (int distance = 1; distance <= 2; distance *= 2) {
-        const bool upper = threadIdx.x & distance;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            if (i & distance) continue;
-            const uint32_t other = __shfl_xor_sync(0xFFFFFFFFu, upper ? r[i] : r[i + distance], distance);
-            (upper ? r[i] : r[i + distance]) = other;
-        }
-    }
 }
 
 // Rows [first, first + 16 MT) of (T, COLS) = scale * sums, 16 bytes at a time.

@@ -55,6 +55,14 @@ inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH, 
 // attention_hopper.cu. Why the GPU that is present has no wgmma, as "needs …", or "".
 std::string wgmma_problem();
 
+// low_rank_sum.cu. out = w + scale * B A by LowRankSum's rules, in one pass, where the operands can be moved 16 bytes at a
+// time; else it does nothing and returns false.
+bool add_low_rank(bf16* out,      // (sections * rows, cols)
+                  const bf16* w,  // (sections * rows, cols)
+                  const bf16* b,  // (sections * rows, rank)
+                  const bf16* a,  // (sections * rank, cols)
+                  int sections, int64_t rows, int64_t cols, int64_t rank, float scale, const rng::Stream& stream);
+
 // elementwise.cu. Whether this binary has code for the GPU that is present.
 bool has_kernels();
 

@@ -1,7 +1,7 @@
 // Ops that draw from a random stream element by element: initial values, dropout, dithered sums, random pruning.
 // Element i depends on (stream, i) only and is the CPU's.
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/slices.cuh"
+#include "kernels/cuda/dither.cuh"
 
 namespace kernels::cuda {
 namespace {
@@ -113,19 +113,7 @@ __global__ void __launch_bounds__(kThreads)
     const Run<bf16> run(n, sliced);
     const Slice<bf16, run.kSize> x = run.load(a);
     const Floats<run.kSize> y = load_part<run.kSize>(b + run.first, sliced, run.count);
-    Slice<bf16, run.kSize> sum = x;
-#pragma unroll
-    for (int block = 0; block < run.kSize / 4; block++) {
-        const rng::Block random = stream.block(uint64_t(run.first / 4 + block));
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-            const int at = 4 * block + k;
-            bf16 rounded;
-            rounded.bits = rng::round_to_bf16(__float_as_uint(x[at] + y.v[at]), random.x[k]);
-            sum.set(at, rounded);
-        }
-    }
-    run.store(out, sum);
+    run.store(out, dithered_sum(x, y, stream, run.first));
 }
 
 // ---- prune -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ OPERATORS = [
     (r"\bgpu::div_ceil\(", ["mutation::div_floor("], False),
     (r"(?<![\w:.\[])(?:\w+(?:<[^<>]*>)?::)*k[A-Z]\w*(?:<HS>)?(?![\w<(:])", [r"(\g<0> / 2)"], False),  # a size
     (r"(?<![\w.])\d+\.\d+f\b", [r"(\g<0> * 1.01f + 0.001f)"], False),
-    (r"(?<![\w.<\[])[1-9]\d*u?\b(?![.>])", [r"(\g<0> + 1)"], False),
+    (r"(?<![\w.<\[])(?<!e-)[1-9]\d*u?\b(?![.>])", [r"(\g<0> + 1)"], False),
     (r"(?<![\w.<\[])(?<!== )(?<!Threads, )0(?![\w.>])", ["1"], False),
     # Fragments, lanes and what moves data between them.
     (r"\bright\[1\]", ["right[2]"], True), (r"\bright\[2\]", ["right[1]"], True),
