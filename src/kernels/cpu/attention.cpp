@@ -43,8 +43,8 @@ int64_t attention_scratch_floats(int64_t T, int64_t head_size) {
 }
 
 template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH,
-                       int64_t HS, AttentionKernel) {
+void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH, int64_t HS,
+                       AttentionKernel) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
 #pragma omp parallel for schedule(static)

@@ -55,8 +55,8 @@ inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH, 
 // attention_hopper.cu. Why the GPU that is present has no wgmma, as "needs …", or "".
 std::string wgmma_problem();
 
-// low_rank_sum.cu. out = w + scale * B A by LowRankSum's rules, in one pass, where the operands can be moved 16 bytes at a
-// time; else it does nothing and returns false.
+// low_rank_sum.cu. out = w + scale * B A by LowRankSum's rules, in one pass, where the operands can be moved 16 bytes
+// at a time; else it does nothing and returns false.
 bool add_low_rank(bf16* out,      // (sections * rows, cols)
                   const bf16* w,  // (sections * rows, cols)
                   const bf16* b,  // (sections * rows, rank)
