@@ -1,5 +1,7 @@
 // The forward pass, and what needs nothing else: losses, logits and samples.
 #include <algorithm>
+#include <functional>
+#include <vector>
 
 #include "model/gpt2.h"
 
@@ -92,18 +94,35 @@ void GPT2::head(const Tensor& loss, int64_t N, float scale, bool backward, bool 
     kernels::sum(loss, a_.losses.col_range(0, N), scale / float(N), backward);
 }
 
+// The passes that don't train run this many times with the same shape.
+void GPT2::embed_and_run_blocks_again(int64_t B, int64_t T) {
+    const auto launches = [&] { embed_and_run_blocks(B, T, {}); };
+    if (graphs_)
+        blocks_graph_of_[{B, T}].run(device_, std::ref(launches));
+    else
+        launches();
+}
+
 double GPT2::forward(const TokenBatch& batch) {
     upload(batch);
-    embed_and_run_blocks(batch.B, batch.T, {});
+    embed_and_run_blocks_again(batch.B, batch.T);
     head(a_.mean_loss, batch.size(), 1.0f, false, false);
     float loss = 0;
     device::download(&loss, a_.mean_loss);
     return loss;
 }
 
+// Tokens behind the sequence don't change what comes before them, so that on a GPU, where each length is captured by
+// itself, a sample that grows by a token at a time takes few lengths.
 Tensor GPT2::logits_at(const TokenBatch& sequence, int64_t position) {
-    upload(sequence);
-    embed_and_run_blocks(1, sequence.T, {});
+    constexpr int64_t kStep = 64;
+    const int64_t most = std::min(a_.max_rows, config_.max_positions),
+                  longer = (sequence.T + kStep - 1) / kStep * kStep;
+    const int64_t T = device_ == Device::cuda ? std::max(sequence.T, std::min(longer, most)) : sequence.T;
+    std::vector<int32_t> tokens(sequence.tokens, sequence.tokens + sequence.T);
+    tokens.resize(size_t(T));
+    upload({.tokens = tokens.data(), .B = 1, .T = T});
+    embed_and_run_blocks_again(1, T);
     const Tensor logits = a_.logits.row_range(0, 1);
     kernels::matmul({.a = a_.lnf.row_range(position, 1), .b = table_.wte->weight, .c = logits, .transpose_b = true});
     return logits.col_range(0, config_.vocab_size);

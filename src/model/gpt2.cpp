@@ -55,6 +55,7 @@ void GPT2::allocate_phase(const BatchLimits& limits) {
 
 void GPT2::release_phase() {
     graph_of_.clear();
+    blocks_graph_of_.clear();
     phase_memory_.release();
 }
 

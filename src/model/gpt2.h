@@ -84,6 +84,7 @@ class GPT2 {
     void upload(const TokenBatch& batch);
     const int32_t* tokens() const { return a_.tokens.get<int32_t>(); }  // (N)
     void embed_and_run_blocks(int64_t B, int64_t T, const relora::Pass& pass);
+    void embed_and_run_blocks_again(int64_t B, int64_t T);
     void block_forward(int layer, int64_t B, int64_t T, const relora::Pass& pass);
     void block_backward(int layer, int64_t B, int64_t T, const relora::Pass& pass, bool accumulate);
     Tensor output_bias_gradient(int layer) const;
@@ -109,4 +110,6 @@ class GPT2 {
     kernels::AttentionKernel attention_kernel_ = kernels::AttentionKernel::automatic;
     // The launches of a micro-batch, for each (B, T, gradient scale, accumulate, whether `completed` is called).
     std::map<std::tuple<int64_t, int64_t, float, bool, bool>, device::Graph> graph_of_;
+    // The launches of a pass that does not train, up to the head, for each (B, T).
+    std::map<std::pair<int64_t, int64_t>, device::Graph> blocks_graph_of_;
 };

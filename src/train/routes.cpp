@@ -24,8 +24,8 @@ RouteTime time_on_cpu(const RouteSetting& s, int linear, Route route) {
             .update = f.formation / (s.type == DType::f32 ? rate : rate / 2)};
 }
 
-// On a GPU a product takes its FLOPs or its bytes, whichever take longer, at the rates that dev/bench/ops.py explains
-// (those of an H100; in fp32, which has no tensor cores, a fifteenth of its FLOPs).
+// On a GPU a product takes its FLOPs or its bytes, whichever take longer, at the rates that an H100 is taken to reach
+// (in fp32, which has no tensor cores, a fifteenth of its FLOPs).
 RouteTime time_on_gpu(const RouteSetting& s, int linear, Route route) {
     const relora::AdapterConfig a = s.lora.adapter(linear);
     const double type = double(dtype_size(s.type)), product = s.type == DType::f32 ? 50e12 : 740e12, copy = 3.0e12;

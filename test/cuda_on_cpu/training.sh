@@ -66,11 +66,16 @@ for route in merged factored project; do
     close "cuda32_$route" cuda32 loss 5e-6
 done
 
-# Neither graphs nor the order in which streams run change a bit.
+# Neither graphs nor the order in which streams run change a bit, or a sample.
+sampled() { sed -n '/: sample$/,/^merged/{/^merged/!p}' "$work/$1.log"; }
+quiet=(--sample-tokens 6 --threads 2)
 EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda uncaptured --dtype fp32 --no-cuda-graph
 same_bits uncaptured cuda32
 EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda deferred --dtype fp32
 same_bits deferred cuda32
+sampled deferred | grep -q sample || differs 'deferred: there is no sample'
+cmp <(sampled deferred) <(sampled uncaptured) || differs 'deferred: another sample than uncaptured'
+quiet=(--sample-tokens 0 --threads 2)
 
 # The algorithms that one run has chosen by time, the next one takes.
 for run in autotuned autotuned_again; do EXECUTOR_GUARD=0 on cuda $run --dtype fp32 --autotune; done

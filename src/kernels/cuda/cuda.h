@@ -38,9 +38,10 @@ void reuse_events();                          // the next one is number 0
 // debug.cpp. Waits for all that has been launched; throws what CUDA reports of it, under the op's name.
 void check_launched(std::string_view op);
 
-// matmul.cpp. Why there can be no products, or "".
+// cublaslt_product.cpp. Why there can be no products, or "".
 std::string matmul_problem();
-// Whether cuBLASLt's candidates are timed at the first use of each shape, instead of taking its first choice.
+// cublaslt_algorithm.cpp. Whether cuBLASLt's candidates are timed at the first use of each shape, instead of taking its
+// first choice.
 void set_autotune(bool on, AlgorithmMemory memory);
 
 // attention.cu. The backward keeps two numbers a query, and of heads of 64 and 128, if bf16, dq in fp32 and whose turn
