@@ -10,7 +10,7 @@
 # Rate         3e-4 (GPT-3's) full-rank, and throughout for all but adapters; 7.5e-4 for B (2.5 times it, the default),
 #              7.5e-5 for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       28 GiB for each of 8 GPUs, as --dry-run plans it
-# Time         1.9 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
+# Time         1.8 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
 # Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.
 source "$(dirname "$0")/common.bash"
 model=gpt2-medium total_batch_tokens=524288 batch_size=32

@@ -10,7 +10,7 @@
 # Rate         2.5e-4 (GPT-3's) full-rank, and throughout for all but adapters; 6.25e-4 for B (2.5 times it, the default),
 #              6.25e-5 for A (LoRA+); cosine to a tenth; 700 updates of warm-up (llm.c's), for A and B also after the switch
 # Memory       29 GiB for each of 8 GPUs, as --dry-run plans it
-# Time         6.2 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
+# Time         5.9 hours on 8 H100s, computed by dev/bench/scaling.py, not measured
 # Nothing of this has run on a GPU: it is arithmetic from published settings, and the first run will say more.
 source "$(dirname "$0")/common.bash"
 model=gpt2-large total_batch_tokens=524288 batch_size=16
