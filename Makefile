@@ -146,6 +146,9 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(NVCC) $(CPPFLAGS) $(NVCCFLAGS) $(GENCODE) -c $< -o $@
 
+# What only compute capability 9.0 has is in no other's code: the driver takes another file's kernels for a newer GPU.
+$(BUILD)/src/kernels/cuda/attention_hopper.cu.o: private GENCODE := -gencode arch=compute_90a,code=sm_90a
+
 # `make release` makes binaries for any machine: every supported GPU, any CPU of this architecture.
 release:
 	$(MAKE) BUILD=$(BUILD)/release CUDA=1 PORTABLE=1 ARCHS='$(RELEASE_ARCHS)' all

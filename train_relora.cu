@@ -177,6 +177,7 @@ class Trainer {
         kernels::set_op_timing(o_.profile);
         const bool graphs = !o_.no_cuda_graph && !o_.profile;
         model_.set_graphs(graphs);
+        model_.set_attention_kernel(kernels::attention_kernel(o_.attention));
         optimizer_.set_graphs(graphs);
         std::string place = on_gpu() ? device::description(o_.run_device) : format("%d threads", threads_);
         if (!ranks_.alone()) place = format("%d ranks, each on ", ranks_.size()) + place;

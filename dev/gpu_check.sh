@@ -9,7 +9,8 @@
 #   tests       every kernel on the GPU against the CPU op
 #   training    losses beside the CPU's, restarts, graphs on and off, resume, bit for bit (test/cuda_on_cpu/training.sh)
 #   parity      GPT-2 124M through a switch, merges and resets beside PyTorch on the same GPU (dev/gpu_parity.py)
-#   throughput  tokens/s of gpt2 and gpt2-xl, full-rank and low-rank, beside the model's prediction (dev/bench/compare.py)
+#   throughput  tokens/s of gpt2 and gpt2-xl, full-rank and low-rank, beside the model's prediction (dev/bench/compare.py), and
+#               on a Hopper those of gpt2 with --attention wgmma
 #   ranks       NCCL: one process with it has the bits of one without; where there are two GPUs, two processes reduce, and
 #               --shard-optimizer changes no bit
 #   kernels     time of every op in bf16 at the shapes of training (build/kernel_bench)
@@ -142,7 +143,12 @@ compare() {
     [ -z "$failed" ] || fail "compare.py failed for$failed; what it said is in $log"
 }
 more_options=()
-stage_throughput() { compare full,relora "${first_models[@]}"; }
+stage_throughput() {
+    compare full,relora "${first_models[@]}"
+    [ "$capability" = 9.0 ] || { echo "attention by wgmma needs compute capability 9.0, not $capability: not timed"; return; }
+    more_options+=(--worker 'build/bench/step --attention wgmma')
+    compare full "${first_models[0]}"
+}
 stage_sizes() { compare full,relora "${other_models[@]}"; }
 stage_pytorch() {
     "$peer" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)' 2>>"$log" ||
@@ -285,6 +291,7 @@ OUT=$(cd "$OUT" && pwd)
 export OUT
 name=$OUT/$(date -u +%Y-%m-%d)-$slug-$call
 report=$name.txt rows=$name.jsonl log=$name.log
+export capability  # for the stages
 # Caches of the program, of PyTorch and of the driver too.
 work=$(mktemp -d)
 export XDG_CACHE_HOME=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton \

@@ -109,7 +109,8 @@ class PartOf {
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::string model_name = "gpt2", dtype = "fp32", mode = "full", device_name = "cpu", route = "auto";
+    std::string model_name = "gpt2", dtype = "fp32", mode = "full", device_name = "cpu", route = "auto",
+                attention = "auto";
     int64_t B = 4, T = 256, rank = 128;
     int threads = 0, steps_per_turn = 1, grad_accum = 1;
     bool graphs = true;
@@ -124,6 +125,7 @@ int main(int argc, char** argv) {
     app.add_option("--rank", rank)->check(CLI::Range(1, 1 << 20));
     app.add_option("--threads", threads, "of the CPU, 0 for all");
     app.add_option("--device", device_name)->check(CLI::IsMember({"cpu", "cuda"}));
+    app.add_option("--attention", attention)->check(CLI::IsMember({"auto", "mma", "wgmma"}));
     app.add_option("--graphs", graphs, "on a GPU: capture a step once and replay it")->capture_default_str();
     app.add_option("--grad-accum", grad_accum, "micro-batches in a step, each of --batch-size sequences")
         ->check(CLI::Range(1, 1 << 20));
@@ -147,6 +149,11 @@ int main(int argc, char** argv) {
             optimizer.set_graphs(on);
         };
         set_graphs(graphs);
+        const kernels::AttentionKernel kernel = kernels::attention_kernel(attention);
+        const std::string lacks =
+            kernels::attention_kernel_problem(kernel, device, type, named_config(model_name).head_size());
+        CHECK(lacks.empty(), "--attention ", attention, " ", lacks);
+        model.set_attention_kernel(kernel);
         LoraConfig lora{.rank = rank};
         std::string routes;
         const auto wrap = [&] {
@@ -221,6 +228,7 @@ int main(int argc, char** argv) {
                                             {"planned_bytes", planned},
                                             {"memory", by_category},
                                             {"routes", routes},
+                                            {"attention", attention},
                                             {"device", device::description(device)}}
                   << std::endl;
         for (std::string line; std::getline(std::cin, line);) {

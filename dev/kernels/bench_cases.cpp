@@ -11,14 +11,15 @@ namespace {
 
 // ---- attention, loss ---------------------------------------------------------------------------------------------
 
-void add_attention(Cases& cases, DType type, int64_t B, int64_t NH, int64_t HS) {
-    const std::string shape = str(dtype_name(type), "_", B, "x", kT, "x", NH, "x", HS);
+void add_attention(Cases& cases, DType type, int64_t B, int64_t NH, int64_t HS, kernels::AttentionKernel kernel) {
+    const std::string shape = str(dtype_name(type), "_", B, "x", kT, "x", NH, "x", HS, suffix(kernel));
     const auto operands = [=](Memory& m) {
         const int64_t N = B * kT, C = NH * HS;
         const int64_t floats = kernels::attention_scratch_floats(m.device(), B, kT, NH, HS);
         return kernels::Attention{.B = B,
                                   .T = kT,
                                   .NH = NH,
+                                  .kernel = kernel,
                                   .qkv = m.random(N, 3 * C, type),
                                   .out = m.output(N, C, type),
                                   .lse = m.output(1, N * NH, DType::f32),
@@ -34,6 +35,12 @@ void add_attention(Cases& cases, DType type, int64_t B, int64_t NH, int64_t HS) 
         kernels::attention_forward(a);
         return [=] { kernels::attention_backward(a, dqkv, dout); };
     });
+}
+
+void add_attention(Cases& cases, Device device, DType type, int64_t B, int64_t NH, int64_t HS) {
+    add_attention(cases, type, B, NH, HS, kernels::AttentionKernel::automatic);
+    if (device == Device::cuda && type == DType::bf16 && has_wgmma())
+        add_attention(cases, type, B, NH, HS, kernels::AttentionKernel::wgmma);
 }
 
 // Token ids as text has them: the k-th most frequent one with a probability like 1 / k.
@@ -281,7 +288,7 @@ std::vector<Case> bench_cases(Device device, const std::vector<DType>& types) {
     for (const DType type : types) {
         for (const Model& model : all) {
             add_weight_products(cases, type, model);
-            add_attention(cases, type, model.B, model.config.heads, model.config.head_size());
+            add_attention(cases, device, type, model.B, model.config.heads, model.config.head_size());
         }
         for (const Model& model : all) {
             add_head_products(cases, type, model, device);
@@ -293,7 +300,7 @@ std::vector<Case> bench_cases(Device device, const std::vector<DType>& types) {
         add_optimizer(cases, type, base);
         for (const Route route : {Route::factored, Route::project})
             for (const Model& model : all) add_adapter_products(cases, type, model, route);
-        add_attention(cases, type, 8, 6, 128);  // heads of another size
+        add_attention(cases, device, type, 8, 6, 128);  // heads of another size
         add_restart(cases, type, base);
         add_loss_and_sampling(cases, base);
     }

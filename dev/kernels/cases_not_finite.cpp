@@ -14,6 +14,27 @@ std::vector<float> numbers(int64_t n) {
     return values;
 }
 
+void add_attention(Cases& all, DType type, kernels::AttentionKernel kernel) {
+    constexpr int64_t T = 130, NH = 2, HS = 64, C = NH * HS;
+    all.push_back(
+        {"attention_forward", str(dtype_name(type), "_1x", T, "x", NH, "x", HS, "_not_finite", suffix(kernel)),
+         2 * tolerance(type), [=](Memory& m) -> Run {
+             std::vector<float> values = numbers(T * 3 * C);
+             values[70 * 3 * C + 3] = NAN;            // in q: spoils one row
+             values[100 * 3 * C + C + HS + 9] = NAN;  // in k of the other head: spoils all rows from this one on
+             const kernels::Attention a{
+                 .B = 1,
+                 .T = T,
+                 .NH = NH,
+                 .kernel = kernel,
+                 .qkv = m.values(T, 3 * C, type, values),
+                 .out = m.output(T, C, type),
+                 .lse = m.output(1, T * NH, DType::f32),
+                 .scratch = m.scratch(1, kernels::attention_scratch_floats(m.device(), 1, T, NH, HS), DType::f32)};
+             return [=] { kernels::attention_forward(a); };
+         }});
+}
+
 }  // namespace
 
 void add_not_finite(Cases& all) {
@@ -34,24 +55,9 @@ void add_not_finite(Cases& all) {
                                                          .V = V};
                            return [=] { kernels::cross_entropy(a); };
                        }});
-        constexpr int64_t T = 130, NH = 2, HS = 64, C = NH * HS;
-        all.push_back(
-            {"attention_forward", str(dtype_name(type), "_1x", T, "x", NH, "x", HS, "_not_finite"), 2 * tolerance(type),
-             [=](Memory& m) -> Run {
-                 std::vector<float> values = numbers(T * 3 * C);
-                 values[70 * 3 * C + 3] = NAN;            // in q: spoils one row
-                 values[100 * 3 * C + C + HS + 9] = NAN;  // in k of the other head: spoils all rows from this one on
-                 const kernels::Attention a{
-                     .B = 1,
-                     .T = T,
-                     .NH = NH,
-                     .qkv = m.values(T, 3 * C, type, values),
-                     .out = m.output(T, C, type),
-                     .lse = m.output(1, T * NH, DType::f32),
-                     .scratch = m.scratch(1, kernels::attention_scratch_floats(m.device(), 1, T, NH, HS), DType::f32)};
-                 return [=] { kernels::attention_forward(a); };
-             }});
+        add_attention(all, type, kernels::AttentionKernel::automatic);
     }
+    if (has_wgmma()) add_attention(all, DType::bf16, kernels::AttentionKernel::wgmma);
 }
 
 }  // namespace registry

@@ -66,6 +66,15 @@ class CheckedMemory : public Memory {
     std::vector<Operand> operands_;
 };
 
+// Whether the GPU that is present, or the executor, can run attention by wgmma; and what the names of such cases end
+// in.
+inline bool has_wgmma() {
+    return kernels::attention_kernel_problem(kernels::AttentionKernel::wgmma, Device::cuda, DType::bf16, 64).empty();
+}
+inline std::string suffix(kernels::AttentionKernel kernel) {
+    return kernel == kernels::AttentionKernel::wgmma ? "_wgmma" : "";
+}
+
 using Run = std::function<void()>;
 struct Case {
     std::string op, shape;  // shape names the case among those of its op

@@ -1,6 +1,7 @@
 // What GPT-2 is made of besides products: embedding, layer norm, GELU, attention, the loss, and a token drawn from
 // logits.
 #include "kernels/dispatch.h"
+#include "runtime/device.h"
 
 namespace kernels {
 namespace {
@@ -109,6 +110,21 @@ int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH
     return cpu::attention_scratch_floats(T, head_size);
 }
 
+AttentionKernel attention_kernel(const std::string& name) {
+    CHECK(name == "auto" || name == "mma" || name == "wgmma", "attention: there are no kernels called ", name);
+    return name == "auto" ? AttentionKernel::automatic : name == "mma" ? AttentionKernel::mma : AttentionKernel::wgmma;
+}
+
+std::string attention_kernel_problem(AttentionKernel kernel, Device on, DType type, int64_t head_size) {
+    if (kernel == AttentionKernel::automatic) return "";
+    if (on != Device::cuda) return "needs a GPU";
+    if (type != DType::bf16) return str("needs bf16, not ", dtype_name(type));
+    if (head_size != 64 && head_size != 128) return str("needs heads of 64 or 128 channels, not ", head_size);
+    if constexpr (kBuiltWithCuda)
+        if (kernel == AttentionKernel::wgmma && device::cuda_problem().empty()) return cuda::wgmma_problem();
+    return "";
+}
+
 namespace {
 DType check_attention(const Attention& a) {
     const int64_t N = a.B * a.T, C = a.out.cols;
@@ -127,7 +143,7 @@ void attention_forward(const Attention& a) {
     const OpTimer timer("attention_forward", {a.qkv, a.out, a.lse}, causal_product_flops(a) * 2);
     by_type(check_attention(a), [&]<class E>(E*) {
         ON_DEVICE_OF(a.out, attention_forward(a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
-                                              a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH));
+                                              a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH, a.kernel));
     });
 }
 
@@ -140,7 +156,7 @@ void attention_backward(const Attention& a, const Tensor& dqkv, const Tensor& do
     by_type(type, [&]<class E>(E*) {
         ON_DEVICE_OF(
             a.out, attention_backward(dqkv.get<E>(), dout.get<E>(), a.out.get<E>(), a.lse.get<float>(), a.qkv.get<E>(),
-                                      a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH));
+                                      a.scratch.get<float>(), a.B, a.T, a.NH, a.out.cols / a.NH, a.kernel));
     });
 }
 

@@ -125,11 +125,19 @@ void add_low_rank(const LowRankSum& args);
 // qkv rows hold q, k, v of all heads: (B*T, 3C), head h of q at columns h*HS. out = softmax(q k^T / sqrt(HS), causal)
 // v. lse (1, B*NH*T) fp32 = log-sum-exp of the scaled scores, kept for the backward. No (T, T) matrix of more than one
 // head exists at a time on any thread.
+//
+// On a GPU bf16 heads of 64 or 128 take tensor cores, by mma.sync or by wgmma, which compute capability 9.0 alone has;
+// `automatic` is mma.sync. The two round sums in different orders. Everything else ignores the choice.
+enum class AttentionKernel { automatic, mma, wgmma };
+AttentionKernel attention_kernel(const std::string& name);  // auto, mma or wgmma
 struct Attention {
     int64_t B = 0, T = 0, NH = 0;
+    AttentionKernel kernel = AttentionKernel::automatic;
     Tensor qkv, out, lse;  // (B*T, 3C), (B*T, C), (1, B*NH*T)
     Tensor scratch;        // (1, attention_scratch_floats) fp32
 };
+// What these kernels lack to take heads of this size, as "needs …"; "" if nothing, or if there is no GPU to be asked.
+std::string attention_kernel_problem(AttentionKernel kernel, Device on, DType type, int64_t head_size);
 // How many floats of scratch attention needs on a device.
 int64_t attention_scratch_floats(Device device, int64_t B, int64_t T, int64_t NH, int64_t head_size);
 void attention_forward(const Attention& args);

@@ -39,6 +39,7 @@ kernels::Attention GPT2::attention(int layer, int64_t B, int64_t T) {
     return {.B = B,
             .T = T,
             .NH = config_.heads,
+            .kernel = attention_kernel_,
             .qkv = a.qkv.row_range(0, B * T),
             .out = a.attention.row_range(0, B * T),
             .lse = a.lse.col_range(0, B * T * config_.heads),

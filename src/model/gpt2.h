@@ -30,6 +30,7 @@ class GPT2 {
     // On a GPU the launches of a micro-batch are captured once and replayed, unless this is set to false or dropout
     // draws other numbers each time.
     void set_graphs(bool on) { graphs_ = on; }
+    void set_attention_kernel(kernels::AttentionKernel kernel) { attention_kernel_ = kernel; }
 
     // ---- weights
     // Draws the initial values of all but adapters.
@@ -106,6 +107,7 @@ class GPT2 {
     MemoryPlan weights_memory_, phase_memory_;
     device::Upload tokens_upload_;
     bool graphs_ = true;
+    kernels::AttentionKernel attention_kernel_ = kernels::AttentionKernel::automatic;
     // The launches of a micro-batch, for each (B, T, gradient scale, accumulate, whether `completed` is called).
     std::map<std::tuple<int64_t, int64_t, float, bool, bool>, device::Graph> graph_of_;
     // The launches of a pass that does not train, up to the head, for each (B, T).

@@ -55,6 +55,7 @@ std::string dry_run_report(const Options& o) {
     if (o.low_rank()) out << "; full-rank until update " << o.warm_start_steps;
     if (o.restarts()) out << ", then a merge every " << o.merge_every;
     out << "\n";
+    if (o.attention != "auto") out << "attention    by " << o.attention << "\n";
     Routes taken;
     for (int i = 0; i < kLinears; i++) taken[size_t(i)] = o.lora.adapter(i).taken_route();
     if (o.low_rank()) out << "adapters     " << to_string(taken) << "\n";

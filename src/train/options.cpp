@@ -141,6 +141,10 @@ void Options::describe(OptionTable& table) {
     table.add("masters", masters, kNumbers, one_of({"fp32", "none"}),
               "of bf16 weights: fp32 copies, or none: updates round the weights stochastically (not with adapters, "
               "whose merges need fp32)");
+    table.add(
+        "attention", attention, kNumbers, one_of({"auto", "mma", "wgmma"}),
+        "GPU, bf16, heads of 64 or 128: tensor cores by mma.sync ('mma') or, on an H100 or H200, by 'wgmma', which "
+        "rounds otherwise; auto: mma");
     table.add("threads", threads, kRunOnly, whole(0, 1024), "CPU threads; 0: as many as this process has processors");
     table.add("eval-every", eval_every, kRunOnly, not_negative, "updates between validations; 0: only at the end");
     table.add("eval-batches", eval_batches, kRunOnly, not_negative,

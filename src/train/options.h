@@ -39,7 +39,8 @@ struct Options {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, grad_clip = 1.0, outlier_zscore = 6;
     std::string outliers = "warn", moment_bound = "on";
     // run
-    std::string out, device = "auto", dtype, masters = "fp32", recompute = "none", export_dir, branch_from, config_file;
+    std::string out, device = "auto", dtype, masters = "fp32", attention = "auto", recompute = "none", export_dir,
+                     branch_from, config_file;
     int64_t eval_every = 100, eval_batches = 20, sample_every = 0, save_every = 0, keep = 3, keep_every = 0,
             log_every = 10, threads = 0, max_skipped = 20;
     double save_minutes = 10, stop_after_minutes = 0;

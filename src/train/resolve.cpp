@@ -191,6 +191,9 @@ BatchLimits Options::batch_limits() const {
 void Options::resolve() {
     resolve_device();
     resolve_model();
+    const std::string lacks = kernels::attention_kernel_problem(kernels::attention_kernel(attention), run_device,
+                                                                compute_type(), config.head_size());
+    USAGE_CHECK(lacks.empty(), "--attention ", attention, " ", lacks, "; use --attention auto");
     resolve_restarts_and_rank();
     resolve_steps();
     resolve_method();

@@ -39,6 +39,8 @@ says '^[0-9-]+ [0-9:]+ UTC, A Stand-In \(80 GB\), 80 GiB, sm_90, driver 1\.2, co
 for stage in tests parity throughput kernels text; do says "^-- $stage: PASS"; done
 says '^tests: .* 0 wrong, 0 without an algorithm'
 says '^fp32: validation loss [0-9.]+, at most'
+says 'compare.py .*--attention wgmma'
+[ "$(grep -c '"attention": "wgmma"' "$work"/out/*.jsonl)" -eq 1 ] || differs 'the rows have no time of attention by wgmma'
 diff "$work/before" <(find "$check" | sort) || differs 'gpu_check.sh wrote beside OUT'
 report=$(basename "$work"/out/*.txt .txt)  # the day may have changed since
 [[ $report =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}-a-stand-in-80-gb-stages$ ]] || differs "the report is called $report"

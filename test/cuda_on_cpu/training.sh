@@ -101,6 +101,25 @@ for route in merged factored project; do
     close "cuda16_$route" "cpu16_$route" loss 1e-3
 done
 
+# Attention by wgmma, where the GPU has it: graphs keep its tensor maps.
+method+=(--dtype bf16 --adapter-route merged --attention wgmma)
+if "$on_device" --dry-run --device cuda "${shape[@]}" --vocab-size 257 "${method[@]}" >"$work/dry_run.log" 2>&1; then
+    grep -q '^attention    by wgmma$' "$work/dry_run.log" || differs "wgmma: --dry-run doesn't say so"
+    EXECUTOR_GUARD=0 on cuda wgmma
+    same_course wgmma cpu16_merged
+    close wgmma cpu16_merged loss 1e-3
+    ! cmp -s <(numbers "$work/wgmma") <(numbers "$work/cuda16_merged") || differs 'wgmma: the bits of mma'
+    EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=0 on cuda wgmma_uncaptured --no-cuda-graph
+    same_bits wgmma_uncaptured wgmma
+    code=0
+    "$on_device" --out "$work/wgmma" --resume --attention auto >"$work/resumed.log" 2>&1 || code=$?
+    [ $code -eq 2 ] || differs "wgmma: a resume with other kernels ended with code $code"
+    grep -q -- '--attention is .*auto.* was made with .*wgmma' "$work/resumed.log" || differs "wgmma: $(tail -n 1 "$work/resumed.log")"
+else
+    grep -q 'wgmma needs a GPU of compute capability 9.0' "$work/dry_run.log" || differs "wgmma: $(tail -n 1 "$work/dry_run.log")"
+    echo "attention by wgmma was not tried: $(tail -n 1 "$work/dry_run.log")"
+fi
+
 # Adapters are factored where there is no memory for effective weights (2 MiB here). A GPU has enough.
 if [ -z "${TRAINER:-}" ]; then
     shape=(--layers 6 --heads 2 --channels 128 --seq-len 24 --batch-size 2 --vocab-size 257 --mode lora --rank 4)

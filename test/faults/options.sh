@@ -57,6 +57,13 @@ for key in vocab_size n_positions n_layer n_head n_embd; do
     done
 done
 
+# Kernels for a GPU, of which the shapes are known without one.
+refused 2 "--attention: 'flash' is not one of auto, mma, wgmma" --attention flash
+refused 2 '--attention wgmma needs a GPU; use --attention auto' "${data[@]}" "${shape[@]}" --attention wgmma
+planned=(--dry-run --device cuda --layers 2 --heads 2 --seq-len 32 --vocab-size 257)
+refused 2 '--attention wgmma needs bf16, not fp32' "${planned[@]}" --channels 128 --dtype fp32 --attention wgmma
+refused 2 '--attention mma needs heads of 64 or 128 channels, not 16' "${planned[@]}" --channels 32 --attention mma
+
 # Memory: what there is decides before anything is allocated, and a dry run plans for a machine that isn't here.
 large=(--layers 96 --heads 96 --channels 12288 --seq-len 2048 --batch-size 4 --max-steps 4)
 refused 1 'the full-rank phase needs' "${data[@]}" "${large[@]}" --mode full

@@ -109,6 +109,10 @@ template <size_t N>
 inline void wgmma_fence(float (&)[N], EXECUTOR_PLACE) {
     executor::wgmma_fence(place);
 }
+template <size_t N, size_t M>
+inline void wgmma_fence(float (&)[N], float (&)[M], EXECUTOR_PLACE) {
+    executor::wgmma_fence(place);
+}
 inline void wgmma_commit(EXECUTOR_PLACE) { executor::wgmma_commit(place); }
 template <int GROUPS>
 inline void wgmma_wait(EXECUTOR_PLACE) {

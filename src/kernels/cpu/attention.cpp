@@ -43,8 +43,8 @@ int64_t attention_scratch_floats(int64_t T, int64_t head_size) {
 }
 
 template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH,
-                       int64_t HS) {
+void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t B, int64_t Tn, int64_t NH, int64_t HS,
+                       AttentionKernel) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
 #pragma omp parallel for schedule(static)
@@ -85,7 +85,7 @@ void attention_forward(T* out, float* lse, const T* qkv, float* scratch, int64_t
 
 template <class T>
 void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
-                        int64_t Tn, int64_t NH, int64_t HS) {
+                        int64_t Tn, int64_t NH, int64_t HS, AttentionKernel) {
     const int64_t C = NH * HS;
     const float scale = 1.0f / std::sqrt(float(HS));
 #pragma omp parallel for schedule(static)
@@ -131,11 +131,13 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
     }
 }
 
-template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t);
-template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t);
+template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t,
+                                AttentionKernel);
+template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t,
+                                AttentionKernel);
 template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t,
-                                 int64_t, int64_t, int64_t);
+                                 int64_t, int64_t, int64_t, AttentionKernel);
 template void attention_backward(bf16*, const bf16*, const bf16*, const float*, const bf16*, float*, int64_t, int64_t,
-                                 int64_t, int64_t);
+                                 int64_t, int64_t, AttentionKernel);
 
 }  // namespace kernels::cpu

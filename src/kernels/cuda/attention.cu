@@ -1,10 +1,11 @@
-// Causal self-attention: picks the tensor-core kernels for bf16 heads of 64 or 128, the plain ones for all else.
+// Causal self-attention: picks tensor-core kernels for bf16 heads of 64 or 128, the plain ones for all else.
 // Neither ever holds a (T, T) matrix in memory. All sums are taken in a fixed order.
 #include <cmath>
 #include <type_traits>
 
 #include "kernels/cuda/attention_flash_backward.cuh"
 #include "kernels/cuda/attention_flash_forward.cuh"
+#include "kernels/cuda/attention_hopper.h"
 #include "kernels/cuda/attention_plain.cuh"
 #include "kernels/cuda/cuda.h"
 
@@ -96,18 +97,21 @@ void run_query_stats(QueryStats* stats, const QuerySums& sums, const T* dout, co
 }  // namespace
 
 template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, float*, int64_t B, int64_t seq_len, int64_t NH, int64_t HS) {
+void attention_forward(T* out, float* lse, const T* qkv, float*, int64_t B, int64_t seq_len, int64_t NH, int64_t HS,
+                       AttentionKernel kernel) {
     const Shape shape(B, seq_len, NH, HS);
     if constexpr (std::is_same_v<T, bf16>)
-        if (flash_takes(shape, out, qkv))
+        if (flash_takes(shape, out, qkv)) {
+            if (kernel == AttentionKernel::wgmma) return wgmma_attention_forward(out, lse, qkv, B, seq_len, NH, HS);
             return HS == 64 ? run_flash_forward<64>(out, lse, qkv, shape)
                             : run_flash_forward<128>(out, lse, qkv, shape);
+        }
     run_plain_forward(out, lse, qkv, shape);
 }
 
 template <class T>
 void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, const T* qkv, float* scratch, int64_t B,
-                        int64_t seq_len, int64_t NH, int64_t HS) {
+                        int64_t seq_len, int64_t NH, int64_t HS, AttentionKernel kernel) {
     const Shape shape(B, seq_len, NH, HS);
     QueryStats* stats = reinterpret_cast<QueryStats*>(scratch);
     const bool flash = std::is_same_v<T, bf16> && flash_takes(shape, dqkv, dout, qkv, scratch);
@@ -118,17 +122,22 @@ void attention_backward(T* dqkv, const T* dout, const T* out, const float* lse, 
     else
         run_query_stats<T, 1>(stats, sums, dout, out, lse, shape);
     if constexpr (std::is_same_v<T, bf16>)
-        if (flash)
+        if (flash) {
+            if (kernel == AttentionKernel::wgmma)
+                return wgmma_attention_backward(dqkv, dout, qkv, scratch, B, seq_len, NH, HS);
             return HS == 64 ? run_flash_backward<64>(dqkv, dout, qkv, stats, sums, shape)
                             : run_flash_backward<128>(dqkv, dout, qkv, stats, sums, shape);
+        }
     run_plain_backward(dqkv, dout, qkv, stats, shape);
 }
 
-template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t);
-template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t);
+template void attention_forward(float*, float*, const float*, float*, int64_t, int64_t, int64_t, int64_t,
+                                AttentionKernel);
+template void attention_forward(bf16*, float*, const bf16*, float*, int64_t, int64_t, int64_t, int64_t,
+                                AttentionKernel);
 template void attention_backward(float*, const float*, const float*, const float*, const float*, float*, int64_t,
-                                 int64_t, int64_t, int64_t);
+                                 int64_t, int64_t, int64_t, AttentionKernel);
 template void attention_backward(bf16*, const bf16*, const bf16*, const float*, const bf16*, float*, int64_t, int64_t,
-                                 int64_t, int64_t);
+                                 int64_t, int64_t, AttentionKernel);
 
 }  // namespace kernels::cuda

@@ -58,5 +58,32 @@ __global__ void __launch_bounds__(kStatsThreads)
         stats[(b * NH + h) * padded + t] = {exists ? lse[(b * NH + h) * seq_len + t] * kLog2e : INFINITY, -dot};
 }
 
+// What a backward kernel of tensor cores keeps in the scratch behind the stats of `heads` heads of `padded` queries:
+// sums of dq, in which the fragments of a tile lie in the order of threads, and counters, 0 at first: how many key
+// blocks have added to each 4096 of them, and how much work was drawn.
+struct QuerySums {
+    float* sums = nullptr;
+    uint32_t* counters = nullptr;
+    int num_counters = 0;
+    QuerySums() = default;
+    QuerySums(float* scratch, int64_t heads, int64_t padded, int64_t HS)
+        : sums(scratch + 2 * heads * padded),
+          counters(reinterpret_cast<uint32_t*>(sums + heads * padded * HS)),
+          num_counters(int(heads * padded * HS / 4096) + 1) {}
+};
+
+// Work is a block of rows of a head. Blocks of the same number of several heads follow each other, of as many heads as
+// L2 has room for: so all blocks of a head find it there, and a key block's predecessor began long before it.
+constexpr int kHeadsAtOnce = 64;
+struct Work {
+    int head, block;
+};
+__device__ inline Work work_of(int drawn, int heads, int blocks) {
+    const int first = drawn / (kHeadsAtOnce * blocks) * kHeadsAtOnce;
+    const int together = heads - first < kHeadsAtOnce ? heads - first : kHeadsAtOnce;
+    const int rest = drawn - first * blocks;
+    return {first + rest % together, rest / together};
+}
+
 }  // namespace
 }  // namespace kernels::cuda

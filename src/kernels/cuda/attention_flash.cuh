@@ -146,5 +146,60 @@ __device__ inline void hide_future(Sums<MT, COLS>& scores, int first_column, int
             }
 }
 
+// Probabilities are relative to a reference that is not always the largest score so far: as long as no score exceeds it
+// by this much (in powers of two), sums and output need no rescaling, which is most of the time.
+constexpr float kSlack = 8.0f;
+
+// The largest value of the four threads that share a row, and the sum of their values.
+__device__ inline float row_max(float v) {
+    v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, 1));
+    return fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, 2));
+}
+__device__ inline float row_sum(float v) {
+    v += __shfl_xor_sync(0xFFFFFFFFu, v, 1);
+    return v + __shfl_xor_sync(0xFFFFFFFFu, v, 2);
+}
+
+// Turns scores into probabilities relative to each row's reference, which moves if it has to, and adds this thread's
+// part of them to the row's sum. Where references move, rescale(m, half, shrink) is told what else to multiply.
+template <int MT, int COLS, class Rescale>
+__device__ inline void softmax(Sums<MT, COLS>& scores, float (&reference)[MT][2], float (&sum)[MT][2], float scale,
+                               const Rescale& rescale) {
+    float largest[MT][2];
+    bool move = false;
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float& value = largest[m][half] = -INFINITY;
+#pragma unroll
+            for (int n = 0; n < COLS / 8; n++)
+                value = fmaxf(value, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
+            move |= value * scale > reference[m][half] + kSlack;
+        }
+    if (__any_sync(0xFFFFFFFFu, move)) {
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const float moved = fmaxf(reference[m][half], row_max(largest[m][half]) * scale);
+                const float shrink = gpu::exp2_approx(reference[m][half] - moved);
+                reference[m][half] = moved;
+                sum[m][half] *= shrink;
+                rescale(m, half, shrink);
+            }
+    }
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int n = 0; n < COLS / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                float& p = scores[m][n][i];
+                p = gpu::exp2_approx(p * scale - reference[m][i / 2]);
+                sum[m][i / 2] += p;
+            }
+}
+
 }  // namespace
 }  // namespace kernels::cuda

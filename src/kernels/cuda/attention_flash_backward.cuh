@@ -36,35 +36,15 @@ struct BackwardShared {
     static constexpr bool kValuesInFirstStage = kValues < 2 * kTileSize;
 };
 
-// What the kernel keeps in the scratch behind the stats of `heads` heads of `padded` queries: sums of dq, in which the
-// fragments of a tile lie in the order of threads, and counters, 0 at first: how many key blocks have added to each
-// tile, and how much work was drawn.
-struct QuerySums {
-    float* sums = nullptr;
-    uint32_t* counters = nullptr;
-    int num_counters = 0;
-    QuerySums() = default;
-    QuerySums(float* scratch, int64_t heads, int64_t padded, int64_t HS)
-        : sums(scratch + 2 * heads * padded),
-          counters(reinterpret_cast<uint32_t*>(sums + heads * padded * HS)),
-          num_counters(int(heads * padded * HS / 4096) + 1) {}
-};
-
-// Heads whose key blocks are drawn alternately: as many as L2 has room for, so that a key block's predecessor began
-// long before it.
-constexpr int kHeadsAtOnce = 64;
-
 // The work that a block has drawn. It stays in shared memory, where it takes no registers.
 struct KeyBlock {
     int head, index;
     int64_t input, output;  // where the head starts in (B*T, 3C) and in (B*T, C)
 };
 __device__ inline KeyBlock key_block(int drawn, int heads, int key_blocks, int NH, int T, int HS) {
-    const int first = drawn / (kHeadsAtOnce * key_blocks) * kHeadsAtOnce;
-    const int together = heads - first < kHeadsAtOnce ? heads - first : kHeadsAtOnce;
-    const int rest = drawn - first * key_blocks;
-    const Head head(first + rest % together, NH, T, HS);
-    return {head.index, rest / together, head.input, head.output};
+    const Work work = work_of(drawn, heads, key_blocks);
+    const Head head(work.head, NH, T, HS);
+    return {work.head, work.block, head.input, head.output};
 }
 
 // a = a * b, number by number

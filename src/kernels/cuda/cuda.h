@@ -53,6 +53,9 @@ inline int64_t attention_scratch_floats(int64_t B, int64_t seq_len, int64_t NH, 
     return queries * 2 + (HS == 64 || HS == 128 ? queries * HS + queries * HS / 4096 + 1 : 0);
 }
 
+// attention_hopper.cu. Why the GPU that is present has no wgmma, as "needs …", or "".
+std::string wgmma_problem();
+
 // low_rank_sum.cu. out = w + scale * B A by LowRankSum's rules, in one pass, where the operands can be moved 16 bytes
 // at a time; else it does nothing and returns false.
 bool add_low_rank(bf16* out,      // (sections * rows, cols)

@@ -198,6 +198,11 @@ __device__ inline void wgmma_fence(float (&d)[N]) {
     pin(d);
     wgmma_fence();
 }
+template <size_t N, size_t M>
+__device__ inline void wgmma_fence(float (&d)[N], float (&e)[M]) {
+    pin(d);
+    wgmma_fence(e);
+}
 __device__ inline void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 // Waits until at most GROUPS of the newest groups are under way. Given the accumulators that are read behind it.
 template <int GROUPS>
@@ -245,8 +250,12 @@ inline CUresult encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, un
     static void* const found = [] {
         void* function = nullptr;
         cudaDriverEntryPointQueryResult result;
+#if CUDART_VERSION >= 12050
         CUDA_CHECK(
             cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result));
+#else   // CUDA 13 has it no longer
+        CUDA_CHECK(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &result));
+#endif  // CUDART_VERSION
         return function;
     }();
     if (!found) return CUDA_ERROR_NOT_FOUND;

@@ -42,7 +42,11 @@ inline const int chosen = [] {
 }();
 inline unsigned div_floor(int64_t n, int64_t d) { return unsigned(n / d); }
 template <class T>
-void plain_add(T* p, std::type_identity_t<T> v) { *p += v; }
+T plain_add(T* p, std::type_identity_t<T> v) {
+    const T before = *p;
+    *p += v;
+    return before;
+}
 }  // namespace mutation
 """
 

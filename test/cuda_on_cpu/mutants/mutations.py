@@ -8,7 +8,8 @@ OPERATORS = [
     (r" == ", [" != "], False), (r" != ", [" == "], False), (r" && ", [" || "], False), (r" \|\| ", [" && "], False),
     (r" \+ ", [" - "], False), (r" - ", [" + "], False), (r" \* ", [" + "], False), (r" / ", [" * "], False),
     (r" % ", [" / "], False), (r" << ", [" >> "], False), (r" >> ", [" << "], False), (r" & ", [" | "], False),
-    (r" \| ", [" & "], False), (r" \+= ", [" -= ", " = "], False), (r" -= ", [" += "], False), (r" &= ", [" |= "], False),
+    (r" \| ", [" & "], False), (r" \+= ", [" -= "], False), (r" -= ", [" += "], False), (r" &= ", [" |= "], False),
+    (r"(?<!\bfrom)(?<!\bkeys)(?<!\bscores)(?<!\btile)(?<!\bto) \+= ", [" = "], False),  # not of a pointer
     (r"\bmin\(", ["max("], False), (r"\bfmaxf\(", ["fminf("], False),
     (r"\baccumulate\b", ["false", "true"], False), (r"\bexists\b", ["true"], False),
     (r"(?<!\.)\bscale\b", ["(2.0f * scale)"], False),
@@ -16,7 +17,7 @@ OPERATORS = [
     (r"\bgpu::div_ceil\(", ["mutation::div_floor("], False),
     (r"(?<![\w:.\[])(?:\w+(?:<[^<>]*>)?::)*k[A-Z]\w*(?:<HS>)?(?![\w<(:])", [r"(\g<0> / 2)"], False),  # a size
     (r"(?<![\w.])\d+\.\d+f\b", [r"(\g<0> * 1.01f + 0.001f)"], False),
-    (r"(?<![\w.<\[])[1-9]\d*u?\b(?![.>])", [r"(\g<0> + 1)"], False),
+    (r"(?<![\w.<\[])(?<!e-)[1-9]\d*u?\b(?![.>])", [r"(\g<0> + 1)"], False),
     (r"(?<![\w.<\[])(?<!== )(?<!Threads, )0(?![\w.>])", ["1"], False),
     # Fragments, lanes and what moves data between them.
     (r"\bright\[1\]", ["right[2]"], True), (r"\bright\[2\]", ["right[1]"], True),
@@ -30,7 +31,8 @@ OPERATORS = [
     (r"\b__ballot_sync\((\w+), (\w+)\)", [r"uint32_t(\2)"], True), (r"\b__any_sync\((\w+), (\w+)\)", [r"(\2)"], True),
     (r"\batomicAdd\(", ["mutation::plain_add("], True),
 ]
-SYNCHRONISATION = re.compile(r"__sync(threads|warp)\(\);|gpu::cp_async_(wait<0>|commit)\(\);|CUDA_CHECK\((?s:.*)\);")
+SYNCHRONISATION = re.compile(r"__sync(threads|warp)\(\);|gpu::cp_async_(wait<0>|commit)\(\);|CUDA_CHECK\((?s:.*)\);|"
+                             r"gpu::(named_barrier|mbarrier|wgmma|fence)_[a-z_]+(<\d>)?\((?s:.*)\);|own\.give_back\(.*\);")
 
 
 def template_arguments(text):

@@ -39,7 +39,7 @@ class File:
     def __init__(self, path):
         self.name, self.text = path.name, path.read_text()
         blank = lambda m: re.sub(r"[^\n]", " ", m[0])
-        code = re.sub(r"#ifdef __CUDACC__.*?#else", blank, self.text, flags=re.S)  # what only nvcc sees
+        code = re.sub(r"^#ifdef __CUDACC__$.*?^#(else|endif)$", blank, self.text, flags=re.S | re.M)  # what only nvcc sees
         code = re.sub(r"//[^\n]*|^#(?:[^\n]*\\\n)*[^\n]*", blank, code, flags=re.M)
         self.clean = code
         self.regions = []

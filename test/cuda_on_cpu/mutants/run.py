@@ -15,6 +15,7 @@ MAPS = "add_*:convert_*:gelu_*"
 EMBEDDING = "embedding_*"
 CASES = {
     "adamw.cu": "adamw_*",
+    "attention_hopper*": "attention_*_wgmma",
     "attention_flash*": "attention_*_bf16_*-*1x257x2x64*",
     "attention*": "attention_*-*1x257x2x64*",
     "cross_entropy.cu": "cross_entropy_*",
@@ -25,6 +26,7 @@ CASES = {
     "fragments.cuh": "add_low_rank_*:attention_*",
     "gelu.cu": "gelu_*",
     "gpu.cuh": "layernorm_*_5x1600*:sum_*:cross_entropy_*:fill_uniform_*:prune_random_*:prune_magnitude_*",
+    "hopper.cuh": "attention_*_wgmma",
     "layernorm.cu": "layernorm_*-*257x768*",
     "low_rank_sum.cu": "add_low_rank_*",
     "prune.cu": "prune_magnitude_*",
