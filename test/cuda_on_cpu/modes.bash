@@ -17,7 +17,7 @@ modes=(
     "random order|plain|EXECUTOR_ORDER=random|*-$large:$products"
     "reverse order|plain|EXECUTOR_ORDER=reverse|*-$large:$products:$placements"
     "deferred streams|plain|EXECUTOR_STREAMS=deferred EXECUTOR_GUARD=1|*-$large:$placements"
-    "a GPU before 9.0|plain|EXECUTOR_CAPABILITY=8.0|$products"
+    "a GPU before 9.0|plain|EXECUTOR_CAPABILITY=8.0|$products:Attention.*"
     "the second of two GPUs|plain|EXECUTOR_CAPABILITY=7.5,9.0|Devices.*"
 )
 # One thread each, as they run side by side. ThreadSanitizer allows no other, as it doesn't know OpenMP's runtime. The guard of
