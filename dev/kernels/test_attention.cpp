@@ -1,11 +1,13 @@
 // Attention by wgmma beside that by mma.sync, on the device. Both round p and ds to bf16, take sums in fp32 and round
 // what they store, so they are nearer to each other than to the CPU op: what differs is the order of sums and which
 // reference p is relative to when it is rounded.
+#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "dev/kernels/registry.h"
+#include "runtime/cuda/gpu.h"
 
 namespace {
 
@@ -42,6 +44,13 @@ double apart(const std::vector<double>& a, const std::vector<double>& b) {
         differences += (a[i] - b[i]) * (a[i] - b[i]);
     }
     return std::sqrt(differences / squares);
+}
+
+TEST(Attention, WgmmaNeedsCapability9) {
+    int major = 0, minor = 0;
+    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu::current_device()));
+    CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, gpu::current_device()));
+    EXPECT_EQ(registry::has_wgmma(), major == 9 && minor == 0);
 }
 
 // Results are half a unit in the last place of bf16 apart in the mean, gradients one: they follow from out as well.
