@@ -37,11 +37,11 @@ for ranks in 2 3 4; do
     done
 done
 
-# A whole run: the numbers of one rank, to rounding, and the same on every repetition. Where the sums of many micro-batches
-# have another order, a reset may keep other moments of those that are about as large: that is what the CUDA half shows.
+# A whole run: the numbers of one rank, to rounding, and the same on every repetition. The CUDA half trains in bf16, where sums
+# of many micro-batches in another order now and then round a weight the other way: one moves a loss by 1e-5 to 1e-4.
 echo '== whole runs'
 near=3e-6
-[ "$device" = cpu ] || near=1e-4
+[ "$device" = cpu ] || near=1e-3
 must_run 0 one "${method[@]}"
 for ranks in 1 2 3 4; do
     must_run $ranks "ranks$ranks" "${method[@]}" --save-every 1 --keep 0
